@@ -1,0 +1,69 @@
+"""Checkpoints: written whole or not at all, loaded without running code, and plain about what does not fit."""
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+FILE = "checkpoint.pt"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, broken, or made with other settings; one line that says which and the mend."""
+
+
+def save(path: Path, state: dict) -> None:
+    """Write `state` (tensors and plain values) beside `path`, flush it to disk, and rename it over `path`.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; the old checkpoint is untouched.
+    """
+    beside = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+        beside.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept") from None
+
+
+def load(path: Path) -> dict:
+    """Read a checkpoint on the CPU with `weights_only=True`, which refuses to run code."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{path.parent.name}.ipynb first")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise CheckpointError(f"{path}: not a whole checkpoint ({reason}); delete it to train again") from None
+
+
+def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]) -> None:
+    """Refuse a checkpoint whose params, in the sections that its result depends on, differ from those of now."""
+    knobs = [(section, knob) for section in sections for knob in made_with[section]] + [("run", "seed")]
+    differences = [
+        f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
+        for section, knob in knobs
+        if made_with[section][knob] != now[section].get(knob) and (section, knob) != ("data", "workers")
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{path}: made with other params: {'; '.join(differences)}. "
+            f"Set them back, choose another run.folder, or delete {path.parent} to train it again"
+        )
+
+
+def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> None:
+    """Load the parts in `states` into `networks`, each completely; name the first thing that does not fit."""
+    for part, state in states.items():
+        try:
+            getattr(networks, part).load_state_dict(state)
+        except RuntimeError as error:
+            fault = str(error).splitlines()[1].strip()
+            raise CheckpointError(f"{path}: its {part} does not fit the networks of these params: {fault}") from None

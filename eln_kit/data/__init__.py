@@ -1,0 +1,19 @@
+"""Data sets, their labels, and which of them a run may see."""
+
+from eln_kit.data.catalog import open_dataset
+from eln_kit.data.items import VOID, DataError, DataSet, Item, read_image, read_mask
+from eln_kit.data.splits import Split, load_split, make_split, save_split
+
+__all__ = [
+    "VOID",
+    "DataError",
+    "DataSet",
+    "Item",
+    "Split",
+    "load_split",
+    "make_split",
+    "open_dataset",
+    "read_image",
+    "read_mask",
+    "save_split",
+]

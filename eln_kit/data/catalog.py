@@ -1,0 +1,38 @@
+"""A name gives a data set."""
+
+from eln_kit.data.cityscapes import open_cityscapes
+from eln_kit.data.folder import open_folder
+from eln_kit.data.items import DataError, DataSet
+from eln_kit.data.shapes import open_shapes
+from eln_kit.data.voc import open_voc
+from eln_kit.params import Data, resolve
+
+OPENERS = {"shapes": open_shapes, "folder": open_folder, "voc": open_voc, "cityscapes": open_cityscapes}
+
+
+def open_dataset(data: Data) -> DataSet:
+    """The data set that `data.name` and `data.root` name, with labels and with images to validate on.
+
+    Raises:
+        DataError: names the folder or file that is missing or wrong, and the knob or file to mend.
+    """
+    root = resolve(data.root)
+    if data.name != "shapes" and not (data.root and root.is_dir()):
+        raise DataError(
+            f"{root if data.root else 'data.root'}: no such folder; set data.root to the folder of the data"
+        )
+    if data.name != "folder" and data.classes:
+        raise DataError(
+            f"{data.classes}: data.classes is for data.name=folder; {data.name} has its own classes"
+        )
+    dataset = OPENERS[data.name](data)
+    for split, items in (("training", dataset.train), ("validation", dataset.val)):
+        if not items:
+            raise DataError(
+                f"{root}: no {split} images; is data.root the right folder for data.name={data.name}?"
+            )
+    if not any(item.mask for item in dataset.train):
+        raise DataError(f"{root}: no training image has a mask; label some of them")
+    if both := {item.image for item in dataset.train} & {item.image for item in dataset.val}:
+        raise DataError(f"{min(both)}: is for training and for validation; take it out of one list")
+    return dataset

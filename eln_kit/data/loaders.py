@@ -1,0 +1,78 @@
+"""Batches for training, each a function of (seed, step) alone: a resumed run sees what it would have seen."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from eln_kit.data.items import DataSet, Item, read_image, read_mask
+from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.params import Params
+
+
+class Draws(Sampler):
+    """For each step the images of its batch, and for each image a seed for its views.
+
+    Every image comes once before any comes again. With several processes, each takes its part of a step's images.
+    """
+
+    def __init__(
+        self, images: int, batch: int, seed: int, steps: range, process: int = 0, processes: int = 1
+    ):
+        self.images, self.batch, self.seed, self.steps = images, batch, seed, steps
+        self.process, self.processes = process, processes
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self.steps:
+            start = (step * self.processes + self.process) * self.batch
+            yield [self._draw(position) for position in range(start, start + self.batch)]
+
+    def _draw(self, position: int) -> tuple[int, int]:
+        epoch, place = divmod(position, self.images)
+        if epoch != getattr(self, "_epoch", None):
+            self._epoch, self._order = (
+                epoch,
+                np.random.default_rng([self.seed, epoch]).permutation(self.images),
+            )
+        view_seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0]
+        return int(self._order[place]), int(view_seed)
+
+
+class TrainingImages(Dataset):
+    """Items as views; an index is (item, seed of its views)."""
+
+    def __init__(self, items: list[Item], dataset: DataSet, params: Params, labeled: bool):
+        self.items, self.dataset, self.params, self.labeled = items, dataset, params, labeled
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor]:
+        index, seed = draw
+        item = self.items[index]
+        mask = None if item.mask is None else read_mask(item, self.dataset)
+        image, mask = resize(read_image(item), mask, self.params.data.resize)
+        make_views = labeled_views if self.labeled else unlabeled_views
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return make_views(image, mask, self.params.views)
+
+
+def training_batches(
+    items: list[Item],
+    dataset: DataSet,
+    params: Params,
+    labeled: bool,
+    steps: range,
+    process: int = 0,
+    processes: int = 1,
+) -> DataLoader:
+    """One batch for each step of `steps`, as `eln_kit.stages` describes it."""
+    batch = params.data.batch_labeled if labeled else params.data.batch_unlabeled
+    seed = 2 * params.run.seed + labeled
+    draws = Draws(len(items), batch, seed, steps, process, processes)
+    images = TrainingImages(items, dataset, params, labeled)
+    return DataLoader(
+        images, batch_sampler=draws, num_workers=params.data.workers, pin_memory=torch.cuda.is_available()
+    )

@@ -1,0 +1,86 @@
+"""Views of a training image: the weak one is zoomed, cropped and flipped; the strong one is recoloured on top."""
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from eln_kit.data.items import VOID
+from eln_kit.params import Views
+
+
+class RandomZoom(v2.Transform):
+    """Resizes everything by one factor drawn from `low..high`; images bilinearly, masks to the nearest pixel."""
+
+    def __init__(self, low: float, high: float):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def make_params(self, flat_inputs) -> dict:
+        factor = torch.empty(()).uniform_(self.low, self.high).item()
+        return {"size": [max(1, round(side * factor)) for side in v2.query_size(flat_inputs)]}
+
+    def transform(self, inpt, params: dict):
+        return self._call_kernel(v2.functional.resize, inpt, params["size"], antialias=True)
+
+
+def weak_view(views: Views) -> v2.Compose:
+    """Zoom, crop and flip of a dict of tv_tensors, the same for image and masks; what a crop lacks is void."""
+    padding = {tv_tensors.Image: 0, tv_tensors.Mask: VOID}
+    return v2.Compose(
+        [
+            RandomZoom(*views.scale),
+            v2.RandomCrop(views.crop, pad_if_needed=True, fill=padding),
+            v2.RandomHorizontalFlip(views.flip),
+        ]
+    )
+
+
+def strong_view(views: Views) -> v2.Compose:
+    """Colour jitter, grey and blur of an image; nothing moves, so the weak view's labels hold."""
+    return v2.Compose(
+        [
+            v2.ColorJitter(*views.jitter),
+            v2.RandomGrayscale(views.grey),
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], views.blur),
+        ]
+    )
+
+
+def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor]:
+    """uint8 `3 H W` and `H W` -> `image` float `3 h w` in 0..1 and `mask` long `h w`, of the crop's size."""
+    view = weak_view(views)({"image": tv_tensors.Image(image), "mask": tv_tensors.Mask(mask)})
+    return {"image": _float(view["image"]), "mask": view["mask"].as_subclass(Tensor).long()}
+
+
+def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[str, Tensor]:
+    """uint8 `3 H W` -> `weak`, `strong`, `valid` and `truth` as `eln_kit.stages` describes them."""
+    inside = torch.zeros(image.shape[1:], dtype=torch.uint8)
+    truth = torch.full_like(inside, VOID) if truth is None else truth
+    sample = {
+        "image": tv_tensors.Image(image),
+        "void": tv_tensors.Mask(inside),
+        "truth": tv_tensors.Mask(truth),
+    }
+    view = weak_view(views)(sample)
+    return {
+        "weak": _float(view["image"]),
+        "strong": _float(strong_view(views)(view["image"])),
+        "valid": view["void"].as_subclass(Tensor) != VOID,
+        "truth": view["truth"].as_subclass(Tensor).long(),
+    }
+
+
+def resize(image: Tensor, mask: Tensor | None, factor: float) -> tuple[Tensor, Tensor | None]:
+    """Image uint8 `3 H W` and mask `H W` scaled by `factor`."""
+    if factor == 1:
+        return image, mask
+    size = [max(1, round(side * factor)) for side in image.shape[1:]]
+    image = v2.functional.resize(image, size, antialias=True)
+    return image, None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(
+        Tensor
+    )
+
+
+def _float(image: Tensor) -> Tensor:
+    return image.as_subclass(Tensor).float() / 255

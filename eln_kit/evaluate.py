@@ -1,0 +1,157 @@
+"""Measures on validation images at each image's own size: of the segmenter, and of who tells its errors."""
+
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryPrecisionRecallCurve,
+    MulticlassConfusionMatrix,
+)
+
+from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
+from eln_kit.data.views import resize
+from eln_kit.models import ErrorLocalizer, Segmenter
+from eln_kit.models.decoder import upsample
+from eln_kit.models.error_localizer import confidence_logit
+from eln_kit.params import Params
+
+BINS = 15  # of the reliability diagram
+POINTS = 200  # of a precision-recall curve that is kept
+
+
+def validation_items(dataset: DataSet, params: Params) -> list[Item]:
+    """The images measured on: `evaluation.images` of them spread evenly, or all."""
+    count = params.evaluation.images or len(dataset.val)
+    places = np.linspace(0, len(dataset.val) - 1, min(count, len(dataset.val))).round().astype(int)
+    return [dataset.val[place] for place in places]
+
+
+@torch.no_grad()
+def predict(segmenter: Segmenter, image: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Logits of one image as the network sees it, and what it sees.
+
+    Args: image uint8 `3 H W`; factor `data.resize`.
+    Returns: logits float `1 C h w` and image float `1 3 h w` in 0..1, both of the resized image's size.
+    """
+    target = next(segmenter.parameters()).device
+    seen = resize(image, None, factor)[0][None].to(target).float() / 255
+    segmenter.eval()
+    return segmenter.predict(seen).float(), seen
+
+
+def segmentation(segmenter: Segmenter, dataset: DataSet, params: Params) -> dict:
+    """mIoU and what it is made of, over all validation pixels that are not void.
+
+    Returns:
+        `miou` (mean IoU over classes present in truth or prediction), `iou` per class (None where absent), `absent`
+        class names, `pixel_accuracy`, and `confusion` counts `C x C`, truth by row.
+    """
+    confusion = MulticlassConfusionMatrix(len(dataset.classes), ignore_index=VOID)
+    for item in validation_items(dataset, params):
+        mask = read_mask(item, dataset)
+        logits, _ = predict(segmenter, read_image(item), params.data.resize)
+        confusion.update(upsample(logits, mask.shape).argmax(dim=1).cpu(), mask[None].long())
+    counts = confusion.compute().double()
+    return summarize_confusion(counts, dataset.classes)
+
+
+def summarize_confusion(counts: Tensor, classes: list[str]) -> dict:
+    """From counts `C x C` (truth by row) to what `segmentation` returns."""
+    right, union = counts.diag(), counts.sum(0) + counts.sum(1) - counts.diag()
+    present = union > 0
+    iou = right / union.clamp(min=1)
+    return {
+        "miou": iou[present].mean().item(),
+        "iou": [value if there else None for value, there in zip(iou.tolist(), present.tolist(), strict=True)],
+        "absent": [name for name, there in zip(classes, present.tolist(), strict=True) if not there],
+        "pixel_accuracy": (right.sum() / counts.sum().clamp(min=1)).item(),
+        "confusion": counts.long().tolist(),
+    }
+
+
+def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet, params: Params) -> list[dict]:
+    """How well ELN, and 1 - max softmax, tell the segmenter's wrong pixels from its right ones.
+
+    Exact, pooled over at most `evaluation.pixels` non-void pixels an image, drawn by a fixed seed. ELN keeps what it
+    gives at least `semi_supervised.threshold`; the max softmax keeps the same number of pixels, its surest.
+
+    Returns:
+        For each detector what `measure_detector` gives, with its `name`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for item in validation_items(dataset, params):
+        mask = read_mask(item, dataset)
+        scores = _right_logits(segmenter, eln, read_image(item), mask.shape, params.data.resize)
+        right, usable = scores.pop("prediction") == mask, (mask != VOID).flatten().nonzero()[:, 0]
+        drawn = usable[torch.randperm(len(usable), generator=generator)[: params.evaluation.pixels]]
+        samples.append({"right": right.flatten()[drawn], **{n: s.flatten()[drawn] for n, s in scores.items()}})
+    pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
+
+    trusted = (pooled["ELN"].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
+    return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in ("ELN", "1 - max softmax")]
+
+
+@torch.no_grad()
+def _right_logits(segmenter, eln, image: Tensor, size, factor: float) -> dict[str, Tensor]:
+    """Logits of being right by each detector and the prediction, all `H W` at the image's own size."""
+    logits, seen = predict(segmenter, image, factor)
+    judged = upsample(eln.eval()(seen, logits), size)[0, 0]
+    logits = upsample(logits, size)
+    maps = {"ELN": judged, "1 - max softmax": confidence_logit(logits)[0, 0], "prediction": logits.argmax(1)[0]}
+    return {name: each.cpu() for name, each in maps.items()}
+
+
+def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: float) -> dict:
+    """Measures of one detector from its logits of being right and the truth, both of the same length.
+
+    Returns:
+        `auroc` and `aupr` with errors as positives (None without an error or without a right pixel), `error_rate`,
+        `kept_share`, `kept_accuracy` of the surest pixels of that share, `curve` (precision and recall of errors)
+        and `reliability` (see `reliability`).
+    """
+    wrong, wrongness = (~right).long(), (-right_logit.double()).sigmoid()
+    kept = right[right_logit.argsort(descending=True, stable=True)[: round(kept_share * len(right))]]
+    both = 0 < wrong.sum() < len(wrong)
+    return {
+        "name": name,
+        "auroc": BinaryAUROC()(wrongness, wrong).item() if both else None,
+        "aupr": BinaryAveragePrecision()(wrongness, wrong).item() if both else None,
+        "error_rate": wrong.double().mean().item(),
+        "kept_share": kept_share,
+        "kept_accuracy": kept.double().mean().item() if len(kept) else None,
+        "curve": _curve(wrongness, wrong) if both else None,
+        "reliability": reliability(1 - wrongness, right),
+    }
+
+
+def _curve(wrongness: Tensor, wrong: Tensor) -> dict:
+    precision, recall, _ = BinaryPrecisionRecallCurve()(wrongness, wrong)
+    places = torch.linspace(0, len(recall) - 1, POINTS).long()
+    return {"precision": precision[places].tolist(), "recall": recall[places].tolist()}
+
+
+def reliability(probability: Tensor, right: Tensor) -> dict:
+    """`BINS` equal bins of the probability of being right: mean `confidence`, `accuracy` and `share` in each.
+
+    Empty bins hold None. `ece` is the expected calibration error, the share-weighted |accuracy - confidence|.
+    """
+    place = (probability * BINS).long().clamp(max=BINS - 1)
+    count = torch.bincount(place, minlength=BINS).double()
+    confidence, accuracy = (
+        torch.bincount(place, weights=values.double(), minlength=BINS) / count for values in (probability, right)
+    )
+    share = count / count.sum()
+    return {
+        "confidence": _with_none(confidence),
+        "accuracy": _with_none(accuracy),
+        "share": share.tolist(),
+        "ece": (share * (accuracy - confidence).abs()).nansum().item(),
+    }
+
+
+def _with_none(values: Tensor) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]

@@ -1,0 +1,215 @@
+"""Figures of numbers: class shares, training curves, and what an evaluation measured."""
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from eln_kit.figures.grid import LINES, array, canvas
+
+
+def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
+    """Each class's share of the pixels in labelled images and, where given, in unlabelled ones.
+
+    Args:
+        counts_labeled: C pixel counts
+        counts_unlabeled: C pixel counts, or None when nobody knows
+    """
+    sets = {"labelled": counts_labeled, "unlabelled": counts_unlabeled}
+    shares = {name: array(c) / max(array(c).sum(), 1) for name, c in sets.items() if c is not None}
+    figure, ((axis,),) = canvas(figsize=(6.5, 1.1 + (0.24 + 0.14 * len(shares)) * len(classes)))
+    thick = 0.8 / len(shares)
+    for i, (name, share) in enumerate(shares.items()):
+        style = {"edgecolor": "0.2", "linewidth": 0.6, "hatch": "////" if i else ""}
+        places = np.arange(len(classes)) + thick * (i - (len(shares) - 1) / 2)
+        axis.barh(places, share, thick, color=np.asarray(colors) / 255, **style)
+        axis.barh([0], [0], color="white", label=name, **style)
+        for place, value in zip(places, share, strict=True):
+            axis.annotate(
+                f"{value:.1%}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
+            )
+    positive = np.concatenate(list(shares.values()))
+    positive = positive[positive > 0]
+    if positive.size and positive.max() > 50 * positive.min():
+        axis.set_xscale("log")
+        axis.set_xlim(positive.min() / 2, 2.5)
+    else:
+        axis.margins(x=0.1)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.set(yticks=range(len(classes)), yticklabels=classes, xlabel="share of pixels")
+    axis.invert_yaxis()
+    if len(shares) > 1:
+        figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    return _plain(figure)
+
+
+def loss_curves(records: list[dict], names: list[str] | None = None, title: str = "") -> Figure:
+    """A small plot a loss against the step; logarithmic where it falls by more than a factor of 20.
+
+    Args:
+        records: lines of metrics.jsonl, each with `step` and some of the names
+        names: which to draw; None for all that begin with `loss/`
+    """
+    found = dict.fromkeys(key for record in records for key in record)
+    names = names or [name for name in found if name.startswith("loss/")]
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure, axes = canvas(rows, columns, figsize=(2.9 * columns + 0.4, 2.1 * rows + 0.4), sharex=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        steps, values = _series(records, name)
+        axis.plot(steps, values, color=LINES[0], linewidth=1.2)
+        axis.set_title(name, fontsize=9)
+        if _spans(values, 20):
+            axis.set_yscale("log")
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis in axes.flat[max(len(names) - columns, 0) : len(names)]:
+        axis.set_xlabel("step")
+        axis.xaxis.set_tick_params(labelbottom=True)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.suptitle(title)
+    return _plain(figure)
+
+
+def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
+    """Auxiliary loss over main loss against the step; a decoder rests while it is under its dashed ratio.
+
+    Args:
+        records: lines of metrics.jsonl with `step` and `ratio/1`, `ratio/2`, ...
+        ratios: K loss ratios
+    """
+    figure, ((axis,),) = canvas(figsize=(6.5, 3.4))
+    for k, ratio in enumerate(ratios, 1):
+        color = LINES[(k - 1) % len(LINES)]
+        axis.plot(*_series(records, f"ratio/{k}"), color=color, linewidth=1.2, label=f"auxiliary {k}")
+        axis.axhline(ratio, color=color, linestyle="--", linewidth=1, label=f"its ratio, {ratio:g}")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set(xlabel="step", ylabel="loss / main decoder's loss")
+    if ratios:
+        figure.legend(loc="outside right upper", frameon=False)
+    return _plain(figure)
+
+
+def confusion(matrix, classes) -> Figure:
+    """Where each true class's pixels went, in percent of the row.
+
+    Args:
+        matrix: `C C` pixel counts, rows truth, columns prediction
+    """
+    matrix = array(matrix).astype(float)
+    totals = matrix.sum(1, keepdims=True)
+    share = 100 * np.divide(matrix, totals, out=np.full_like(matrix, np.nan), where=totals > 0)
+    side = max(3.2, 0.42 * len(classes) + 1.6)
+    figure, ((axis,),) = canvas(figsize=(side + 0.9, side))
+    seaborn.heatmap(
+        share,
+        ax=axis,
+        vmin=0,
+        vmax=100,
+        cmap="cividis",
+        square=True,
+        annot=True,
+        fmt=".0f",
+        annot_kws={"fontsize": 10 if len(classes) < 9 else 7},
+        xticklabels=classes,
+        yticklabels=[f"{c} (absent)" if not total else c for c, total in zip(classes, totals, strict=True)],
+        cbar_kws={"label": "percent of the true class", "shrink": 0.8},
+    )
+    axis.set(xlabel="predicted", ylabel="true", facecolor="0.9")
+    axis.tick_params(axis="x", rotation=0 if len(classes) < 4 else 90)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
+    """Each class's IoU by predictor, and each one's mean as a line.
+
+    Args:
+        ious: `{name: C values in 0..1}`; NaN where a class is absent, which the mean leaves out
+    """
+    figure, ((axis,),) = canvas(figsize=(max(6, 1.5 + (0.2 + 0.16 * len(ious)) * len(classes)), 3.6))
+    wide = 0.82 / len(ious)
+    for i, (name, values) in enumerate(ious.items()):
+        values, color = array(values).astype(float), LINES[i % len(LINES)]
+        mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
+        places = np.arange(len(classes)) + wide * (i - (len(ious) - 1) / 2)
+        axis.bar(places, np.nan_to_num(values), wide, color=color, label=f"{name}, mean {mean:.1%}")
+        axis.axhline(mean, color=color, linestyle="--", linewidth=1)
+        for place in places[np.isnan(values)]:
+            axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", fontsize=7, color="0.3")
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.set(ylabel="IoU", ylim=(0, 1), xticks=range(len(classes)))
+    axis.set_xticklabels(
+        classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right"
+    )
+    figure.legend(loc="outside upper center", ncols=min(len(ious), 3), frameon=False)
+    return _plain(figure)
+
+
+def reliability(curves: dict[str, dict]) -> Figure:
+    """Accuracy against confidence, the share of pixels in each bin, and the expected calibration error.
+
+    Args:
+        curves: `{name: {"confidence", "accuracy", "share"}}`, each an array of one value a bin in 0..1; NaN
+            where a bin is empty. ECE = sum over bins of share * |accuracy - confidence|.
+    """
+    figure, ((top,), (bottom,)) = canvas(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1))
+    top.plot((0, 1), (0, 1), color="0.6", linestyle="--", linewidth=1, label="perfect")
+    for i, (name, curve) in enumerate(curves.items()):
+        confidence, accuracy, share = (
+            array(curve[k]).astype(float) for k in ("confidence", "accuracy", "share")
+        )
+        ece = np.nansum(share * np.abs(accuracy - confidence))
+        full = np.isfinite(confidence)
+        style = {"color": LINES[i % len(LINES)], "marker": "o", "markersize": 3.5, "linewidth": 1.2}
+        top.plot(confidence[full], accuracy[full], label=f"{name}, ECE {ece:.3f}", **style)
+        bottom.plot(confidence[full], share[full], **style)
+    top.yaxis.set_major_formatter(PercentFormatter(1))
+    top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    bottom.yaxis.set_major_formatter(PercentFormatter(1))
+    bottom.xaxis.set_major_formatter(PercentFormatter(1))
+    bottom.set(xlabel="confidence", ylabel="pixels")
+    top.legend(frameon=False, fontsize=8)
+    return _plain(figure)
+
+
+def error_detection(curves: dict[str, dict]) -> Figure:
+    """Precision against recall of wrong pixels, and the error rate that blind guessing reaches.
+
+    Args:
+        curves: `{name: {"recall", "precision", "aupr", "base_rate"}}`, two arrays and two floats in 0..1
+    """
+    figure, ((axis,),) = canvas(figsize=(6.6, 3.8))
+    for i, (name, curve) in enumerate(curves.items()):
+        label = f"{name}, AUPR {curve['aupr']:.3f}"
+        axis.plot(
+            array(curve["recall"]),
+            array(curve["precision"]),
+            color=LINES[i % len(LINES)],
+            label=label,
+            linewidth=1.4,
+        )
+    for rate in sorted({round(curve["base_rate"], 3) for curve in curves.values()}):
+        axis.axhline(rate, color="0.5", linestyle="--", linewidth=1, label=f"error rate, {rate:.3f}")
+    axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    figure.legend(loc="outside right upper", frameon=False)
+    return _plain(figure)
+
+
+def _series(records, name) -> tuple[list, np.ndarray]:
+    pairs = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+    return [step for step, _ in pairs], np.array([value for _, value in pairs], float)
+
+
+def _spans(values, factor) -> bool:
+    positive = values[np.isfinite(values) & (values > 0)]
+    return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
+
+
+def _plain(figure: Figure) -> Figure:
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
+    return figure

@@ -1,0 +1,157 @@
+"""Figures that show images, masks, predictions and maps of error. Shapes are in the package's docstring."""
+
+from itertools import chain
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from eln_kit.figures.grid import VOID, WRONG, array, entry, grid
+
+IGNORE = 255
+
+
+def colorize(mask, colors, void=VOID) -> np.ndarray:
+    """A mask `H W` in its classes' colours, `H W 3` uint8; void pixels in `void`."""
+    mask = array(mask)
+    picture = np.empty((*mask.shape, 3), np.uint8)
+    picture[:] = void
+    known = mask != IGNORE
+    picture[known] = np.asarray(colors, np.uint8)[mask[known]]
+    return picture
+
+
+def contact_sheet(images, masks, classes, colors, titles=None) -> Figure:
+    """Images and their truths laid over them, two pairs a row."""
+    titles = titles or [""] * len(images)
+    pairs = [
+        [(_picture(image), title), (_overlay(image, mask, colors), "truth")]
+        for image, mask, title in zip(images, masks, titles, strict=True)
+    ]
+    return grid(_two_a_row(pairs), _legend(classes, colors, masks))
+
+
+def views(weak, strong) -> Figure:
+    """Weak views and the strong views of the same images, two pairs a row."""
+    pairs = [
+        [(_picture(a), "weak view"), (_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)
+    ]
+    return grid(_two_a_row(pairs))
+
+
+def predictions(images, truths, predictions, classes, colors) -> Figure:
+    """A row an image: image, truth, and each predictor's mask followed by its errors.
+
+    Args:
+        truths: masks, or None when nobody knows; the errors are left out then.
+        predictions: `{name: masks}`
+    """
+    rows = []
+    for i, image in enumerate(images):
+        row = [(_picture(image), "image")]
+        if truths is not None:
+            row.append((colorize(truths[i], colors), "truth"))
+        for name, masks in predictions.items():
+            row.append((colorize(masks[i], colors), name))
+            if truths is not None:
+                rate = _share(_wrong(truths[i], masks[i]))
+                row.append((_error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
+        rows.append(row)
+    return grid(rows, _legend(classes, colors, truths, wrong=truths is not None))
+
+
+def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> Figure:
+    """One image, a row a decoder: its prediction, its true errors and where ELN expects them.
+
+    Args:
+        image, truth: `3 H W` and `H W`
+        main: `H W`, the main decoder's prediction
+        auxiliary: K masks `H W`, one an auxiliary decoder
+        ratios: K loss ratios
+        eln_maps: K+1 maps of wrongness `H W`, the main decoder's first
+    """
+    names = ["main decoder"] + [f"auxiliary {k}, ratio {ratio:g}" for k, ratio in enumerate(ratios, 1)]
+    left = [(_picture(image), "image"), (colorize(truth, colors), "truth")]
+    rows = []
+    for name, mask, wrongness in zip(names, [main, *auxiliary], eln_maps, strict=True):
+        rate = _share(_wrong(truth, mask))
+        rows.append(
+            [
+                left.pop(0) if left else None,
+                (colorize(mask, colors), name),
+                (_error_map(image, truth, mask), f"true errors: {rate:.1%}"),
+                (_map(wrongness), "ELN: wrong?"),
+            ]
+        )
+    rows += [[panel] for panel in left]
+    return grid(rows, _legend(classes, colors, [truth], wrong=True), "ELN's probability of being wrong")
+
+
+def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors) -> Figure:
+    """A row an image: image, teacher's prediction, its wrongness, what is kept, and what of that is wrong.
+
+    Args:
+        truths: masks, or None when nobody knows; the last column is left out then. Void pixels do not count.
+        predictions, keeps, wrongness: one an image
+    """
+    rows = []
+    for i, image in enumerate(images):
+        mask, keep = array(predictions[i]), array(keeps[i]).astype(bool)
+        kept = np.where(keep, mask, IGNORE)
+        known = np.ones_like(keep) if truths is None else array(truths[i]) != IGNORE
+        row = [
+            (_picture(image), "image"),
+            (colorize(mask, colors), "teacher"),
+            (_map(wrongness[i]), "ELN: wrong?"),
+            (colorize(kept, colors), f"{_share(keep[known]):.0%} kept"),
+        ]
+        if truths is not None:
+            right = 1 - _share(_wrong(truths[i], kept))
+            row.append((_error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
+        rows.append(row)
+    legend = [*_legend(classes, colors, wrong=truths is not None), entry("dropped or void", VOID)]
+    return grid(rows, legend, "ELN's probability of being wrong")
+
+
+def _picture(image) -> np.ndarray:  # H W 3 uint8
+    image = array(image).transpose(1, 2, 0)
+    return image if image.dtype == np.uint8 else (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _overlay(image, mask, colors) -> np.ndarray:
+    return (0.4 * _picture(image) + 0.6 * colorize(mask, colors)).astype(np.uint8)
+
+
+def _error_map(image, truth, prediction) -> np.ndarray:
+    """Wrong pixels in vermilion and void ones in grey over the darkened grey image."""
+    picture = np.repeat((0.5 * _picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
+    void = (array(truth) == IGNORE) | (array(prediction) == IGNORE)
+    picture[void] = VOID
+    picture[~void & (array(truth) != array(prediction))] = WRONG
+    return picture
+
+
+def _wrong(truth, prediction) -> np.ndarray:
+    """Is the prediction wrong, at each pixel where neither is void."""
+    truth, prediction = array(truth), array(prediction)
+    return (truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)]
+
+
+def _share(values) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _map(values) -> np.ndarray:
+    return array(values).astype(np.float32)
+
+
+def _two_a_row(pairs) -> list:
+    return [list(chain(*pairs[i : i + 2])) for i in range(0, len(pairs), 2)]
+
+
+def _legend(classes, colors, masks=None, wrong=False) -> list:
+    entries = [entry(name, color) for name, color in zip(classes, np.asarray(colors), strict=True)]
+    if wrong:
+        entries.append(entry("wrong", WRONG))
+    if masks is not None and any((array(mask) == IGNORE).any() for mask in masks):
+        entries.append(entry("void", VOID))
+    return entries

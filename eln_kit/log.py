@@ -1,0 +1,65 @@
+"""`metrics.jsonl`: one line of means every few steps, and the watch for losses that are no number."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; one line that names the step and the loss."""
+
+
+class Log:
+    """Collects scalars on the device and asks for their values only when a line is due.
+
+    Args:
+        path: the file; lines past `first` steps, from a run that was killed, are cut off.
+        first: steps done before.
+        pending: rows of earlier steps that are not written yet, from `pending`.
+    """
+
+    def __init__(self, path: Path, first: int, pending: list[dict[str, float]]):
+        self.path, self.first, self.rows = path, first, []
+        self.done: list[dict[str, float]] = list(pending)
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
+        beside = path.with_suffix(".tmp")
+        beside.write_text("".join(f"{line}\n" for line in kept))
+        os.replace(beside, path)
+
+    def add(self, losses: dict[str, Tensor], measures: dict[str, Tensor]) -> None:
+        self.names = list(losses) + list(measures)
+        self.losses = len(losses)
+        self.rows.append(torch.stack([v.detach().float() for v in (*losses.values(), *measures.values())]))
+
+    def pending(self) -> list[dict[str, float]]:
+        """The rows not written yet, as numbers.
+
+        Raises:
+            TrainingError: a loss is NaN or infinite; names it and its step.
+        """
+        for row in torch.stack(self.rows).tolist() if self.rows else []:
+            step = self.first + len(self.done) + 1
+            for name, value in list(zip(self.names, row, strict=True))[: self.losses]:
+                if not math.isfinite(value):
+                    raise TrainingError(f"step {step}: loss {name} is {value}; try a lower optimizer.lr")
+            self.done.append(dict(zip(self.names, row, strict=True)))
+        self.rows = []
+        return self.done
+
+    def write(self, step: int, extra: dict[str, float]) -> dict:
+        """Append the means since the last line; a measure that is no number in every row is left out."""
+        rows = self.pending()
+        record = {"step": step, **extra}
+        for name in rows[0]:
+            values = [row[name] for row in rows if math.isfinite(row[name])]
+            if values:
+                record[name] = sum(values) / len(values)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.first, self.done = step, []
+        return record

@@ -1,0 +1,69 @@
+"""DeepLabV3+ decoder (Chen et al., ECCV 2018), as the paper's networks have it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eln_kit.models.encoder import Features
+
+
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of `B c h w` to `size`, corners aligned as in the paper's networks."""
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Convolution without bias that keeps the size, BatchNorm, ReLU."""
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def head(channels: int, outputs: int) -> nn.Sequential:
+    """Two 1x1 convolutions: of class logits, of the embedding, or of ELN's logit."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1))
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: looks at deep features at several dilations and as a whole.
+
+    The pooled branch has no BatchNorm: its map is one pixel, so a batch of one image would have no variance.
+    """
+
+    def __init__(self, inputs: int, channels: int, rates: list[int], dropout: float):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [conv_norm_relu(inputs, channels), *(conv_norm_relu(inputs, channels, 3, rate) for rate in rates)]
+        )
+        self.pooled = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU(inplace=True)
+        )
+        self.project = conv_norm_relu((len(rates) + 2) * channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, deep: Tensor) -> Tensor:
+        maps = [branch(deep) for branch in self.branches]
+        maps.append(self.pooled(deep).expand(-1, -1, *deep.shape[2:]))
+        return self.dropout(self.project(torch.cat(maps, dim=1)))
+
+
+class Decoder(nn.Module):
+    """Deep features through ASPP, joined with low-level ones: `Features` -> `B channels h w` at stride 4."""
+
+    def __init__(self, inputs: tuple[int, int], channels: int, rates: list[int], aspp_dropout: float = 0.1):
+        super().__init__()
+        low, deep = inputs
+        self.aspp = ASPP(deep, channels, rates, aspp_dropout)
+        self.reduce = conv_norm_relu(low, 48)
+        self.fuse = nn.Sequential(
+            conv_norm_relu(channels + 48, channels, 3),
+            nn.Dropout(0.5),
+            conv_norm_relu(channels, channels, 3),
+            nn.Dropout(0.1),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, features: Features) -> Tensor:
+        low = self.reduce(features.low)
+        deep = upsample(self.aspp(features.deep), low.shape[2:])
+        return self.fuse(torch.cat([deep, low], dim=1))

@@ -1,0 +1,51 @@
+"""All networks of an experiment under one roof, so that one checkpoint holds them."""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from eln_kit.models.error_localizer import ErrorLocalizer
+from eln_kit.models.segmenter import AuxiliaryDecoder, Segmenter
+from eln_kit.params import Params
+
+
+class Networks(nn.Module):
+    """Student, auxiliary decoders, ELN and teacher.
+
+    The teacher is torch's `AveragedModel`: an exponential moving average of the student's parameters and of its
+    BatchNorm statistics. It starts as the student; stage 3 moves it, always in evaluation mode.
+    """
+
+    def __init__(self, params: Params, classes: int):
+        super().__init__()
+        torch.manual_seed(params.run.seed)
+        model, ratios = params.model, params.error_localization.ratios
+        self.student = Segmenter(model, classes)
+        encoder = self.student.encoder
+        self.auxiliary = nn.ModuleList(AuxiliaryDecoder(encoder.channels, model, classes) for _ in ratios)
+        self.eln = ErrorLocalizer(model, classes, encoder.mean, encoder.std)
+        average = get_ema_multi_avg_fn(params.semi_supervised.ema)
+        self.teacher = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
+        self.teacher.requires_grad_(False)
+        self.teacher.eval()
+
+    def train(self, mode: bool = True) -> "Networks":
+        """As usual, but the teacher never leaves evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def restart_teacher(self) -> None:
+        """Make the teacher equal to the student."""
+        self.teacher.module.load_state_dict(self.student.state_dict())
+
+    @torch.no_grad()
+    def update_teacher(self) -> None:
+        self.teacher.update_parameters(self.student)
+
+    def parameter_groups(self, lr: float, encoder_lr_factor: float) -> list[dict]:
+        """Every trainable parameter once: the encoders' at a rate of their own (BatchNorm's are among them)."""
+        encoders = [*self.student.encoder.parameters(), *self.eln.encoder.parameters()]
+        known = {id(p) for p in encoders}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return [{"params": encoders, "lr": lr * encoder_lr_factor}, {"params": others, "lr": lr}]

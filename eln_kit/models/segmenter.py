@@ -1,0 +1,66 @@
+"""The segmenter: encoder, DeepLabV3+ decoder, class head and embedding head; and its auxiliary decoders."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from eln_kit.models.decoder import Decoder, head, upsample
+from eln_kit.models.encoder import Encoder, Features
+from eln_kit.params import Model
+
+
+class Prediction(NamedTuple):
+    """What the segmenter says of a batch, at feature size `h w` (stride 4).
+
+    `logits` float `B C h w`; `embedding` float `B E h w`, not normalised; `features` to share with other decoders.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    features: Features
+
+
+class Normalize(nn.Module):
+    """Brings images in 0..1, `B 3 H W`, to the mean and deviation that the encoder's weights expect."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+class Segmenter(nn.Module):
+    """Image, float `B 3 H W` in 0..1 -> `Prediction`."""
+
+    def __init__(self, model: Model, classes: int):
+        super().__init__()
+        self.encoder = Encoder(model.encoder, model.encoder_weights)
+        self.normalize = Normalize(self.encoder.mean, self.encoder.std)
+        self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates)
+        self.classify = head(model.decoder_channels, classes)
+        self.embed = head(model.decoder_channels, model.embedding_channels)
+
+    def forward(self, image: Tensor) -> Prediction:
+        features = self.encoder(self.normalize(image))
+        decoded = self.decoder(features)
+        return Prediction(self.classify(decoded), self.embed(decoded), features)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Class logits at the image's own size, `B C H W`."""
+        return upsample(self(image).logits, image.shape[2:])
+
+
+class AuxiliaryDecoder(nn.Module):
+    """A decoder of its own on the segmenter's features, through which no gradient goes back: -> `B C h w`."""
+
+    def __init__(self, inputs: tuple[int, int], model: Model, classes: int):
+        super().__init__()
+        self.decoder = Decoder(inputs, model.decoder_channels, model.atrous_rates)
+        self.classify = head(model.decoder_channels, classes)
+
+    def forward(self, features: Features) -> Tensor:
+        return self.classify(self.decoder(features.detach()))

@@ -1,0 +1,314 @@
+"""Every knob of an experiment, once: its type, default, range, unit and why it is there.
+
+A params file is YAML with the sections below; what it leaves out keeps the default, and the defaults are the
+`shapes` experiment. `load` reads a file, `build` takes the sections as a notebook holds them. Both take single
+knobs as text, such as `"supervised.steps=100"`, and both raise `ParamsError` with one readable line per fault.
+"""
+
+import difflib
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+Float = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Pair = Annotated[list[Float], Field(min_length=2, max_length=2)]
+
+
+class ParamsError(ValueError):
+    """A params file, or a knob given by hand, that cannot be used; the message says which and why."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+
+
+class Data(Section):
+    """Which images, and how many of them keep their labels."""
+
+    name: Literal["shapes", "folder", "voc", "cityscapes"] = Field("shapes", description="kind of data set")
+    root: str = Field("", description="folder of the data set; empty for shapes: the user's cache folder")
+    classes: str = Field(
+        "", description="YAML file of class names and colours; empty: dataset.yaml in the root, or found in masks"
+    )
+    labels: int | float | str = Field(
+        24, description="training images that keep their labels: a count (24) or a fraction (1/8, 0.125)"
+    )
+    seed: int = Field(0, ge=0, description="draws which images keep their labels")
+    labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
+    unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")
+    resize: Float = Field(1.0, gt=0, le=4, description="factor on both image sides before anything else")
+    batch_labeled: int = Field(8, ge=1, description="labelled images a step")
+    batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step")
+    workers: int = Field(0, ge=0, description="loader processes; 0 loads between the steps")
+    shapes_train: int = Field(400, ge=1, description="generated training scenes")
+    shapes_val: int = Field(100, ge=1, description="generated validation scenes")
+    shapes_size: int = Field(64, ge=32, le=1024, description="side of a generated scene, pixels")
+    shapes_seed: int = Field(0, ge=0, description="draws the scenes")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_a_count_or_a_fraction(cls, labels):
+        if isinstance(labels, bool):
+            raise ValueError("should be a count such as 24 or a fraction such as 1/8")
+        if isinstance(labels, int):
+            if labels < 1:
+                raise ValueError("should be at least 1 image")
+            return labels
+        try:
+            share = Fraction(labels)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("should be a count such as 24 or a fraction such as 1/8") from None
+        if not 0 < share <= 1:
+            raise ValueError("as a fraction should be above 0 and at most 1")
+        return labels
+
+
+class Views(Section):
+    """What is done to a training image: the weak view is cropped and flipped, the strong one recoloured too."""
+
+    crop: list[Annotated[int, Field(ge=16)]] = Field(
+        [64, 64], min_length=2, max_length=2, description="height and width of a training crop, pixels"
+    )
+    scale: Pair = Field([0.75, 1.5], description="range of the random zoom before the crop; [1, 1] turns it off")
+    flip: Share = Field(0.5, description="probability of a horizontal flip")
+    jitter: list[Share] = Field(
+        [0.4, 0.4, 0.4, 0.1],
+        min_length=4,
+        max_length=4,
+        description="strong view: brightness, contrast, saturation, hue",
+    )
+    grey: Share = Field(0.2, description="strong view: probability of grey")
+    blur: Share = Field(0.0, description="strong view: probability of a Gaussian blur")
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_ascends(cls, scale):
+        if not 0.1 <= scale[0] <= scale[1] <= 10:
+            raise ValueError("should be two ascending factors between 0.1 and 10")
+        return scale
+
+    @field_validator("jitter")
+    @classmethod
+    def _hue_is_at_most_half(cls, jitter):
+        if jitter[3] > 0.5:
+            raise ValueError("hue, the fourth, should be at most 0.5")
+        return jitter
+
+
+class Model(Section):
+    """The networks."""
+
+    encoder: str = Field("resnet18", description="timm name of the segmenter's encoder")
+    encoder_weights: str = Field("none", description="imagenet (timm downloads it), a local file, or none")
+    eln_encoder: str = Field("resnet18", description="timm name of ELN's encoder; the paper has resnet34")
+    eln_weights: str = Field("none", description="imagenet, a local file, or none")
+    eln_form: Literal["residual", "published"] = Field(
+        "residual", description="residual: ELN corrects the logit of the max softmax; published: it starts anew"
+    )
+    decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
+    embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
+    atrous_rates: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 2, 3], min_length=1, description="dilations of ASPP; the paper has 6, 12, 18 for large images"
+    )
+
+
+class Optimizer(Section):
+    """AdamW, the same in every stage."""
+
+    lr: Float = Field(1e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
+    encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
+    weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
+    schedule: Literal["constant", "poly"] = Field("constant", description="poly: falls as (1 - step/steps)^0.9")
+
+
+class Supervised(Section):
+    """Stage 1: cross-entropy on the labelled images."""
+
+    steps: int = Field(400, ge=1, description="training steps")
+
+
+class ErrorLocalization(Section):
+    """Stage 2: auxiliary decoders that stay worse on purpose, and ELN that learns to find their errors."""
+
+    steps: int = Field(200, ge=1, description="training steps")
+    ratios: list[Annotated[Float, Field(ge=1)]] = Field(
+        [2.0, 5.0],
+        max_length=8,
+        description="one auxiliary decoder each: it trains while its loss is above this many times the main one's; "
+        "the paper has 20 and 50",
+    )
+    max_weight: Float = Field(
+        20.0, ge=1, description="bound of (right pixels / wrong pixels), the weight of a wrong pixel"
+    )
+
+
+class SemiSupervised(Section):
+    """Stage 3: pseudo-labels of the EMA teacher on unlabelled images, filtered pixel by pixel."""
+
+    steps: int = Field(300, ge=1, description="training steps")
+    labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
+    unlabeled: bool = Field(True, description="learn from unlabelled images")
+    filter: Literal["eln", "confidence", "none", "oracle"] = Field(
+        "eln", description="who drops pixels: ELN, the max softmax, nobody, or the truth (for study)"
+    )
+    threshold: Share = Field(
+        0.5, description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on"
+    )
+    ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
+    weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
+    strong_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the strong view")
+    contrast_weight: Float = Field(1.0, ge=0, description="weight of the contrastive loss on each view")
+    average: Literal["kept", "all"] = Field(
+        "kept", description="divide the pseudo-label loss by the kept pixels or by all non-void ones"
+    )
+    temperature: Float = Field(0.5, gt=0, description="of the contrastive loss")
+    windows: int = Field(8, ge=1, description="random windows of the feature map the contrastive loss looks at")
+    window: int = Field(32, ge=1, description="side of such a window, feature pixels (at stride 4)")
+
+
+class Evaluation(Section):
+    """Measuring, at each image's own size."""
+
+    pixels: int = Field(
+        20000, ge=100, description="pixels an image, drawn by a fixed seed, that AUROC and AUPR are computed on"
+    )
+    images: int = Field(0, ge=0, description="validation images to use; 0 for all")
+
+
+class Run(Section):
+    """Where a run lives and how it is carried out."""
+
+    folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
+    seed: int = Field(0, ge=0, description="draws weights, batches and views")
+    control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the processor or GPU has it, else fp32"
+    )
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    save_every: int = Field(200, ge=1, description="steps between checkpoints")
+    show: int = Field(4, ge=1, le=16, description="images in a figure")
+
+
+class Params(Section):
+    """One experiment."""
+
+    data: Data = Data()
+    views: Views = Views()
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    supervised: Supervised = Supervised()
+    error_localization: ErrorLocalization = ErrorLocalization()
+    semi_supervised: SemiSupervised = SemiSupervised()
+    evaluation: Evaluation = Evaluation()
+    run: Run = Run()
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load(file: str | Path, knobs: str | list[str] | dict = ()) -> Params:
+    """Read a params file and change single knobs: `load("params/shapes.yaml", ["run.seed=1"])`.
+
+    Raises:
+        ParamsError: names the file, the knob and, for a knob that does not exist, the nearest valid name.
+    """
+    try:
+        sections = yaml.load(Path(file).read_text(), _Yaml)
+    except FileNotFoundError:
+        raise ParamsError(f"{file}: no such params file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{file}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    return build(sections or {}, knobs, source=str(file))
+
+
+def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "parameters") -> Params:
+    """Check sections (`{"data": {...}, ...}`) and apply knobs; `source` is named in errors."""
+    if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
+        raise ParamsError(f"{source}: should be sections ({', '.join(Params.model_fields)}), each of knob: value")
+    sections = {name: dict(section) for name, section in sections.items()}
+    for knob, value in _parse_knobs(knobs).items():
+        section, dot, name = knob.partition(".")
+        if not dot:
+            raise ParamsError(f"{knob}: write section.knob=value{_nearest(knob)}")
+        sections.setdefault(section, {})[name] = value
+    try:
+        return Params(**sections)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(fault, source) for fault in error.errors())) from None
+
+
+def knob_names() -> list[str]:
+    """All knobs as `section.knob`."""
+    sections = Params.model_fields.items()
+    return [f"{section}.{knob}" for section, field in sections for knob in field.annotation.model_fields]
+
+
+def describe() -> str:
+    """A table of every knob, its default and its meaning."""
+    lines = []
+    for section, field in Params.model_fields.items():
+        lines.append(f"\n{section}: {field.annotation.__doc__.strip()}")
+        for name, knob in field.annotation.model_fields.items():
+            lines.append(f"  {name:<18} {knob.default!s:<22} {knob.description}")
+    return "\n".join(lines).lstrip()
+
+
+def _parse_knobs(knobs) -> dict:
+    if isinstance(knobs, dict):
+        return knobs
+    parsed = {}
+    for text in knobs.split() if isinstance(knobs, str) else knobs:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParamsError(f"{text!r}: write section.knob=value, such as supervised.steps=100")
+        try:
+            parsed[name.strip()] = yaml.load(value, _Yaml)
+        except yaml.YAMLError:
+            raise ParamsError(f"{text!r}: {value!r} is not a value") from None
+    return parsed
+
+
+def _explain(fault: dict, source: str) -> str:
+    knob = ".".join(str(part) for part in fault["loc"][:2])
+    if fault["type"] == "extra_forbidden":
+        return f"{source}: there is no knob {knob}{_nearest(knob)}"
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{source}: {knob} = {fault['input']!r}: {message}"
+
+
+def _nearest(knob: str) -> str:
+    names = [*knob_names(), *Params.model_fields]
+    by_last_part = {name.rpartition(".")[2]: name for name in names}
+    near = difflib.get_close_matches(knob, names, 1, 0.6)
+    near = near or [
+        by_last_part[n] for n in difflib.get_close_matches(knob.rpartition(".")[2], by_last_part, 1, 0.6)
+    ]
+    return f"; did you mean {near[0]}?" if near else f"; the sections are {', '.join(Params.model_fields)}"
+
+
+def project_root() -> Path:
+    """The nearest folder at or above the working one that has `params/` and `notebooks/`, else the working one.
+
+    Relative paths in params start here, so that a notebook in `notebooks/` and a command at the top agree.
+    """
+    here = Path.cwd()
+    found = (f for f in (here, *here.parents) if (f / "params").is_dir() and (f / "notebooks").is_dir())
+    return next(found, here)
+
+
+def resolve(path: str | Path) -> Path:
+    """A path from params as an absolute one; `~` is the home folder."""
+    return (project_root() / Path(path).expanduser()).resolve()

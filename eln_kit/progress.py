@@ -1,0 +1,45 @@
+"""What a person sees of training: a progress bar, or in batch one plain line every few seconds."""
+
+import os
+import sys
+import time
+
+from tqdm.auto import tqdm
+
+SECONDS_BETWEEN_LINES = 5
+
+
+def person_watches() -> bool:
+    """Whether a terminal or a Jupyter front end shows the output; papermill's kernels have neither."""
+    return "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
+
+
+class Progress:
+    """Shows steps done, losses, images a second and time left."""
+
+    def __init__(self, name: str, first: int, steps: int):
+        self.name, self.first, self.steps = name, first, steps
+        self.began = self.last_line = time.monotonic()
+        self.bar = tqdm(total=steps, initial=first, desc=name, unit="step") if person_watches() else None
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def show(self, record: dict) -> None:
+        """A new line of the log: `record` has `step`, `images_per_s` and means of losses by name."""
+        values = {name: f"{v:.3g}" for name, v in record.items() if name not in ("step", "lr", "seconds")}
+        if self.bar is not None:
+            self.bar.set_postfix(values, refresh=False)
+            return
+        now, done = time.monotonic(), record["step"]
+        if now - self.last_line < SECONDS_BETWEEN_LINES and done < self.steps:
+            return
+        self.last_line = now
+        left = (now - self.began) / (done - self.first) * (self.steps - done)
+        shown = "  ".join(f"{name} {v}" for name, v in values.items())
+        print(f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60:.0f}:{left % 60:02.0f} left", flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

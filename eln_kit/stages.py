@@ -1,0 +1,217 @@
+"""The three training stages: a batch in, named losses out. Their sum is what the training loop minimises.
+
+A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` long `B H W`. Unlabelled: `weak` and
+`strong`, the two views of an image; `valid` bool `B H W`, False where the crop was padded; and `truth` long `B H W`,
+void where nobody labelled the image, which only the oracle filter and the measures look at.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from eln_kit.losses import (
+    VOID,
+    auxiliary_loss,
+    contrastive_loss,
+    correctness,
+    cross_entropy,
+    error_localization_loss,
+    pseudo_label,
+)
+from eln_kit.models import Networks, Prediction
+from eln_kit.models.decoder import upsample
+from eln_kit.models.segmenter import Features
+from eln_kit.params import Params
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # losses, measures
+
+
+class Stage(nn.Module):
+    """A module over the networks: `forward(batch)` gives the losses and, for the log, measures.
+
+    Attributes:
+        name: of its notebook and of its folder in a run.
+        parts: the networks that its checkpoint holds.
+        sections: params that its result depends on.
+        unlabeled: whether its batches have unlabelled images too.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
+    unlabeled = False
+
+    def __init__(self, networks: Networks, params: Params, steps: int):
+        super().__init__()
+        self.networks = networks
+        self.params = params
+        self.steps = steps
+
+    def after_step(self) -> None:
+        """What follows the optimizer's step."""
+
+
+class Supervised(Stage):
+    """Stage 1: cross-entropy of the student on labelled images."""
+
+    name = "1_supervised"
+    parts = ("student",)
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        logits = self.networks.student(batch["image"]).logits
+        return {"main": cross_entropy(logits, batch["mask"])}, {}
+
+
+class Control(Supervised):
+    """Stage 1 gone on with, for as many steps as stages 2 and 3 have: what longer training alone would give."""
+
+    name = "control"
+    parts = ("student", "teacher")
+
+    def after_step(self) -> None:
+        self.networks.update_teacher()
+
+
+class ErrorLocalization(Stage):
+    """Stage 2: stage 1's loss goes on, auxiliary decoders err on purpose, ELN learns to find the errors."""
+
+    name = "2_error_localization"
+    parts = ("student", "auxiliary", "eln")
+    sections = (*Stage.sections, "error_localization")
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        prediction = self.networks.student(batch["image"])
+        return self.labeled_losses(prediction, batch["image"], batch["mask"])
+
+    def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
+        """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
+        knobs = self.params.error_localization
+        main = cross_entropy(prediction.logits, mask)
+        logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
+        auxiliary = [cross_entropy(each, mask) for each in logits]
+
+        count = 1 + len(logits)
+        every = torch.cat([prediction.logits, *logits]).detach()  # (K+1)B C h w
+        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every)
+        target = correctness(every, mask.repeat(count, 1, 1))
+        per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
+        eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)
+
+        losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
+        measures = {f"ratio/{k}": loss / main for k, loss in enumerate(auxiliary, start=1)}
+        return losses, measures
+
+
+class SemiSupervised(ErrorLocalization):
+    """Stage 3: the student also learns the teacher's labels of unlabelled images, where the filter keeps them."""
+
+    name = "3_semi_supervised"
+    parts = ("student", "auxiliary", "eln", "teacher")
+    sections = (*ErrorLocalization.sections, "semi_supervised")
+
+    def __init__(self, networks: Networks, params: Params, steps: int):
+        super().__init__(networks, params, steps)
+        self.knobs = params.semi_supervised
+        self.unlabeled = self.knobs.unlabeled
+
+    def after_step(self) -> None:
+        self.networks.update_teacher()
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
+        names = ["image"] * self.knobs.labeled + ["weak", "strong"] * self.knobs.unlabeled
+        together = self.networks.student(torch.cat([batch[name] for name in names]))
+        predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
+        losses, measures = {}, {}
+        if self.knobs.labeled:
+            losses, measures = self.labeled_losses(predictions["image"], batch["image"], batch["mask"])
+        if self.knobs.unlabeled:
+            more_losses, more_measures = self.unlabeled_losses(predictions, batch)
+            losses, measures = losses | more_losses, measures | more_measures
+        return losses, measures
+
+    def unlabeled_losses(self, predictions: dict[str, Prediction], batch: dict[str, Tensor]) -> Outcome:
+        """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
+        knobs = self.knobs
+        labels, embedding, measures = self.label(batch)
+        average_over = batch["valid"] if knobs.average == "all" else None
+        losses = {}
+        for view, weight in (("weak", knobs.weak_weight), ("strong", knobs.strong_weight)):
+            student = predictions[view]
+            if weight:
+                losses[view] = weight * cross_entropy(student.logits, labels, average_over)
+            if knobs.contrast_weight:
+                contrast = self.contrast(student.embedding, embedding, labels)
+                losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
+        return losses, measures
+
+    @torch.no_grad()
+    def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The teacher's label of the weak view, void where dropped (`B H W`), its embedding, and measures."""
+        teacher = self.networks.teacher(batch["weak"])
+        logits = upsample(teacher.logits.float(), batch["weak"].shape[2:])
+        keep = self.keep(batch, logits) & batch["valid"]
+        known = batch["truth"] != VOID
+        right = (logits.argmax(dim=1) == batch["truth"]) & known
+        measures = {
+            "kept_share": keep.sum() / batch["valid"].sum().clamp(min=1),
+            "kept_accuracy": (right & keep).sum() / (known & keep).sum(),
+        }
+        return pseudo_label(logits, keep), teacher.embedding, measures
+
+    def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
+        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
+        knobs = self.knobs
+        if knobs.filter == "eln":
+            with evaluating(self.networks.eln) as eln:
+                return eln(batch["weak"], logits)[:, 0].sigmoid() >= knobs.threshold
+        if knobs.filter == "confidence":
+            return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
+        if knobs.filter == "oracle":
+            return logits.argmax(dim=1) == batch["truth"]
+        return torch.ones_like(batch["valid"])
+
+    def contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """Mean contrastive loss over random windows of the feature map, whose size bounds the memory."""
+        height, width = student.shape[2:]
+        rows, columns = (
+            torch.linspace(0, pixels - 1, cells).round().long()  # where aligned corners put the feature cells
+            for pixels, cells in zip(labels.shape[1:], (height, width), strict=True)
+        )
+        labels = labels[:, rows[:, None], columns]
+        windows = random_windows(height, width, self.knobs.window, self.knobs.windows)
+        losses = [
+            contrastive_loss(student[..., y, x], teacher[..., y, x], labels[:, y, x], self.knobs.temperature)
+            for y, x in windows
+        ]
+        return torch.stack(losses).mean()
+
+
+def random_windows(height: int, width: int, side: int, count: int) -> list[tuple[slice, slice]]:
+    """`count` random windows of a map, at most `side` high and wide; a map that fits in one is one window."""
+    high, wide = min(side, height), min(side, width)
+    if (high, wide) == (height, width):
+        return [(slice(0, height), slice(0, width))]
+    tops = torch.randint(height - high + 1, (count,)).tolist()
+    lefts = torch.randint(width - wide + 1, (count,)).tolist()
+    return [
+        (slice(top, top + high), slice(left, left + wide)) for top, left in zip(tops, lefts, strict=True)
+    ]
+
+
+@contextmanager
+def evaluating(module: nn.Module):
+    """The module in evaluation mode, and back to the mode it had."""
+    mode = module.training
+    try:
+        yield module.eval()
+    finally:
+        module.train(mode)
+
+
+def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
+    logits, embedding = prediction.logits.split(sizes), prediction.embedding.split(sizes)
+    low, deep = prediction.features.low.split(sizes), prediction.features.deep.split(sizes)
+    features = [Features(*maps) for maps in zip(low, deep, strict=True)]
+    return [Prediction(*parts) for parts in zip(logits, embedding, features, strict=True)]

@@ -1,0 +1,186 @@
+"""The one training loop, on Hugging Face accelerate. Every stage goes through `fit`."""
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from eln_kit import __version__, checkpoint
+from eln_kit.data.loaders import training_batches
+from eln_kit.experiment import Experiment, device
+from eln_kit.log import Log
+from eln_kit.params import Optimizer
+from eln_kit.progress import Progress
+from eln_kit.stages import Stage
+
+
+def fit(stage: Stage, experiment: Experiment) -> list[dict]:
+    """Train a stage to its end, going on from its checkpoint when there is one.
+
+    Leaves `checkpoint.pt` and `metrics.jsonl` in the stage's folder of the run. A finished stage is loaded, not
+    trained again. SIGINT and SIGTERM save first and then raise KeyboardInterrupt.
+
+    Returns:
+        The records of `metrics.jsonl`: `step`, `images_per_s`, `lr`, and the mean of each loss and measure.
+
+    Raises:
+        CheckpointError: the checkpoint was made with other params, or cannot be read or written.
+        TrainingError: a loss is NaN or infinite.
+    """
+    params = experiment.params
+    folder = experiment.folder / stage.name
+    path = folder / checkpoint.FILE
+    state = _resume(path, stage, experiment)
+    if state["finished"]:
+        return experiment.records(stage.name)
+
+    accelerator = Accelerator(mixed_precision=_precision(params.run.precision), cpu=device().type == "cpu")
+    groups = stage.networks.parameter_groups(params.optimizer.lr, params.optimizer.encoder_lr_factor)
+    optimizer = torch.optim.AdamW(groups, weight_decay=params.optimizer.weight_decay)
+    stage.to(device(), memory_format=torch.channels_last)
+    model, optimizer = accelerator.prepare(stage, optimizer)
+    if state["optimizer"]:
+        optimizer.load_state_dict(state["optimizer"])
+    if state["scaler"] and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(state["scaler"])
+
+    folder.mkdir(parents=True, exist_ok=True)
+    log = Log(folder / "metrics.jsonl", state["step"] - len(state["pending"]), state["pending"])
+    _loop(model, stage, optimizer, accelerator, experiment, log, path, state["step"])
+    return experiment.records(stage.name)
+
+
+def _loop(model, stage, optimizer, accelerator, experiment, log, path, first) -> None:
+    params, steps = experiment.params, stage.steps
+    progress = Progress(stage.name, first, steps)
+    model.train()
+    timer, counted = time.monotonic(), 0
+    with _signals() as received:
+        for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
+            torch.manual_seed(params.run.seed * 1_000_003 + step)  # dropout and windows: the same when resumed
+            lr = _set_lr(optimizer, params.optimizer, step, steps)
+            losses, measures = model(batch)
+            accelerator.backward(sum(losses.values()))
+            optimizer.step()
+            optimizer.zero_grad()
+            stage.after_step()
+
+            log.add(losses, measures)
+            counted += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
+            progress.step()
+            if step % params.run.log_every == 0 or step == steps:
+                speed = counted / (time.monotonic() - timer)
+                progress.show(log.write(step, {"images_per_s": round(speed, 1), "lr": lr}))
+                timer, counted = time.monotonic(), 0
+            if received.signal or step % params.run.save_every == 0 or step == steps:
+                _save(path, stage, experiment, optimizer, accelerator, log, step)
+            if received.signal and step < steps:
+                progress.close()
+                raise KeyboardInterrupt(f"{stage.name}: saved at step {step}; run again to go on")
+    progress.close()
+
+
+def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
+    """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
+    kinds = [(experiment.split.labeled, True)]
+    if stage.unlabeled:
+        kinds.append((experiment.split.unlabeled, False))
+    loaders = [
+        training_batches(
+            items,
+            experiment.dataset,
+            experiment.params,
+            labeled,
+            range(first, stage.steps),
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        for items, labeled in kinds
+    ]
+    for parts in zip(*loaders, strict=True):
+        batch = {name: tensor for part in parts for name, tensor in part.items()}
+        yield {name: _to_device(tensor, accelerator.device) for name, tensor in batch.items()}
+
+
+def _to_device(tensor: Tensor, target: torch.device) -> Tensor:
+    layout = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+    return tensor.to(target, non_blocking=True, memory_format=layout)
+
+
+def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
+    """Set each group's rate for this step (counted from 1) and give the decoders' one."""
+    factor = (1 - (step - 1) / steps) ** 0.9 if knobs.schedule == "poly" else 1.0
+    encoders, others = optimizer.param_groups
+    encoders["lr"], others["lr"] = knobs.lr * knobs.encoder_lr_factor * factor, knobs.lr * factor
+    return others["lr"]
+
+
+def _precision(wanted: str) -> str:
+    """accelerate's name of the precision; auto is bf16 where the hardware computes in it."""
+    if wanted != "auto":
+        return {"fp32": "no"}.get(wanted, wanted)
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    fast = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # elsewhere oneDNN emulates bf16, slowly
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in fast) else "no"
+
+
+def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
+    """The state to go on from; at the start, one that has done nothing."""
+    if not path.exists():
+        return {"step": 0, "finished": False, "optimizer": None, "scaler": None, "pending": []}
+    state = checkpoint.load(path)
+    experiment.check(path, state)
+    if state["steps"] != stage.steps:
+        raise checkpoint.CheckpointError(
+            f"{path}: made for {state['steps']} steps, not {stage.steps}; delete {path.parent} to train it again"
+        )
+    checkpoint.restore(path, stage.networks, state["networks"])
+    return state
+
+
+def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
+    finished = step == stage.steps
+    going_on = not finished
+    checkpoint.save(
+        path,
+        {
+            "version": __version__,
+            "stage": stage.name,
+            "step": step,
+            "finished": finished,
+            "params": experiment.params.model_dump(),
+            "steps": stage.steps,
+            "sections": list(stage.sections),
+            "classes": experiment.dataset.classes,
+            "networks": {part: getattr(stage.networks, part).state_dict() for part in stage.parts},
+            "optimizer": optimizer.state_dict() if going_on else None,
+            "scaler": accelerator.scaler.state_dict() if going_on and accelerator.scaler else None,
+            "pending": log.pending(),
+        },
+    )
+
+
+@contextmanager
+def _signals():
+    """SIGINT and SIGTERM set `received.signal` instead of stopping a step midway (main thread only)."""
+    received = SimpleNamespace(signal=None)
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def remember(number, frame):
+        received.signal = number
+
+    old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
