@@ -1,7 +1,6 @@
 """Measures on validation images at each image's own size: of the segmenter, and of who tells its errors."""
 
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.classification import (
@@ -22,11 +21,15 @@ BINS = 15  # of the reliability diagram
 POINTS = 200  # of a precision-recall curve that is kept
 
 
+def spread(items: list, count: int) -> list:
+    """`count` of the items, evenly spread; all when there are fewer."""
+    places = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
+    return [items[place] for place in places]
+
+
 def validation_items(dataset: DataSet, params: Params) -> list[Item]:
     """The images measured on: `evaluation.images` of them spread evenly, or all."""
-    count = params.evaluation.images or len(dataset.val)
-    places = np.linspace(0, len(dataset.val) - 1, min(count, len(dataset.val))).round().astype(int)
-    return [dataset.val[place] for place in places]
+    return spread(dataset.val, params.evaluation.images or len(dataset.val))
 
 
 @torch.no_grad()

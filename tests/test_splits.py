@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from trees import masked_dataset, voc_tree, write_image, write_mask
@@ -38,7 +40,7 @@ def test_a_draw_covers_every_class_when_the_count_allows(tmp_path, seed):
 def test_a_larger_draw_has_the_images_of_a_smaller_one(tmp_path):
     dataset = masked_dataset(tmp_path, MANY)
     draws = [set(ids(make_split(dataset, Data(labels=count)).labeled)) for count in (2, 4, 9, 20)]
-    assert all(few < more for few, more in zip(draws, draws[1:], strict=False))
+    assert all(few < more for few, more in pairwise(draws))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_name_that_fits_two_images_is_an_error(tmp_path):
     write_mask(tmp_path / "masks/val/1.png")
     (tmp_path / "list.txt").write_text("1.png")
     data = Data(name="folder", root=str(tmp_path), labeled_ids="list.txt")
-    with pytest.raises(DataError, match="1.png fits a/1 and b/1"):
+    with pytest.raises(DataError, match=r"1\.png fits a/1 and b/1"):
         make_split(open_dataset(data), data)
 
 

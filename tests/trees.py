@@ -44,7 +44,7 @@ def folder_tree(root: Path, train: int = 4, val: int = 2, unlabeled: int = 0) ->
 
 
 def voc_tree(root: Path, train: list[str], val: list[str], augmented: list[str] | None = None) -> Path:
-    """VOC's official layout; returns VOC2012. With `augmented` there is a SegmentationClassAug of these ids."""
+    """VOC's official layout; returns VOC2012. `augmented`: ids in SegmentationClassAug."""
     voc = root / "VOCdevkit" / "VOC2012"
     lists = voc / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
@@ -75,7 +75,7 @@ def cityscapes_tree(root: Path, frames: dict[str, list[str]], kind: str = "label
 
 
 def masked_dataset(root: Path, masks: list[tuple[int, ...]], unlabeled: int = 0, classes: int = 6) -> DataSet:
-    """A data set in memory whose training image `n` has the classes `masks[n]`, and one image to validate on."""
+    """A data set in memory whose training image `n` has the classes `masks[n]`; one validates."""
     items = [
         Item(f"{n:03}", write_image(root / f"{n:03}.png"), write_mask(root / f"{n:03}_mask.png", present))
         for n, present in enumerate(masks)

@@ -9,7 +9,7 @@ import colorsys
 import numpy as np
 from PIL import Image
 
-VERSION = 1  # raise it with any change that alters a pixel: the cache goes by it
+VERSION = 2  # raise it with any change that alters a pixel: the cache goes by it
 CLASSES = ["background", "disc", "ring", "square", "cross", "triangle", "star", "striped", "checkered"]
 HUES = [None, 0.02, 0.06, 0.30, 0.36, 0.58, 0.63, 0.82, 0.87]  # middle of a class's hues
 HUE_SPREAD = 0.07
@@ -81,7 +81,7 @@ def _local(points: int, x: float, y: float, radius: float, angle: float):
 
 
 def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Which points of the unit frame a shape covers; the shapes have areas of 1.5 to 3."""
+    """Which points of the unit frame a shape covers; the shapes have areas of 2 to 3."""
     if shape == "disc":
         return u**2 + v**2 < 0.95**2
     if shape == "ring":
@@ -93,7 +93,7 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     if shape == "triangle":
         return np.maximum(abs(u) * np.sqrt(3) + v, -2 * v) < 1.25
     fifth = np.pi / 5  # a star: fold the plane onto half a point, which one straight edge bounds
-    radius, theta = 1.2 * 0.5**0.5 * np.hypot(u, v), abs((np.arctan2(v, u) + fifth) % (2 * fifth) - fifth)
+    radius, theta = np.hypot(u, v) / 1.28, abs((np.arctan2(v, u) + fifth) % (2 * fifth) - fifth)
     inner_x, inner_y = 0.42 * np.cos(fifth), 0.42 * np.sin(fifth)
     return radius * (np.cos(theta) * inner_y + np.sin(theta) * (1 - inner_x)) < inner_y
 

@@ -36,15 +36,15 @@ def make_split(dataset: DataSet, data: Data) -> Split:
     """
     labeled = _listed(data.labeled_ids, dataset, data)
     unlabeled = _listed(data.unlabeled_ids, dataset, data)
+    taken = set(unlabeled)
     for item in labeled:
         if item.mask is None:
             raise DataError(f"{data.labeled_ids}: {item.id} has no mask; add one or take it off the list")
-        if item in unlabeled:
+        if item in taken:
             raise DataError(
                 f"{data.labeled_ids}: {item.id} is in {data.unlabeled_ids} too; take it off one list"
             )
     if not data.labeled_ids:
-        taken = set(unlabeled)
         labeled = _draw([i for i in dataset.train if i.mask and i not in taken], dataset, data)
     if not data.unlabeled_ids:
         taken = set(labeled)

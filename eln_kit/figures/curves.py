@@ -19,14 +19,20 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     shares = {name: array(c) / max(array(c).sum(), 1) for name, c in sets.items() if c is not None}
     figure, ((axis,),) = canvas(figsize=(6.5, 1.1 + (0.24 + 0.14 * len(shares)) * len(classes)))
     thick = 0.8 / len(shares)
+    face = np.asarray(colors) / 255
     for i, (name, share) in enumerate(shares.items()):
         style = {"edgecolor": "0.2", "linewidth": 0.6, "hatch": "////" if i else ""}
         places = np.arange(len(classes)) + thick * (i - (len(shares) - 1) / 2)
-        axis.barh(places, share, thick, color=np.asarray(colors) / 255, **style)
+        axis.barh(places, share, thick, color=0.5 + 0.5 * face if i else face, **style)
         axis.barh([0], [0], color="white", label=name, **style)
         for place, value in zip(places, share, strict=True):
             axis.annotate(
-                f"{value:.1%}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
+                f"{100 * value:.2g}%",
+                (value, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
             )
     positive = np.concatenate(list(shares.values()))
     positive = positive[positive > 0]
@@ -35,9 +41,9 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
         axis.set_xlim(positive.min() / 2, 2.5)
     else:
         axis.margins(x=0.1)
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     axis.set(yticks=range(len(classes)), yticklabels=classes, xlabel="share of pixels")
-    axis.invert_yaxis()
+    axis.set_ylim(len(classes) - 0.4, -0.6)
     if len(shares) > 1:
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return _plain(figure)
@@ -52,8 +58,8 @@ def loss_curves(records: list[dict], names: list[str] | None = None, title: str 
     """
     found = dict.fromkeys(key for record in records for key in record)
     names = names or [name for name in found if name.startswith("loss/")]
-    columns = min(len(names), 3)
-    rows = -(-len(names) // columns)
+    columns = min(len(names), 3) or 1
+    rows = -(-len(names) // columns) or 1
     figure, axes = canvas(rows, columns, figsize=(2.9 * columns + 0.4, 2.1 * rows + 0.4), sharex=True)
     for axis, name in zip(axes.flat, names, strict=False):
         steps, values = _series(records, name)
@@ -100,7 +106,7 @@ def confusion(matrix, classes) -> Figure:
     matrix = array(matrix).astype(float)
     totals = matrix.sum(1, keepdims=True)
     share = 100 * np.divide(matrix, totals, out=np.full_like(matrix, np.nan), where=totals > 0)
-    side = max(3.2, 0.42 * len(classes) + 1.6)
+    side = 0.42 * len(classes) + 2.4
     figure, ((axis,),) = canvas(figsize=(side + 0.9, side))
     seaborn.heatmap(
         share,
@@ -128,7 +134,8 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
     Args:
         ious: `{name: C values in 0..1}`; NaN where a class is absent, which the mean leaves out
     """
-    figure, ((axis,),) = canvas(figsize=(max(6, 1.5 + (0.2 + 0.16 * len(ious)) * len(classes)), 3.6))
+    width = max(6.5, 1.5 + (0.2 + 0.16 * len(ious)) * len(classes))
+    figure, ((axis,),) = canvas(figsize=(width, 3.8))
     wide = 0.82 / len(ious)
     for i, (name, values) in enumerate(ious.items()):
         values, color = array(values).astype(float), LINES[i % len(LINES)]
@@ -139,11 +146,11 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
         for place in places[np.isnan(values)]:
             axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", fontsize=7, color="0.3")
     axis.yaxis.set_major_formatter(PercentFormatter(1))
-    axis.set(ylabel="IoU", ylim=(0, 1), xticks=range(len(classes)))
+    axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
     axis.set_xticklabels(
         classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right"
     )
-    figure.legend(loc="outside upper center", ncols=min(len(ious), 3), frameon=False)
+    figure.legend(loc="outside upper center", ncols=max(1, int(width / 3.2)), frameon=False)
     return _plain(figure)
 
 

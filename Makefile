@@ -1,0 +1,35 @@
+# Everything a newcomer needs: make run. The environment lives in .venv and is made when pyproject.toml changes.
+PYTHON ?= python3
+PARAMS ?= params/shapes.yaml
+ARGS ?=
+
+.PHONY: help run test lab format
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@echo 'make run PARAMS=params/folder.yaml ARGS="--set supervised.steps=100"'
+
+run: .venv/installed  ## an experiment through the notebooks, or on from where it stopped
+	.venv/bin/eln-kit run "$(PARAMS)" $(ARGS)
+
+test: .venv/installed  ## style and tests
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pytest
+
+lab: .venv/installed  ## JupyterLab on the notebooks
+	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+format: .venv/installed  ## mend the style, and take outputs out of the notebooks
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/nbstripout notebooks/*.ipynb
+
+.venv/installed: pyproject.toml  # written last: a half-finished install does not count
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'eln-kit needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo 'this Python has no venv module: on Debian and Ubuntu, apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -e '.[dev]'
+	@touch $@

@@ -1,0 +1,46 @@
+"""What a notebook needs around the package: its parameters, short errors, source code to read."""
+
+import inspect
+from pathlib import Path
+
+from IPython import get_ipython
+from IPython.display import Code
+from matplotlib.figure import Figure
+
+from eln_kit import experiment, figures
+from eln_kit.checkpoint import CheckpointError
+from eln_kit.data import DataError
+from eln_kit.experiment import Experiment
+from eln_kit.log import TrainingError
+from eln_kit.params import Params, ParamsError, build
+
+EXPECTED = (ParamsError, DataError, CheckpointError, TrainingError, KeyboardInterrupt)
+
+
+def open_experiment(namespace: dict) -> Experiment:
+    """Open the experiment that a notebook's parameters cell describes; pass `globals()`.
+
+    From here on an expected error (bad params, data or checkpoint) shows as one line instead of a traceback.
+    """
+    shell = get_ipython()
+    if shell is not None:
+        shell.set_custom_exc(EXPECTED, _one_line)
+    sections = {name: namespace[name] for name in Params.model_fields}
+    return experiment.open_experiment(build(sections, namespace["knobs"], source="the notebook's parameters"))
+
+
+def keep(figure: Figure, path: Path) -> Figure:
+    """Save a figure into the run folder and give it back, to be shown."""
+    figures.save(figure, path)
+    return figure
+
+
+def source(function) -> Code:
+    """The source of a function or class, coloured, to be read in a notebook."""
+    return Code(inspect.getsource(function), language="python")
+
+
+def _one_line(shell, kind, error, traceback, tb_offset=None) -> list[str]:
+    line = [f"\x1b[31m{kind.__name__}\x1b[0m: {error}"]
+    shell._showtraceback(kind, error, line)
+    return line

@@ -1,0 +1,208 @@
+"""A params file through the notebooks: papermill executes them in order into the run folder.
+
+The run folder is the run: the same command goes on where it stopped. `state.json` there says which notebooks
+finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index.html` leads to everything.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
+from nbformat.reader import NotJSONError
+from papermill.exceptions import PapermillException, PapermillExecutionError
+
+from eln_kit import report
+from eln_kit.params import Params, project_root, resolve
+
+NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
+SAVING = 60  # seconds a notebook has for saving when it is stopped
+
+
+class RunError(Exception):
+    """A run that cannot go on; the message says where and why."""
+
+
+class Interrupted(Exception):
+    """The user or the system stopped the run with the signal `number`."""
+
+    def __init__(self, number: int):
+        super().__init__("interrupted; run the same command to go on")
+        self.number = number
+
+
+class Stop:
+    """While it is entered, SIGINT and SIGTERM interrupt the running cell, which has `SAVING` seconds to save.
+
+    A second signal kills the kernel at once. `signal` is the first signal's number, or None.
+    """
+
+    def __init__(self):
+        self.signal = None
+        self.kernel = None
+        self._timer = threading.Timer(SAVING, self._send, [signal.SIGKILL])
+        self._timer.daemon = True
+
+    def __enter__(self):
+        self._before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self):
+        """Raise `Interrupted` if a signal came."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+
+    def _handle(self, number, _frame):
+        if self.signal is not None:
+            self._send(signal.SIGKILL)
+            return
+        self.signal = number
+        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
+        self._send(signal.SIGINT)
+        self._timer.start()
+
+    def _send(self, number):
+        """To the kernel alone: its loader processes stay alive while it saves."""
+        process = getattr(self.kernel and self.kernel.provisioner, "process", None)
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def run(params: Params, names: list[str]) -> Path:
+    """Execute the notebooks that have not finished with these params.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        RunError: a notebook is missing or failed, or the run folder cannot be used.
+        Interrupted: SIGINT or SIGTERM came.
+    """
+    sources = {name: project_root() / "notebooks" / f"{name}.ipynb" for name in names}
+    for source in sources.values():
+        if not source.is_file():
+            raise RunError(f"{source}: no such notebook; run this inside the project's folder")
+    folder = resolve(params.run.folder)
+    try:
+        with _locked(folder), Stop() as stop:
+            (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
+            try:
+                _run_all(folder, sources, params.model_dump(), stop)
+            finally:
+                report.write_index(folder)
+    except OSError as error:
+        raise RunError(f"run folder {folder} cannot be used: {error}") from None
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path):
+    """Make the run folder and keep a second run out of it; the lock goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"run folder {folder} is in use by another run") from None
+        yield
+
+
+def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
+    state = report.read_state(folder)
+    state = {name: state.get(name, {"state": "not run"}) for name in sources}
+    mark = json.dumps(parameters)
+    for name, source in sources.items():
+        mark = hashlib.sha256(mark.encode() + source.read_bytes()).hexdigest()  # an earlier change counts too
+        executed = folder / f"{name}.ipynb"
+        if state[name]["state"] == "finished" and state[name]["mark"] == mark and executed.is_file():
+            print(f"{name}: finished before, skipped", flush=True)
+            continue
+        stop.check()
+        print(f"{name}: running", flush=True)
+        begin = time.monotonic()
+        state[name] = {"state": "running", "mark": mark}
+        report.write_state(folder, state)
+        try:
+            _execute(source, executed, parameters, stop)
+            state[name]["state"] = "finished"
+        except (RunError, Interrupted) as error:
+            state[name] |= {
+                "state": "failed" if isinstance(error, RunError) else "interrupted",
+                "error": str(error),
+            }
+            raise
+        finally:
+            state[name]["seconds"] = round(time.monotonic() - begin, 1)
+            report.write_state(folder, state)
+            _export(executed)
+        print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
+
+
+def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
+    """Execute one notebook; its printed lines appear as they come."""
+    try:
+        papermill.execute_notebook(
+            source,
+            executed,
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=project_root(),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            kernel_manager_class=_kernel_of_this_python(stop),
+            on_cell_start=lambda **_: stop.check(),
+            coalesce_streams=True,
+        )
+    except PapermillExecutionError as error:
+        stop.check()
+        why = " ".join(f"{error.ename}: {error.evalue}".split())
+        raise RunError(f"{source.stem}: failed in cell [{error.exec_count}]: {why}") from None
+    except DeadKernelError:
+        stop.check()
+        raise RunError(f"{source.stem}: its kernel died; the system may have run out of memory") from None
+    except (PapermillException, NotJSONError, RuntimeError) as error:
+        stop.check()
+        raise RunError(f"{source.stem}: cannot be executed: {' '.join(str(error).split())}") from None
+    stop.check()
+
+
+def _kernel_of_this_python(stop: Stop) -> type[AsyncKernelManager]:
+    """Starts kernels of the Python that runs us, whichever are installed, and shows them to `stop`."""
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **options):
+            only_native = KernelSpecManager(kernel_dirs=[])
+            super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
+            stop.kernel = self
+
+    return Kernel
+
+
+def _export(executed: Path):
+    """Write an executed notebook as one HTML page beside it."""
+    if executed.is_file():
+        notebook = nbformat.read(executed, as_version=4)
+        exporter = HTMLExporter(embed_images=True)
+        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
+        executed.with_suffix(".html").write_text(page)
