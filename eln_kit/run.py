@@ -196,6 +196,12 @@ def _kernel_of_this_python(stop: Stop) -> type[AsyncKernelManager]:
             super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
             stop.kernel = self
 
+        async def shutdown_kernel(self, now=False, restart=False):
+            """Without the interrupt that Jupyter sends first: an idle kernel prints an error about it."""
+            await self.request_shutdown(restart=restart)
+            await self.finish_shutdown(restart=restart)
+            await self.cleanup_resources(restart=restart)
+
     return Kernel
 
 

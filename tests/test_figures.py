@@ -128,13 +128,12 @@ def test_training_curves_skip_records_without_the_name():
 
 
 def test_reliability_leaves_empty_bins_out_of_the_error():
-    nan = float("nan")
-    curve = {"confidence": [nan, 0.6, 0.9], "accuracy": [nan, 0.5, 0.9], "share": [0, 0.5, 0.5]}
+    curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
     assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
 
 
 def test_error_detection_shows_the_error_rate():
-    curve = {"recall": [0, 1], "precision": [1, 0.1], "aupr": 0.5, "base_rate": 0.1}
+    curve = {"recall": [0, 1], "precision": [1, 0.1], "aupr": 0.5, "error_rate": 0.1}
     found = texts(figures.error_detection({"ELN": curve, "entropy": curve}))
     assert "ELN, AUPR 0.500" in found
     assert found.count("error rate, 0.100") == 1

@@ -185,7 +185,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     """Precision against recall of wrong pixels, and the error rate that blind guessing reaches.
 
     Args:
-        curves: `{name: {"recall", "precision", "aupr", "base_rate"}}`, two arrays and two floats in 0..1
+        curves: `{name: {"recall", "precision", "aupr", "error_rate"}}`, two arrays and two floats in 0..1
     """
     figure, ((axis,),) = canvas(figsize=(6.6, 3.8))
     for i, (name, curve) in enumerate(curves.items()):
@@ -197,7 +197,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
             label=label,
             linewidth=1.4,
         )
-    for rate in sorted({round(curve["base_rate"], 3) for curve in curves.values()}):
+    for rate in sorted({round(curve["error_rate"], 3) for curve in curves.values()}):
         axis.axhline(rate, color="0.5", linestyle="--", linewidth=1, label=f"error rate, {rate:.3f}")
     axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     figure.legend(loc="outside right upper", frameon=False)

@@ -1,0 +1,44 @@
+import matplotlib
+import pytest
+
+from eln_kit.params import build
+
+matplotlib.use("Agg")
+
+TINY = {
+    "data.shapes_train": 12,
+    "data.shapes_val": 3,
+    "data.shapes_size": 32,
+    "data.labels": 4,
+    "data.batch_labeled": 2,
+    "data.batch_unlabeled": 2,
+    "views.crop": [32, 32],
+    "model.encoder": "resnet10t",
+    "model.eln_encoder": "resnet10t",
+    "model.decoder_channels": 8,
+    "model.embedding_channels": 4,
+    "supervised.steps": 4,
+    "error_localization.steps": 4,
+    "semi_supervised.steps": 4,
+    "run.log_every": 2,
+    "run.save_every": 2,
+    "run.show": 2,
+    "run.precision": "fp32",
+}
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A folder that all tests of a session keep generated scenes in."""
+    return tmp_path_factory.mktemp("scenes")
+
+
+@pytest.fixture
+def tiny(tmp_path, scenes):
+    """Makes params of an experiment that runs in a second: `tiny({"run.seed": 1})`."""
+
+    def make(knobs=()):
+        folders = {"data.root": str(scenes), "run.folder": str(tmp_path / "run")}
+        return build({}, TINY | folders | dict(knobs))
+
+    return make

@@ -1,0 +1,146 @@
+import math
+
+import pytest
+import torch
+
+from eln_kit import losses
+
+VOID = 255
+
+
+def logits_of(probabilities):
+    """`B C H W` logits whose softmax is the given nested list of class probabilities, one list a pixel in a row."""
+    return torch.tensor(probabilities).log().T[None, :, None, :]
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_p_over_the_non_void_pixels():
+    logits = logits_of([[0.5, 0.5], [0.25, 0.75], [0.1, 0.9]])
+    mask = torch.tensor([[[0, 1, VOID]]])
+    expected = (math.log(2) - math.log(0.75)) / 2
+    assert losses.cross_entropy(logits, mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_cross_entropy_can_be_averaged_over_other_pixels():
+    logits = logits_of([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]])
+    mask = torch.tensor([[[0, VOID, VOID, VOID]]])
+    every = torch.ones(1, 1, 4, dtype=torch.bool)
+    assert losses.cross_entropy(logits, mask, every).item() == pytest.approx(math.log(2) / 4, rel=1e-5)
+
+
+def test_cross_entropy_of_nothing_but_void_is_zero_with_a_zero_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = losses.cross_entropy(logits, torch.full((1, 4, 4), VOID))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().max() == 0
+
+
+def test_logits_are_brought_to_the_size_of_the_mask():
+    constant = torch.zeros(1, 2, 3, 3)
+    assert losses.cross_entropy(constant, torch.zeros(1, 9, 7)).item() == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_an_auxiliary_decoder_learns_only_while_above_its_ratio_of_the_main_loss():
+    main = torch.tensor(0.1, requires_grad=True)
+    auxiliary = [torch.tensor(0.5, requires_grad=True), torch.tensor(0.4, requires_grad=True)]
+    loss = losses.auxiliary_loss(auxiliary, main, [2.0, 5.0])  # limits 0.2 and 0.5: the first is above its own
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5)
+    assert (auxiliary[0].grad.item(), auxiliary[1].grad.item(), main.grad.item()) == (1, 0, 0)
+
+
+def test_no_auxiliary_decoder_means_no_auxiliary_loss():
+    assert losses.auxiliary_loss([], torch.tensor(0.3), []).item() == 0
+
+
+def test_the_target_of_eln_is_one_where_right_zero_where_wrong_and_void_where_void():
+    logits = logits_of([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+    target = losses.correctness(logits, torch.tensor([[[0, 1, VOID]]]))
+    assert target.tolist() == [[[1, 0, VOID]]]
+
+
+def test_a_wrong_pixel_weighs_as_much_as_right_ones_are_more_numerous():
+    judged = torch.zeros(1, 1, 1, 5)
+    target = torch.tensor([[[1, 1, 1, 0, VOID]]])  # 3 right, 1 wrong: weight 3
+    loss = losses.error_localization_loss(judged, target, max_weight=100)
+    assert loss.item() == pytest.approx((3 + 3) * math.log(2) / 4, rel=1e-5)
+
+
+def test_the_weight_of_wrong_pixels_is_bounded():
+    judged = torch.zeros(1, 1, 1, 10)
+    target = torch.ones(1, 1, 10, dtype=torch.long)
+    target[..., 0] = 0  # weight would be 9
+    loss = losses.error_localization_loss(judged, target, max_weight=2)
+    assert loss.item() == pytest.approx((9 + 2) * math.log(2) / 10, rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1, VOID])
+def test_elns_loss_stays_finite_with_only_right_only_wrong_or_only_void_pixels(value):
+    judged = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    loss = losses.error_localization_loss(judged, torch.full((1, 2, 2), value), max_weight=20)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert torch.isfinite(judged.grad).all()
+    assert (loss.item() == 0) == (value == VOID)
+
+
+def test_void_pixels_do_not_move_eln():
+    judged = torch.randn(1, 1, 1, 3, requires_grad=True)
+    losses.error_localization_loss(judged, torch.tensor([[[1, 0, VOID]]]), 20).backward()
+    assert judged.grad[0, 0, 0, 2] == 0
+    assert judged.grad[0, 0, 0, 0] < 0 < judged.grad[0, 0, 0, 1]
+
+
+def plain_contrast(student, teacher, labels, temperature):
+    """The equation in loops and float64: mean over classes of the mean over the class's pixels."""
+    cosine = torch.nn.functional.cosine_similarity
+    per_class = []
+    for c in sorted(set(labels) - {VOID}):
+        terms = []
+        for i in [i for i, label in enumerate(labels) if label == c]:
+            e = {j: math.exp(cosine(student[i], teacher[j], dim=0) / temperature) for j in range(len(labels))}
+            positive = sum(e[j] for j, label in enumerate(labels) if label == c)
+            everything = sum(e[j] for j, label in enumerate(labels) if label != VOID)
+            terms.append(-math.log(positive / everything))
+        per_class.append(sum(terms) / len(terms))
+    return sum(per_class) / len(per_class)
+
+
+def test_contrastive_loss_is_its_equation():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 6, 4, dtype=torch.float64)
+    labels = [0, 0, 1, VOID, 2, 1]
+    loss = losses.contrastive_loss(
+        student.T.reshape(1, 4, 2, 3), teacher.T.reshape(1, 4, 2, 3), torch.tensor(labels).view(1, 2, 3), 0.5
+    )
+    assert loss.item() == pytest.approx(plain_contrast(student, teacher, labels, 0.5), rel=1e-5)
+
+
+def test_embeddings_nearer_to_their_own_class_have_a_lower_contrastive_loss():
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).T.reshape(1, 2, 2, 2)
+    labels = torch.tensor([[[0, 0], [1, 1]]])
+    near = losses.contrastive_loss(teacher, teacher, labels, 0.5)
+    far = losses.contrastive_loss(teacher.flip(1), teacher, labels, 0.5)
+    assert near < far
+
+
+@pytest.mark.parametrize("labels", [[VOID] * 4, [3] * 4])
+def test_contrast_without_a_kept_pixel_or_without_another_class_is_zero(labels):
+    student = torch.randn(1, 8, 2, 2, requires_grad=True)
+    loss = losses.contrastive_loss(student, torch.randn(1, 8, 2, 2), torch.tensor(labels).view(1, 2, 2), 0.5)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(student.grad).all()
+
+
+def test_contrast_moves_the_student_only():
+    student, teacher = (torch.randn(1, 8, 2, 2, requires_grad=True) for _ in range(2))
+    losses.contrastive_loss(student, teacher, torch.tensor([[[0, 1], [1, VOID]]]), 0.5).backward()
+    assert student.grad[..., 0].abs().sum() > 0
+    assert student.grad[0, :, 1, 1].abs().sum() == 0
+    assert teacher.grad is None
+
+
+def test_a_pseudo_label_is_the_teachers_class_where_kept_and_void_elsewhere():
+    logits = logits_of([[0.9, 0.1], [0.2, 0.8]])
+    assert losses.pseudo_label(logits, torch.tensor([[[True, False]]])).tolist() == [[[0, VOID]]]
