@@ -30,7 +30,9 @@ def save(path: Path, state: dict) -> None:
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         beside.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept") from None
+        raise CheckpointError(
+            f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept"
+        ) from None
 
 
 def load(path: Path) -> dict:

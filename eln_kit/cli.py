@@ -24,9 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Semi-supervised segmentation with an error localization network, in notebooks.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run", help="execute the notebooks with a params file, or go on where they stopped"
-    )
+    run = commands.add_parser("run", help="execute the notebooks with a params file, or go on where they stopped")
     run.add_argument("params", metavar="PARAMS.yaml")
     run.add_argument(
         "--set",

@@ -1,6 +1,5 @@
 """Measures on validation images at each image's own size: of the segmenter, and of who tells its errors."""
 
-
 import torch
 from torch import Tensor
 from torchmetrics.classification import (
@@ -104,7 +103,11 @@ def _right_logits(segmenter, eln, image: Tensor, size, factor: float) -> dict[st
     logits, seen = predict(segmenter, image, factor)
     judged = upsample(eln.eval()(seen, logits), size)[0, 0]
     logits = upsample(logits, size)
-    maps = {"ELN": judged, "1 - max softmax": confidence_logit(logits)[0, 0], "prediction": logits.argmax(1)[0]}
+    maps = {
+        "ELN": judged,
+        "1 - max softmax": confidence_logit(logits)[0, 0],
+        "prediction": logits.argmax(1)[0],
+    }
     return {name: each.cpu() for name, each in maps.items()}
 
 

@@ -88,14 +88,10 @@ def device() -> torch.device:
 
 
 def _split(path: Path, dataset: DataSet, params: Params) -> Split:
+    """The split in the run folder; at the first time, and to check that the data knobs still ask for it, a draw."""
     wanted = make_split(dataset, params.data)
     if not path.exists():
         save_split(wanted, path)
-        return wanted
-    split = load_split(dataset, path)
-    if split != wanted:
-        raise ParamsError(
-            f"{path}: holds another split ({len(split.labeled)} labelled images) than the data knobs ask for "
-            f"({len(wanted.labeled)}); choose another run.folder or delete it"
-        )
-    return split
+    elif load_split(dataset, path) != wanted:
+        raise ParamsError(f"{path}: the data knobs ask for another split now; choose another run.folder or delete it")
+    return wanted

@@ -21,9 +21,7 @@ def cross_entropy(logits: Tensor, mask: Tensor, average_over: Tensor | None = No
         mask: long `B H W`.
         average_over: bool `B H W`; divide the sum by these pixels' number instead of the non-void ones'.
     """
-    losses = F.cross_entropy(
-        upsample(logits, mask.shape[1:]).float(), mask.long(), ignore_index=VOID, reduction="sum"
-    )
+    losses = F.cross_entropy(upsample(logits, mask.shape[1:]).float(), mask.long(), ignore_index=VOID, reduction="sum")
     counted = mask != VOID if average_over is None else average_over
     return losses / counted.sum().clamp(min=1)
 

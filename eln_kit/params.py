@@ -33,10 +33,11 @@ class Data(Section):
     name: Literal["shapes", "folder", "voc", "cityscapes"] = Field("shapes", description="kind of data set")
     root: str = Field("", description="folder of the data set; empty for shapes: the user's cache folder")
     classes: str = Field(
-        "", description="YAML file of class names and colours; empty: dataset.yaml in the root, or found in masks"
+        "",
+        description="YAML file of class names and colours; empty: dataset.yaml in the root, or found in masks",
     )
     labels: int | float | str = Field(
-        24, description="training images that keep their labels: a count (24) or a fraction (1/8, 0.125)"
+        "1/8", description="training images that keep their labels: a count (24) or a fraction (1/8, 0.125)"
     )
     seed: int = Field(0, ge=0, description="draws which images keep their labels")
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
@@ -103,12 +104,13 @@ class Views(Section):
 class Model(Section):
     """The networks."""
 
-    encoder: str = Field("resnet18", description="timm name of the segmenter's encoder")
+    encoder: str = Field("resnet10t", description="timm name of the segmenter's encoder; the paper has resnet101")
     encoder_weights: str = Field("none", description="imagenet (timm downloads it), a local file, or none")
-    eln_encoder: str = Field("resnet18", description="timm name of ELN's encoder; the paper has resnet34")
+    eln_encoder: str = Field("resnet10t", description="timm name of ELN's encoder; the paper has resnet34")
     eln_weights: str = Field("none", description="imagenet, a local file, or none")
     eln_form: Literal["residual", "published"] = Field(
-        "residual", description="residual: ELN corrects the logit of the max softmax; published: it starts anew"
+        "residual",
+        description="residual: ELN corrects the logit of the max softmax; published: it starts anew",
     )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
@@ -120,7 +122,7 @@ class Model(Section):
 class Optimizer(Section):
     """AdamW, the same in every stage."""
 
-    lr: Float = Field(1e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
+    lr: Float = Field(2e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
     encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
     weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
     schedule: Literal["constant", "poly"] = Field("constant", description="poly: falls as (1 - step/steps)^0.9")
@@ -135,7 +137,7 @@ class Supervised(Section):
 class ErrorLocalization(Section):
     """Stage 2: auxiliary decoders that stay worse on purpose, and ELN that learns to find their errors."""
 
-    steps: int = Field(200, ge=1, description="training steps")
+    steps: int = Field(150, ge=1, description="training steps")
     ratios: list[Annotated[Float, Field(ge=1)]] = Field(
         [2.0, 5.0],
         max_length=8,
@@ -150,14 +152,15 @@ class ErrorLocalization(Section):
 class SemiSupervised(Section):
     """Stage 3: pseudo-labels of the EMA teacher on unlabelled images, filtered pixel by pixel."""
 
-    steps: int = Field(300, ge=1, description="training steps")
+    steps: int = Field(200, ge=1, description="training steps")
     labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
     filter: Literal["eln", "confidence", "none", "oracle"] = Field(
         "eln", description="who drops pixels: ELN, the max softmax, nobody, or the truth (for study)"
     )
     threshold: Share = Field(
-        0.5, description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on"
+        0.5,
+        description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on",
     )
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
@@ -175,7 +178,9 @@ class Evaluation(Section):
     """Measuring, at each image's own size."""
 
     pixels: int = Field(
-        20000, ge=100, description="pixels an image, drawn by a fixed seed, that AUROC and AUPR are computed on"
+        20000,
+        ge=100,
+        description="pixels an image, drawn by a fixed seed, that AUROC and AUPR are computed on",
     )
     images: int = Field(0, ge=0, description="validation images to use; 0 for all")
 
@@ -293,9 +298,7 @@ def _nearest(knob: str) -> str:
     names = [*knob_names(), *Params.model_fields]
     by_last_part = {name.rpartition(".")[2]: name for name in names}
     near = difflib.get_close_matches(knob, names, 1, 0.6)
-    near = near or [
-        by_last_part[n] for n in difflib.get_close_matches(knob.rpartition(".")[2], by_last_part, 1, 0.6)
-    ]
+    near = near or [by_last_part[n] for n in difflib.get_close_matches(knob.rpartition(".")[2], by_last_part, 1, 0.6)]
     return f"; did you mean {near[0]}?" if near else f"; the sections are {', '.join(Params.model_fields)}"
 
 

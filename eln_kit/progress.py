@@ -38,7 +38,10 @@ class Progress:
         self.last_line = now
         left = (now - self.began) / (done - self.first) * (self.steps - done)
         shown = "  ".join(f"{name} {v}" for name, v in values.items())
-        print(f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60:.0f}:{left % 60:02.0f} left", flush=True)
+        print(
+            f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60:.0f}:{left % 60:02.0f} left",
+            flush=True,
+        )
 
     def close(self) -> None:
         if self.bar is not None:

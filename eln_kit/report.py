@@ -71,9 +71,7 @@ def duration(seconds: float) -> str:
     """`75` becomes `1 min 15 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    )
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:

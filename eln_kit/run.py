@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -209,6 +210,7 @@ def _export(executed: Path):
     """Write an executed notebook as one HTML page beside it."""
     if executed.is_file():
         notebook = nbformat.read(executed, as_version=4)
+        logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
         exporter = HTMLExporter(embed_images=True)
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
         executed.with_suffix(".html").write_text(page)

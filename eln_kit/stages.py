@@ -84,6 +84,13 @@ class ErrorLocalization(Stage):
         prediction = self.networks.student(batch["image"])
         return self.labeled_losses(prediction, batch["image"], batch["mask"])
 
+    @torch.no_grad()
+    def without_dropout(self, prediction: Prediction) -> list[Tensor]:
+        """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: in evaluation mode."""
+        student, features = self.networks.student, prediction.features.detach()
+        with evaluating(student.decoder) as decoder, evaluating(self.networks.auxiliary) as auxiliary:
+            return [student.classify(decoder(features)), *(each(features) for each in auxiliary)]
+
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
@@ -91,8 +98,9 @@ class ErrorLocalization(Stage):
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
         auxiliary = [cross_entropy(each, mask) for each in logits]
 
-        count = 1 + len(logits)
-        every = torch.cat([prediction.logits, *logits]).detach()  # (K+1)B C h w
+        every = self.without_dropout(prediction)
+        count = len(every)
+        every = torch.cat(every)  # (K+1)B C h w
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every)
         target = correctness(every, mask.repeat(count, 1, 1))
         per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
@@ -195,9 +203,7 @@ def random_windows(height: int, width: int, side: int, count: int) -> list[tuple
         return [(slice(0, height), slice(0, width))]
     tops = torch.randint(height - high + 1, (count,)).tolist()
     lefts = torch.randint(width - wide + 1, (count,)).tolist()
-    return [
-        (slice(top, top + high), slice(left, left + wide)) for top, left in zip(tops, lefts, strict=True)
-    ]
+    return [(slice(top, top + high), slice(left, left + wide)) for top, left in zip(tops, lefts, strict=True)]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ TINY = {
     "model.eln_encoder": "resnet10t",
     "model.decoder_channels": 8,
     "model.embedding_channels": 4,
+    "optimizer.lr": 1e-3,
     "supervised.steps": 4,
     "error_localization.steps": 4,
     "semi_supervised.steps": 4,

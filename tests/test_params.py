@@ -61,12 +61,12 @@ def test_two_faults_are_two_lines():
 
 @pytest.mark.parametrize("knob", ["steps=3", "supervised.steps", "supervised.stepz=3"])
 def test_a_knob_given_by_hand_is_checked_too(knob):
-    with pytest.raises(ParamsError, match="supervised.steps|section.knob"):
+    with pytest.raises(ParamsError, match=r"supervised\.steps|section\.knob"):
         build({}, [knob])
 
 
 def test_a_missing_params_file_is_named(tmp_path):
-    with pytest.raises(ParamsError, match="nowhere.yaml: no such params file"):
+    with pytest.raises(ParamsError, match=r"nowhere\.yaml: no such params file"):
         load(tmp_path / "nowhere.yaml")
 
 

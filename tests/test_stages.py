@@ -36,9 +36,7 @@ def test_stage_1_teaches_the_student_alone(tiny, batch):
     assert not any(reached(part) for part in (networks.auxiliary, networks.eln, networks.teacher))
 
 
-@pytest.mark.parametrize(
-    ("loss", "part"), [("main", "student"), ("auxiliary", "auxiliary"), ("eln", "eln")]
-)
+@pytest.mark.parametrize(("loss", "part"), [("main", "student"), ("auxiliary", "auxiliary"), ("eln", "eln")])
 def test_in_stage_2_each_loss_reaches_only_its_own_network(tiny, batch, loss, part):
     stage = make(ErrorLocalization, tiny({"error_localization.ratios": [1.0, 1.0]}))
     for decoder in stage.networks.auxiliary:  # worse than the main decoder, so that the gate is open

@@ -22,15 +22,11 @@ def open_dataset(data: Data) -> DataSet:
             f"{root if data.root else 'data.root'}: no such folder; set data.root to the folder of the data"
         )
     if data.name != "folder" and data.classes:
-        raise DataError(
-            f"{data.classes}: data.classes is for data.name=folder; {data.name} has its own classes"
-        )
+        raise DataError(f"{data.classes}: data.classes is for data.name=folder; {data.name} has its own classes")
     dataset = OPENERS[data.name](data)
     for split, items in (("training", dataset.train), ("validation", dataset.val)):
         if not items:
-            raise DataError(
-                f"{root}: no {split} images; is data.root the right folder for data.name={data.name}?"
-            )
+            raise DataError(f"{root}: no {split} images; is data.root the right folder for data.name={data.name}?")
     if not any(item.mask for item in dataset.train):
         raise DataError(f"{root}: no training image has a mask; label some of them")
     if both := {item.image for item in dataset.train} & {item.image for item in dataset.val}:

@@ -22,15 +22,11 @@ def open_cityscapes(data: Data) -> DataSet:
         DataError: names a missing folder, or a validation image without a mask.
     """
     root = resolve(data.root)
-    kind = max(
-        ("labelTrainIds", "labelIds"), key=lambda k: len(list(root.glob(f"gtFine/*/*/*_gtFine_{k}.png")))
-    )
+    kind = max(("labelTrainIds", "labelIds"), key=lambda k: len(list(root.glob(f"gtFine/*/*/*_gtFine_{k}.png"))))
     train, val = _items(root, "train", kind), _items(root, "val", kind)
     for item in val:
         if item.mask is None:
-            raise DataError(
-                f"{item.image}: a validation image needs a mask, gtFine/val/{item.id}_gtFine_{kind}.png"
-            )
+            raise DataError(f"{item.image}: a validation image needs a mask, gtFine/val/{item.id}_gtFine_{kind}.png")
     mask_values = None if kind == "labelTrainIds" else _train_id_of_label_id()
     colors = np.array([c.color for c in CLASSES], dtype=np.uint8)
     return DataSet("cityscapes", [c.name for c in CLASSES], colors, train, val, mask_values)

@@ -26,9 +26,7 @@ def read_folder(root: Path, classes_file: Path | None = None, name: str = "folde
     train, val = _items(root, "train"), _items(root, "val")
     for item in val:
         if item.mask is None:
-            raise DataError(
-                f"{item.image}: a validation image needs a mask, masks/val/{item.id}.png below {root}"
-            )
+            raise DataError(f"{item.image}: a validation image needs a mask, masks/val/{item.id}.png below {root}")
     default = root / "dataset.yaml"
     if classes_file or default.is_file():
         classes, colors = read_classes(classes_file or default)
@@ -44,9 +42,7 @@ def read_classes(file: Path) -> tuple[list[str], np.ndarray]:
         DataError: names the file, and the class where one is at fault.
     """
     try:
-        content = yaml.load(
-            file.read_text(), yaml.BaseLoader
-        )  # all text, so that a class may be called `no` or `1`
+        content = yaml.load(file.read_text(), yaml.BaseLoader)  # all text, so that a class may be called `no` or `1`
     except FileNotFoundError:
         raise DataError(f"{file}: no such file of classes; mend data.classes") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

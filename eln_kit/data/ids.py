@@ -54,7 +54,5 @@ def _find(name: str, by_id: dict[str, Item], by_end: dict[str, list[Item]], sour
     if len(ends) > 1:
         raise DataError(f"{source}: {name} fits {ends[0].id} and {ends[1].id}; write the whole id")
     if not ends:
-        raise DataError(
-            f"{source}: {name} is no training image of this data set; mend the list, or add the image"
-        )
+        raise DataError(f"{source}: {name} is no training image of this data set; mend the list, or add the image")
     return ends[0]

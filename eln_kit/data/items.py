@@ -97,9 +97,7 @@ def read_mask_values(path: Path) -> np.ndarray:
     if mask.ndim != 2:
         raise DataError(f"{path}: a colour image ({mode}); save the mask as one channel of class indices")
     if mode not in ("1", "L", "P") and (mask.min() < 0 or mask.max() > VOID):
-        raise DataError(
-            f"{path}: values {mask.min()} to {mask.max()}; class indices are 0 to 254, and 255 for void"
-        )
+        raise DataError(f"{path}: values {mask.min()} to {mask.max()}; class indices are 0 to 254, and 255 for void")
     return mask.astype(np.uint8)
 
 

@@ -17,9 +17,7 @@ class Draws(Sampler):
     Every image comes once before any comes again. With several processes, each takes its part of a step's images.
     """
 
-    def __init__(
-        self, images: int, batch: int, seed: int, steps: range, process: int = 0, processes: int = 1
-    ):
+    def __init__(self, images: int, batch: int, seed: int, steps: range, process: int = 0, processes: int = 1):
         self.images, self.batch, self.seed, self.steps = images, batch, seed, steps
         self.process, self.processes = process, processes
 

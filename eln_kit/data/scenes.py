@@ -65,9 +65,7 @@ def _add_object(rng, canvas: np.ndarray, labels: np.ndarray, x: float, y: float,
 
 def _color(rng, hue: float | None = None) -> np.ndarray:
     hue = rng.uniform() if hue is None else hue + rng.normal(0, HUE_SPREAD)
-    return np.array(
-        colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.35, 0.9), rng.uniform(0.6, 1)), dtype=np.float32
-    )
+    return np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.35, 0.9), rng.uniform(0.6, 1)), dtype=np.float32)
 
 
 def _local(points: int, x: float, y: float, radius: float, angle: float):

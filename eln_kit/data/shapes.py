@@ -29,9 +29,7 @@ def open_shapes(data: Data) -> DataSet:
         try:
             _write(folder, data)
         except OSError as error:
-            raise DataError(
-                f"{folder}: cannot be written ({error}); set data.root to a folder that can"
-            ) from None
+            raise DataError(f"{folder}: cannot be written ({error}); set data.root to a folder that can") from None
     dataset = read_folder(folder, name="shapes")
     if (len(dataset.train), len(dataset.val)) != (data.shapes_train, data.shapes_val):
         raise DataError(f"{folder}: scenes are missing; delete the folder, and it is drawn anew")

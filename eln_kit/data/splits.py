@@ -41,9 +41,7 @@ def make_split(dataset: DataSet, data: Data) -> Split:
         if item.mask is None:
             raise DataError(f"{data.labeled_ids}: {item.id} has no mask; add one or take it off the list")
         if item in taken:
-            raise DataError(
-                f"{data.labeled_ids}: {item.id} is in {data.unlabeled_ids} too; take it off one list"
-            )
+            raise DataError(f"{data.labeled_ids}: {item.id} is in {data.unlabeled_ids} too; take it off one list")
     if not data.labeled_ids:
         labeled = _draw([i for i in dataset.train if i.mask and i not in taken], dataset, data)
     if not data.unlabeled_ids:
@@ -89,9 +87,7 @@ def _draw(items: list[Item], dataset: DataSet, data: Data) -> list[Item]:
     if not isinstance(count, int):
         count = max(1, round(Fraction(count) * len(items)))
     if count > len(items):
-        raise DataError(
-            f"data.labels = {count}: there are only {len(items)} images with masks to choose from"
-        )
+        raise DataError(f"data.labels = {count}: there are only {len(items)} images with masks to choose from")
     if count == len(items):
         return items
     order = np.random.default_rng(data.seed).permutation(len(items))

@@ -77,9 +77,7 @@ def resize(image: Tensor, mask: Tensor | None, factor: float) -> tuple[Tensor, T
         return image, mask
     size = [max(1, round(side * factor)) for side in image.shape[1:]]
     image = v2.functional.resize(image, size, antialias=True)
-    return image, None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(
-        Tensor
-    )
+    return image, None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(Tensor)
 
 
 def _float(image: Tensor) -> Tensor:

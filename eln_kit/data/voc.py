@@ -59,9 +59,7 @@ def _find_voc(root: Path) -> Path:
     for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
         if (folder / "JPEGImages").is_dir():
             return folder
-    raise DataError(
-        f"{root}: no VOCdevkit/VOC2012/JPEGImages below it; set data.root to the folder of VOCdevkit"
-    )
+    raise DataError(f"{root}: no VOCdevkit/VOC2012/JPEGImages below it; set data.root to the folder of VOCdevkit")
 
 
 def _items(voc: Path, file: Path, mask_folder: str) -> list[Item]:

@@ -147,9 +147,7 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
             axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", fontsize=7, color="0.3")
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
-    axis.set_xticklabels(
-        classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right"
-    )
+    axis.set_xticklabels(classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right")
     figure.legend(loc="outside upper center", ncols=max(1, int(width / 3.2)), frameon=False)
     return _plain(figure)
 
@@ -164,9 +162,7 @@ def reliability(curves: dict[str, dict]) -> Figure:
     figure, ((top,), (bottom,)) = canvas(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1))
     top.plot((0, 1), (0, 1), color="0.6", linestyle="--", linewidth=1, label="perfect")
     for i, (name, curve) in enumerate(curves.items()):
-        confidence, accuracy, share = (
-            array(curve[k]).astype(float) for k in ("confidence", "accuracy", "share")
-        )
+        confidence, accuracy, share = (array(curve[k]).astype(float) for k in ("confidence", "accuracy", "share"))
         ece = np.nansum(share * np.abs(accuracy - confidence))
         full = np.isfinite(confidence)
         style = {"color": LINES[i % len(LINES)], "marker": "o", "markersize": 3.5, "linewidth": 1.2}

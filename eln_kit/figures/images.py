@@ -32,9 +32,7 @@ def contact_sheet(images, masks, classes, colors, titles=None) -> Figure:
 
 def views(weak, strong) -> Figure:
     """Weak views and the strong views of the same images, two pairs a row."""
-    pairs = [
-        [(_picture(a), "weak view"), (_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)
-    ]
+    pairs = [[(_picture(a), "weak view"), (_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)]
     return grid(_two_a_row(pairs))
 
 

@@ -1,0 +1,69 @@
+import json
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from eln_kit import cli
+from eln_kit.params import Params, project_root
+from eln_kit.run import NOTEBOOKS
+
+FILES = sorted((project_root() / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_notebook_opens_without_questions_and_carries_no_output(file):
+    notebook = nbformat.read(file, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert max(len(cell.source.splitlines()) for cell in code) <= 15
+    parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert len(parameters) == 1
+    defaults: dict = {}
+    exec(parameters[0].source, defaults)
+    assert {name for name in defaults if not name.startswith("__")} == {*Params.model_fields, "knobs"}
+
+
+def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(tiny, tmp_path, capsys):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
+    assert cli.main(["run", str(file), "--set", "run.seed=3"]) in (0, None)
+    printed = capsys.readouterr().out
+    folder = tmp_path / "run"
+    assert str(folder / "index.html") in printed
+    assert "mIoU" in printed
+    results = json.loads((folder / "4_evaluate" / "results.json").read_text())
+    assert [row["steps"] for row in results["segmentation"]] == [4, 12, 12, 12, 12]
+    for name in NOTEBOOKS:
+        assert (folder / f"{name}.html").stat().st_size > 10_000
+        assert list((folder / name).glob("*.png"))
+    page = (folder / "index.html").read_text()
+    assert "errors_1.png" in page
+    assert "1 - max softmax" in page
+
+    assert cli.main(["run", str(file), "--set", "run.seed=3"]) in (0, None)
+    assert capsys.readouterr().out.count("finished before") == len(NOTEBOOKS)
+
+
+def test_plain_papermill_takes_a_params_file_and_single_knobs_without_warnings(tiny, tmp_path, caplog):
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        project_root() / "notebooks" / "0_data.ipynb",
+        out,
+        tiny().model_dump() | {"knobs": "data.labels=5"},
+        progress_bar=False,
+    )
+    assert "5 labelled and 7 unlabelled" in out.read_text()
+    assert "unknown parameter" not in caplog.text
+
+
+def test_a_notebook_out_of_order_names_the_one_to_run_first(tiny, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match=r"run notebooks/1_supervised\.ipynb first"):
+        papermill.execute_notebook(
+            project_root() / "notebooks" / "2_error_localization.ipynb",
+            tmp_path / "out.ipynb",
+            tiny().model_dump(),
+            progress_bar=False,
+        )

@@ -1,0 +1,202 @@
+import os
+import signal
+
+import pytest
+import torch
+
+from eln_kit import checkpoint, train
+from eln_kit.checkpoint import CheckpointError
+from eln_kit.data import DataError
+from eln_kit.experiment import open_experiment
+from eln_kit.log import Log, TrainingError
+from eln_kit.params import ParamsError
+from eln_kit.stages import ErrorLocalization, SemiSupervised, Supervised
+from eln_kit.train import fit
+
+CHAIN = ((Supervised, None), (ErrorLocalization, "1_supervised"), (SemiSupervised, "2_error_localization"))
+
+
+def run_chain(params, stages=CHAIN):
+    experiment = open_experiment(params)
+    for kind, after in stages:
+        networks = experiment.networks(after)
+        fit(kind(networks, params, 4), experiment)
+    return experiment, networks
+
+
+def without_times(records):
+    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in records]
+
+
+def weights(experiment, stage):
+    parts = checkpoint.load(experiment.folder / stage / checkpoint.FILE)["networks"]
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def stop_in_step(monkeypatch, kind, step, deed):
+    """Do `deed` once, in the midst of the given step of the given stage."""
+    forward, count = kind.forward, iter(range(1, 1000))
+
+    def watched(self, batch):
+        if next(count) == step:
+            deed()
+        return forward(self, batch)
+
+    monkeypatch.setattr(kind, "forward", watched)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch, stage, number):
+    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[: stage + 1])
+    params = tiny({"run.folder": str(tmp_path / "stopped")})
+    kind, after = CHAIN[stage]
+    stopped, _ = run_chain(params, CHAIN[:stage]) if stage else (open_experiment(params), None)
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, kind, 3, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
+            fit(kind(stopped.networks(after), params, 4), stopped)
+    fit(kind(stopped.networks(after), params, 4), stopped)
+
+    assert without_times(stopped.records(kind.name)) == without_times(whole.records(kind.name))
+    expected, got = weights(whole, kind.name), weights(stopped, kind.name)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):
+    def die():
+        raise MemoryError
+
+    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[:1])
+    params = tiny({"run.folder": str(tmp_path / "died"), "run.log_every": 1})
+    died = open_experiment(params)
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, Supervised, 4, die)  # step 3 is logged, the checkpoint is of step 2
+        with pytest.raises(MemoryError):
+            fit(Supervised(died.networks(), params, 4), died)
+    records = fit(Supervised(died.networks(), params, 4), died)
+    assert [record["step"] for record in records] == [1, 2, 3, 4]
+    expected, got = weights(whole, "1_supervised"), weights(died, "1_supervised")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_finished_stage_is_loaded_not_trained_again(tiny, monkeypatch):
+    params = tiny()
+    experiment, networks = run_chain(params, CHAIN[:1])
+    monkeypatch.setattr(Supervised, "forward", None)
+    again = experiment.networks()
+    records = fit(Supervised(again, params, 4), experiment)
+    assert records[-1]["step"] == 4
+    assert torch.equal(again.student.classify[-1].weight, networks.student.classify[-1].weight)
+
+
+def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
+    params = tiny({"run.log_every": 10, "data.batch_labeled": 4})
+    experiment = open_experiment(params)
+    records = fit(Supervised(experiment.networks(), params, 40), experiment)
+    assert [record["step"] for record in records] == [10, 20, 30, 40]
+    assert records[-1]["main"] < 0.8 * records[0]["main"]
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, monkeypatch):
+    params = tiny({"run.save_every": 2, "run.log_every": 10})
+    experiment = open_experiment(params)
+    forward, count = Supervised.forward, iter(range(1, 100))
+    monkeypatch.setattr(
+        Supervised,
+        "forward",
+        lambda self, batch: ({"main": forward(self, batch)[0]["main"] * (torch.nan if next(count) == 3 else 1)}, {}),
+    )
+    with pytest.raises(TrainingError, match="step 3: loss main is nan"):
+        fit(Supervised(experiment.networks(), params, 4), experiment)
+    assert checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)["step"] == 2
+
+
+def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny):
+    for name, last in (("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)):
+        params = tiny({"optimizer.schedule": name, "run.folder": str(tiny().run.folder) + name})
+        experiment = open_experiment(params)
+        assert fit(Supervised(experiment.networks(), params, 4), experiment)[-1]["lr"] == pytest.approx(last)
+
+
+def test_the_next_stage_says_which_notebook_is_missing(tiny):
+    with pytest.raises(CheckpointError, match=r"run notebooks/1_supervised\.ipynb first"):
+        open_experiment(tiny()).networks(after="1_supervised")
+
+
+def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(tiny):
+    run_chain(tiny(), CHAIN[:1])
+    other = tiny({"model.decoder_channels": 16})
+    with pytest.raises(CheckpointError, match=r"model\.decoder_channels was 8 and is 16"):
+        open_experiment(other).networks(after="1_supervised")
+
+
+def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(tiny):
+    run_chain(tiny(), CHAIN[:1])
+    later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
+    assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
+
+
+def test_another_split_in_the_run_folder_is_refused(tiny):
+    open_experiment(tiny())
+    with pytest.raises((ParamsError, DataError), match=r"split\.json"):
+        open_experiment(tiny({"data.labels": 5}))
+
+
+def test_a_checkpoint_cut_short_is_one_clear_line(tiny):
+    experiment, _ = run_chain(tiny(), CHAIN[:1])
+    path = experiment.folder / "1_supervised" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        experiment.networks(after="1_supervised")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"step": Evil()}, tmp_path / "1_supervised.pt")
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        checkpoint.load(tmp_path / "1_supervised.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
+    network = torch.nn.ModuleDict({"student": torch.nn.Linear(2, 3)})
+    with pytest.raises(CheckpointError, match=r"student does not fit.*size mismatch"):
+        checkpoint.restore(tmp_path, network, {"student": torch.nn.Linear(2, 4).state_dict()})
+
+
+def test_a_failed_write_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / checkpoint.FILE
+    checkpoint.save(path, {"step": 1})
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: could not be written \(No space left on device\)"):
+        checkpoint.save(path, {"step": 2})
+    assert checkpoint.load(path)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_clear_line(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParamsError, match=r"run\.folder = .*cannot be written"):
+        open_experiment(tiny({"run.folder": str(tmp_path / "file" / "run")}))
+
+
+def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "main": 1.0}\n{"step": 4, "ma')
+    Log(path, 2, [])
+    assert path.read_text() == '{"step": 2, "main": 1.0}\n'
+
+
+def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert train._precision("auto") == "bf16"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert train._precision("auto") == "no"
+    assert train._precision("fp32") == "no"

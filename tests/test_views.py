@@ -1,0 +1,98 @@
+import torch
+
+from eln_kit.data.loaders import Draws, training_batches
+from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.experiment import open_experiment
+from eln_kit.params import Views
+
+VOID = 255
+PLAIN = Views(crop=[16, 16], scale=[1, 1], flip=0, jitter=[0, 0, 0, 0], grey=0)
+
+
+def image_and_mask(height=16, width=16):
+    """A mask whose value is the column, and an image that shows the same number as its red."""
+    mask = torch.arange(width, dtype=torch.uint8).expand(height, width).clone()
+    return torch.stack([mask, mask * 0, mask * 0]), mask
+
+
+def test_without_randomness_a_view_is_the_image_in_0_to_1():
+    image, mask = image_and_mask()
+    view = labeled_views(image, mask, PLAIN)
+    assert torch.equal(view["image"], image.float() / 255)
+    assert view["mask"].dtype == torch.long
+    assert torch.equal(view["mask"], mask.long())
+
+
+def test_image_and_mask_are_moved_together():
+    image, mask = image_and_mask(40, 40)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        view = labeled_views(image, mask, PLAIN.model_copy(update={"flip": 0.5}))
+        assert torch.equal((view["image"][0] * 255).round().long(), view["mask"])
+
+
+def test_what_a_crop_lacks_is_void_and_not_valid():
+    image, mask = image_and_mask(8, 8)
+    assert (labeled_views(image, mask, PLAIN)["mask"] == VOID).sum() == 16 * 16 - 8 * 8
+    view = unlabeled_views(image, mask, PLAIN)
+    assert view["valid"].sum() == 8 * 8
+    assert (view["truth"][~view["valid"]] == VOID).all()
+
+
+def test_the_strong_view_recolours_the_weak_one_and_moves_nothing():
+    image, _ = image_and_mask(32, 32)
+    torch.manual_seed(0)
+    grey = unlabeled_views(image, None, PLAIN.model_copy(update={"grey": 1.0, "flip": 0.5}))
+    weights = torch.tensor([0.2989, 0.587, 0.114]).view(3, 1, 1)
+    assert torch.allclose(grey["strong"][0], (grey["weak"] * weights).sum(0), atol=1 / 255)
+    same = unlabeled_views(image, None, PLAIN)
+    assert torch.equal(same["weak"], same["strong"])
+
+
+def test_nobody_knows_the_truth_of_an_image_without_a_mask():
+    image, _ = image_and_mask()
+    assert (unlabeled_views(image, None, PLAIN)["truth"] == VOID).all()
+
+
+def test_resizing_keeps_class_indices():
+    image, mask = resize(*image_and_mask(16, 16), 0.5)
+    assert image.shape == (3, 8, 8)
+    assert mask.shape == (8, 8)
+    assert set(mask.unique().tolist()) <= set(range(16))
+
+
+def test_every_image_comes_once_before_any_comes_again():
+    draws = [index for batch in Draws(images=10, batch=4, seed=0, steps=range(5)) for index, _ in batch]
+    assert sorted(draws[:10]) == sorted(draws[10:]) == list(range(10))
+    assert draws[:10] != draws[10:]
+
+
+def test_a_batch_larger_than_the_data_set_still_fills():
+    assert [len(batch) for batch in Draws(images=3, batch=8, seed=0, steps=range(2))] == [8, 8]
+
+
+def test_two_processes_share_out_what_one_would_draw():
+    one = [draw for batch in Draws(10, 4, 0, range(3)) for draw in batch]
+    two = [list(Draws(10, 2, 0, range(3), process, 2)) for process in (0, 1)]
+    assert [draw for a, b in zip(*two, strict=True) for draw in a + b] == one
+
+
+def test_a_loader_started_late_gives_what_an_early_one_gives_there(tiny):
+    params = tiny()
+    experiment = open_experiment(params)
+
+    def batches(steps):
+        return list(training_batches(experiment.split.unlabeled, experiment.dataset, params, False, steps))
+
+    for early, late in zip(batches(range(6))[4:], batches(range(4, 6)), strict=True):
+        assert all(torch.equal(early[name], late[name]) for name in early)
+
+
+def test_loading_leaves_the_random_state_alone(tiny):
+    params = tiny()
+    experiment = open_experiment(params)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    list(training_batches(experiment.split.labeled, experiment.dataset, params, True, range(2)))
+    assert torch.equal(torch.rand(3), expected)
