@@ -92,7 +92,7 @@ def test_a_finished_stage_is_loaded_not_trained_again(tiny, monkeypatch):
 
 
 def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
-    params = tiny({"run.log_every": 10, "data.batch_labeled": 4})
+    params = tiny({"run.log_every": 10, "data.batch_labeled": 4, "optimizer.lr": 5e-3})
     experiment = open_experiment(params)
     records = fit(Supervised(experiment.networks(), params, 40), experiment)
     assert [record["step"] for record in records] == [10, 20, 30, 40]

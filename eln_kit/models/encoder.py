@@ -1,5 +1,6 @@
 """Encoders: any timm network with feature maps, at output stride 16."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ def _create(name: str, weights: str, in_channels: int) -> nn.Module:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:3]
         raise ParamsError(f"encoder {name}: timm has no such network{'; near: ' + ', '.join(near) if near else ''}")
+    logging.getLogger("timm").setLevel(logging.ERROR)  # the classifier that we leave out is no news
     options = {"features_only": True, "output_stride": 16, "in_chans": in_channels}
     if weights == "none":
         return timm.create_model(name, **options)
