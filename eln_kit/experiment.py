@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 
 from eln_kit import checkpoint
-from eln_kit.data import DataSet, Split, load_split, make_split, open_dataset, save_split
+from eln_kit.data import DataError, DataSet, Split, load_split, make_split, open_dataset, save_split
+from eln_kit.log import TrainingError
 from eln_kit.models import Networks
 from eln_kit.params import Params, ParamsError, resolve
+
+EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError)  # each message is one line for a person
 
 
 @dataclass(frozen=True)

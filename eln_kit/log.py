@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,14 +18,20 @@ class Log:
     """Collects scalars on the device and asks for their values only when a line is due.
 
     Args:
-        path: the file; lines past `first` steps, from a run that was killed, are cut off.
-        first: steps done before.
-        pending: rows of earlier steps that are not written yet, from `pending`.
+        path: the file; lines past `first` steps, from a run that was killed, are cut off. None writes nothing.
+        first: steps that are in the file already.
+        pending: rows of later steps that are not written yet, from `pending`.
+        reduce: takes the mean of a tensor over the processes that train together.
     """
 
-    def __init__(self, path: Path, first: int, pending: list[dict[str, float]]):
-        self.path, self.first, self.rows = path, first, []
+    def __init__(self, path: Path | None, first: int, pending: list[dict], reduce: Callable[[Tensor], Tensor]):
+        self.path, self.first, self.rows, self.reduce = path, first, [], reduce
         self.done: list[dict[str, float]] = list(pending)
+        if path is not None:
+            self._cut_off_later_lines()
+
+    def _cut_off_later_lines(self) -> None:
+        path, first = self.path, self.first
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
         beside = path.with_suffix(".tmp")
@@ -42,7 +49,7 @@ class Log:
         Raises:
             TrainingError: a loss is NaN or infinite; names it and its step.
         """
-        for row in torch.stack(self.rows).tolist() if self.rows else []:
+        for row in self.reduce(torch.stack(self.rows)).tolist() if self.rows else []:
             step = self.first + len(self.done) + 1
             for name, value in list(zip(self.names, row, strict=True))[: self.losses]:
                 if not math.isfinite(value):
@@ -59,7 +66,8 @@ class Log:
             values = [row[name] for row in rows if math.isfinite(row[name])]
             if values:
                 record[name] = sum(values) / len(values)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
         self.first, self.done = step, []
         return record

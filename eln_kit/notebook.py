@@ -8,13 +8,8 @@ from IPython.display import Code
 from matplotlib.figure import Figure
 
 from eln_kit import experiment, figures
-from eln_kit.checkpoint import CheckpointError
-from eln_kit.data import DataError
-from eln_kit.experiment import Experiment
-from eln_kit.log import TrainingError
-from eln_kit.params import Params, ParamsError, build
-
-EXPECTED = (ParamsError, DataError, CheckpointError, TrainingError, KeyboardInterrupt)
+from eln_kit.experiment import EXPECTED, Experiment
+from eln_kit.params import Params, build
 
 
 def open_experiment(namespace: dict) -> Experiment:
@@ -24,7 +19,7 @@ def open_experiment(namespace: dict) -> Experiment:
     """
     shell = get_ipython()
     if shell is not None:
-        shell.set_custom_exc(EXPECTED, _one_line)
+        shell.set_custom_exc((*EXPECTED, KeyboardInterrupt), _one_line)
     sections = {name: namespace[name] for name in Params.model_fields}
     return experiment.open_experiment(build(sections, namespace["knobs"], source="the notebook's parameters"))
 

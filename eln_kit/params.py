@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Float = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 Share = Annotated[Float, Field(ge=0, le=1)]
@@ -172,6 +172,14 @@ class SemiSupervised(Section):
     temperature: Float = Field(0.5, gt=0, description="of the contrastive loss")
     windows: int = Field(8, ge=1, description="random windows of the feature map the contrastive loss looks at")
     window: int = Field(32, ge=1, description="side of such a window, feature pixels (at stride 4)")
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self):
+        if not (self.labeled or self.unlabeled):
+            raise ValueError("labeled and unlabeled are both off: nothing to learn from")
+        if self.unlabeled and not (self.weak_weight or self.strong_weight or self.contrast_weight):
+            raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
+        return self
 
 
 class Evaluation(Section):

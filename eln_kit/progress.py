@@ -15,12 +15,21 @@ def person_watches() -> bool:
 
 
 class Progress:
-    """Shows steps done, losses, images a second and time left."""
+    """Shows steps done, losses, images a second and time left; or nothing, in all processes but one."""
 
-    def __init__(self, name: str, first: int, steps: int):
-        self.name, self.first, self.steps = name, first, steps
+    def __init__(self, name: str, first: int, steps: int, shown: bool = True):
+        self.name, self.first, self.steps, self.shown = name, first, steps, shown
         self.began = self.last_line = time.monotonic()
-        self.bar = tqdm(total=steps, initial=first, desc=name, unit="step") if person_watches() else None
+        self.bar = None
+        if shown and person_watches():
+            self.bar = tqdm(total=steps, initial=first, desc=name, unit="step")
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
     def step(self) -> None:
         if self.bar is not None:
@@ -33,7 +42,8 @@ class Progress:
             self.bar.set_postfix(values, refresh=False)
             return
         now, done = time.monotonic(), record["step"]
-        if now - self.last_line < SECONDS_BETWEEN_LINES and done < self.steps:
+        too_soon = now - self.last_line < SECONDS_BETWEEN_LINES and done < self.steps
+        if too_soon or not self.shown:
             return
         self.last_line = now
         left = (now - self.began) / (done - self.first) * (self.steps - done)
@@ -42,7 +52,3 @@ class Progress:
             f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60:.0f}:{left % 60:02.0f} left",
             flush=True,
         )
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -32,21 +32,27 @@ class Stage(nn.Module):
 
     Attributes:
         name: of its notebook and of its folder in a run.
+        after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on.
         unlabeled: whether its batches have unlabelled images too.
     """
 
     name: str
+    after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
     unlabeled = False
 
-    def __init__(self, networks: Networks, params: Params, steps: int):
+    def __init__(self, networks: Networks, params: Params):
         super().__init__()
         self.networks = networks
         self.params = params
-        self.steps = steps
+
+    @property
+    def steps(self) -> int:
+        """How many training steps it has."""
+        raise NotImplementedError
 
     def after_step(self) -> None:
         """What follows the optimizer's step."""
@@ -58,6 +64,10 @@ class Supervised(Stage):
     name = "1_supervised"
     parts = ("student",)
 
+    @property
+    def steps(self) -> int:
+        return self.params.supervised.steps
+
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
         return {"main": cross_entropy(logits, batch["mask"])}, {}
@@ -67,7 +77,12 @@ class Control(Supervised):
     """Stage 1 gone on with, for as many steps as stages 2 and 3 have: what longer training alone would give."""
 
     name = "control"
+    after = "1_supervised"
     parts = ("student", "teacher")
+
+    @property
+    def steps(self) -> int:
+        return self.params.error_localization.steps + self.params.semi_supervised.steps
 
     def after_step(self) -> None:
         self.networks.update_teacher()
@@ -77,8 +92,13 @@ class ErrorLocalization(Stage):
     """Stage 2: stage 1's loss goes on, auxiliary decoders err on purpose, ELN learns to find the errors."""
 
     name = "2_error_localization"
+    after = "1_supervised"
     parts = ("student", "auxiliary", "eln")
     sections = (*Stage.sections, "error_localization")
+
+    @property
+    def steps(self) -> int:
+        return self.params.error_localization.steps
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         prediction = self.networks.student(batch["image"])
@@ -115,13 +135,18 @@ class SemiSupervised(ErrorLocalization):
     """Stage 3: the student also learns the teacher's labels of unlabelled images, where the filter keeps them."""
 
     name = "3_semi_supervised"
+    after = "2_error_localization"
     parts = ("student", "auxiliary", "eln", "teacher")
     sections = (*ErrorLocalization.sections, "semi_supervised")
 
-    def __init__(self, networks: Networks, params: Params, steps: int):
-        super().__init__(networks, params, steps)
+    def __init__(self, networks: Networks, params: Params):
+        super().__init__(networks, params)
         self.knobs = params.semi_supervised
         self.unlabeled = self.knobs.unlabeled
+
+    @property
+    def steps(self) -> int:
+        return self.knobs.steps
 
     def after_step(self) -> None:
         self.networks.update_teacher()

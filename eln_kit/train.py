@@ -1,23 +1,31 @@
-"""The one training loop, on Hugging Face accelerate. Every stage goes through `fit`."""
+"""The one training loop, on Hugging Face accelerate. Every stage goes through `fit`.
 
+Notebooks call it in their kernel. On several GPUs, train a stage without its notebook, which then finds it finished:
+`torchrun --nproc-per-node 4 -m eln_kit.train params/X.yaml 1_supervised`
+"""
+
+import argparse
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from eln_kit import __version__, checkpoint
+from eln_kit.data import DataError
 from eln_kit.data.loaders import training_batches
-from eln_kit.experiment import Experiment, device
+from eln_kit.experiment import EXPECTED, Experiment, device, open_experiment
 from eln_kit.log import Log
-from eln_kit.params import Optimizer
+from eln_kit.params import Optimizer, load
 from eln_kit.progress import Progress
-from eln_kit.stages import Stage
+from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Stage, Supervised
 
 
 def fit(stage: Stage, experiment: Experiment) -> list[dict]:
@@ -40,10 +48,10 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     if state["finished"]:
         return experiment.records(stage.name)
 
-    accelerator = Accelerator(mixed_precision=_precision(params.run.precision), cpu=device().type == "cpu")
+    accelerator = _accelerator(params.run.precision)
     groups = stage.networks.parameter_groups(params.optimizer.lr, params.optimizer.encoder_lr_factor)
     optimizer = torch.optim.AdamW(groups, weight_decay=params.optimizer.weight_decay)
-    stage.to(device(), memory_format=torch.channels_last)
+    stage.to(accelerator.device, memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:
         optimizer.load_state_dict(state["optimizer"])
@@ -51,20 +59,25 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
         accelerator.scaler.load_state_dict(state["scaler"])
 
     folder.mkdir(parents=True, exist_ok=True)
-    log = Log(folder / "metrics.jsonl", state["step"] - len(state["pending"]), state["pending"])
-    _loop(model, stage, optimizer, accelerator, experiment, log, path, state["step"])
+    lines = folder / "metrics.jsonl" if accelerator.is_main_process else None
+    log = Log(lines, state["step"] - len(state["pending"]), state["pending"], accelerator.reduce)
+    save = partial(_save, path, stage, experiment, optimizer, accelerator, log)
+    _loop(model, optimizer, accelerator, experiment, log, save, state["step"])
     return experiment.records(stage.name)
 
 
-def _loop(model, stage, optimizer, accelerator, experiment, log, path, first) -> None:
-    params, steps = experiment.params, stage.steps
-    progress = Progress(stage.name, first, steps)
+def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
+    stage, params = accelerator.unwrap_model(model), experiment.params
+    progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
-    timer, counted = time.monotonic(), 0
-    with _signals() as received:
+    began, images = time.monotonic(), 0
+    with _signals() as received, progress:
         for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
-            torch.manual_seed(params.run.seed * 1_000_003 + step)  # dropout and windows: the same when resumed
-            lr = _set_lr(optimizer, params.optimizer, step, steps)
+            # Dropout and windows are drawn from the step's own seed, so a resumed run draws the same.
+            torch.manual_seed(
+                (params.run.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
+            )
+            lr = _set_lr(optimizer, params.optimizer, step, stage.steps)
             losses, measures = model(batch)
             accelerator.backward(sum(losses.values()))
             optimizer.step()
@@ -72,24 +85,38 @@ def _loop(model, stage, optimizer, accelerator, experiment, log, path, first) ->
             stage.after_step()
 
             log.add(losses, measures)
-            counted += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
+            images += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
             progress.step()
-            if step % params.run.log_every == 0 or step == steps:
-                speed = counted / (time.monotonic() - timer)
+            if step % params.run.log_every == 0 or step == stage.steps:
+                speed = accelerator.num_processes * images / (time.monotonic() - began)
                 progress.show(log.write(step, {"images_per_s": round(speed, 1), "lr": lr}))
-                timer, counted = time.monotonic(), 0
-            if received.signal or step % params.run.save_every == 0 or step == steps:
-                _save(path, stage, experiment, optimizer, accelerator, log, step)
-            if received.signal and step < steps:
-                progress.close()
+                began, images = time.monotonic(), 0
+            stop = _anyone(received.signal is not None, accelerator)
+            if stop or step % params.run.save_every == 0 or step == stage.steps:
+                save(step)
+            if stop and step < stage.steps:
                 raise KeyboardInterrupt(f"{stage.name}: saved at step {step}; run again to go on")
-    progress.close()
+
+
+def _accelerator(precision: str) -> Accelerator:
+    """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=_precision(precision), cpu=device().type == "cpu", kwargs_handlers=[unused])
+
+
+def _anyone(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether the flag is up in any of the processes, so that all of them stop in the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
 def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
     kinds = [(experiment.split.labeled, True)]
     if stage.unlabeled:
+        if not experiment.split.unlabeled:
+            raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
         kinds.append((experiment.split.unlabeled, False))
     loaders = [
         training_batches(
@@ -148,6 +175,9 @@ def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
 def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
     finished = step == stage.steps
     going_on = not finished
+    pending = log.pending()  # of all processes, so all must ask
+    if not accelerator.is_main_process:
+        return
     checkpoint.save(
         path,
         {
@@ -162,7 +192,7 @@ def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
             "networks": {part: getattr(stage.networks, part).state_dict() for part in stage.parts},
             "optimizer": optimizer.state_dict() if going_on else None,
             "scaler": accelerator.scaler.state_dict() if going_on and accelerator.scaler else None,
-            "pending": log.pending(),
+            "pending": pending,
         },
     )
 
@@ -184,3 +214,25 @@ def _signals():
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one stage without its notebook, in as many processes as the launcher starts."""
+    stages = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
+    parser = argparse.ArgumentParser(prog="python -m eln_kit.train", description=main.__doc__)
+    parser.add_argument("params", metavar="PARAMS.yaml")
+    parser.add_argument("stage", choices=stages)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KNOB=VALUE")
+    options = parser.parse_args(arguments)
+    try:
+        experiment = open_experiment(load(options.params, options.set))
+        kind = stages[options.stage]
+        fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+    except EXPECTED as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -103,7 +103,7 @@ def test_examples_for_figures_have_the_size_the_networks_see(tiny):
     networks, item = experiment.networks(), experiment.dataset.val[0]
     seen = examples.examine(networks, item, experiment.dataset, params)
     assert len(seen.predictions) == len(seen.wrongness) == 3
-    taught = examples.teach(SemiSupervised(networks, params, 4), item, experiment.dataset)
+    taught = examples.teach(SemiSupervised(networks, params), item, experiment.dataset)
     for each in (seen.truth, *seen.predictions, *seen.wrongness, taught.keep):
         assert each.shape == (24, 24)
     counts = examples.class_pixels(experiment.dataset.train, experiment.dataset)

@@ -36,6 +36,7 @@ def test_a_number_without_a_point_before_its_exponent_is_a_number(tmp_path):
         ("data:\n  labels: 0\n", ["data.labels", "at least 1"]),
         ("data:\n  labels: a few\n", ["data.labels", "fraction"]),
         ("views:\n  scale: [2, 1]\n", ["views.scale", "ascending"]),
+        ("semi_supervised:\n  labeled: false\n  unlabeled: false\n", ["semi_supervised", "both off"]),
         ("optimizer:\n  lr: .nan\n", ["optimizer.lr", "finite"]),
         ("steps: 7\n", ["sections"]),
         ("- 1\n", ["sections"]),

@@ -21,7 +21,7 @@ def batch():
 
 
 def make(stage, params, classes=4):
-    return stage(Networks(params, classes), params, steps=4).train()
+    return stage(Networks(params, classes), params).train()
 
 
 def reached(network):

@@ -1,8 +1,12 @@
+import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+import yaml
 
 from eln_kit import checkpoint, train
 from eln_kit.checkpoint import CheckpointError
@@ -20,7 +24,7 @@ def run_chain(params, stages=CHAIN):
     experiment = open_experiment(params)
     for kind, after in stages:
         networks = experiment.networks(after)
-        fit(kind(networks, params, 4), experiment)
+        fit(kind(networks, params), experiment)
     return experiment, networks
 
 
@@ -55,8 +59,8 @@ def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path
     with monkeypatch.context() as patch:
         stop_in_step(patch, kind, 3, lambda: os.kill(os.getpid(), number))
         with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
-            fit(kind(stopped.networks(after), params, 4), stopped)
-    fit(kind(stopped.networks(after), params, 4), stopped)
+            fit(kind(stopped.networks(after), params), stopped)
+    fit(kind(stopped.networks(after), params), stopped)
 
     assert without_times(stopped.records(kind.name)) == without_times(whole.records(kind.name))
     expected, got = weights(whole, kind.name), weights(stopped, kind.name)
@@ -74,8 +78,8 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(
     with monkeypatch.context() as patch:
         stop_in_step(patch, Supervised, 4, die)  # step 3 is logged, the checkpoint is of step 2
         with pytest.raises(MemoryError):
-            fit(Supervised(died.networks(), params, 4), died)
-    records = fit(Supervised(died.networks(), params, 4), died)
+            fit(Supervised(died.networks(), params), died)
+    records = fit(Supervised(died.networks(), params), died)
     assert [record["step"] for record in records] == [1, 2, 3, 4]
     expected, got = weights(whole, "1_supervised"), weights(died, "1_supervised")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
@@ -86,15 +90,15 @@ def test_a_finished_stage_is_loaded_not_trained_again(tiny, monkeypatch):
     experiment, networks = run_chain(params, CHAIN[:1])
     monkeypatch.setattr(Supervised, "forward", None)
     again = experiment.networks()
-    records = fit(Supervised(again, params, 4), experiment)
+    records = fit(Supervised(again, params), experiment)
     assert records[-1]["step"] == 4
     assert torch.equal(again.student.classify[-1].weight, networks.student.classify[-1].weight)
 
 
 def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
-    params = tiny({"run.log_every": 10, "data.batch_labeled": 4, "optimizer.lr": 5e-3})
+    params = tiny({"run.log_every": 10, "data.batch_labeled": 4, "optimizer.lr": 5e-3, "supervised.steps": 40})
     experiment = open_experiment(params)
-    records = fit(Supervised(experiment.networks(), params, 40), experiment)
+    records = fit(Supervised(experiment.networks(), params), experiment)
     assert [record["step"] for record in records] == [10, 20, 30, 40]
     assert records[-1]["main"] < 0.8 * records[0]["main"]
 
@@ -109,7 +113,7 @@ def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, m
         lambda self, batch: ({"main": forward(self, batch)[0]["main"] * (torch.nan if next(count) == 3 else 1)}, {}),
     )
     with pytest.raises(TrainingError, match="step 3: loss main is nan"):
-        fit(Supervised(experiment.networks(), params, 4), experiment)
+        fit(Supervised(experiment.networks(), params), experiment)
     assert checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)["step"] == 2
 
 
@@ -117,7 +121,7 @@ def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(
     for name, last in (("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)):
         params = tiny({"optimizer.schedule": name, "run.folder": str(tiny().run.folder) + name})
         experiment = open_experiment(params)
-        assert fit(Supervised(experiment.networks(), params, 4), experiment)[-1]["lr"] == pytest.approx(last)
+        assert fit(Supervised(experiment.networks(), params), experiment)[-1]["lr"] == pytest.approx(last)
 
 
 def test_the_next_stage_says_which_notebook_is_missing(tiny):
@@ -188,8 +192,33 @@ def test_a_run_folder_that_cannot_be_made_is_one_clear_line(tiny, tmp_path):
 def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 2, "main": 1.0}\n{"step": 4, "ma')
-    Log(path, 2, [])
+    Log(path, 2, [], reduce=lambda rows: rows)
     assert path.read_text() == '{"step": 2, "main": 1.0}\n'
+
+
+def test_two_processes_train_one_run_together(tiny, tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run"), "data.batch_labeled": 1}).model_dump()))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    for stage in ("1_supervised", "2_error_localization", "3_semi_supervised"):
+        done = subprocess.run([*launcher, "-m", "eln_kit.train", str(file), stage], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / "run" / stage / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_training_without_a_notebook_complains_in_one_line(tiny, tmp_path, capsys):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
+    assert train.main([str(file), "2_error_localization"]) == 1
+    assert "run notebooks/1_supervised.ipynb first" in capsys.readouterr().err
+
+
+def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):
+    params = tiny({"data.labels": "1/1"})
+    experiment = open_experiment(params)
+    with pytest.raises(DataError, match="no unlabelled images are left"):
+        fit(SemiSupervised(experiment.networks(), params), experiment)
 
 
 def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):

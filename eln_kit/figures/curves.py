@@ -91,6 +91,7 @@ def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
         axis.axhline(ratio, color=color, linestyle="--", linewidth=1, label=f"its ratio, {ratio:g}")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}")
     axis.set(xlabel="step", ylabel="loss / main decoder's loss")
     if ratios:
         figure.legend(loc="outside right upper", frameon=False)
