@@ -31,5 +31,6 @@ format: .venv/installed  ## mend the style, and take outputs out of the notebook
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo 'this Python has no venv module: on Debian and Ubuntu, apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+	@echo "installing into .venv: about 6.5 GB and some minutes"
 	.venv/bin/python -m pip install --quiet -e '.[dev]'
 	@touch $@

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         help="change one knob; may be repeated",
     )
     run.set_defaults(command=_run)
+    table = commands.add_parser("table", help="compare finished runs in a Markdown table")
+    table.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, such as runs/shapes")
+    table.set_defaults(command=_table)
     knobs = commands.add_parser("knobs", help="list every knob with its default and meaning")
     knobs.set_defaults(command=_knobs)
     return parser
@@ -54,6 +58,16 @@ def _run(options) -> int:
     if results.is_file():
         print(f"\n{report.table(json.loads(results.read_text()))}\n")
     print(folder / "index.html")
+    return 0
+
+
+def _table(options) -> int:
+    from eln_kit import report
+
+    try:
+        print(report.compare([Path(run) for run in options.runs]))
+    except (OSError, ValueError) as error:
+        return _complain(f"not a finished run: {error}", 1)
     return 0
 
 

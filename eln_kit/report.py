@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+import yaml
+
 RESULTS = "4_evaluate/results.json"
 STYLE = """
 :root { color-scheme: light dark; --line: #d5d5d5; --soft: #666; --link: #0060b0; --bad: #b34700 }
@@ -32,6 +34,32 @@ def table(results: dict) -> str:
             a value may be missing or None
     """
     return "\n\n".join(_text(head, rows) for head, rows in _tables(results) if rows)
+
+
+def compare(folders: list[Path]) -> str:
+    """Finished runs as a Markdown table, a row each, with the mIoU in % and the AUPR of errors after stage 2."""
+    names = ["stage 1, supervised", "control: supervised only", "stage 3, student", "stage 3, teacher"]
+    head = ["run", "labelled", "seed", "steps", *names, "errors %", "ELN AUPR", "1 - max softmax AUPR"]
+    lines = [head, ["---"] * len(head)]
+    for folder in folders:
+        results = json.loads((folder / RESULTS).read_text())
+        params = yaml.safe_load((folder / "params.yaml").read_text())
+        split = json.loads((folder / "split.json").read_text())
+        rows = {row["name"]: row for row in results["segmentation"]}
+        eln, confidence = results["error_detection"][:2]
+        lines.append(
+            [
+                folder.name,
+                f"{len(split['labeled'])} of {len(split['labeled']) + len(split['unlabeled'])}",
+                str(params["run"]["seed"]),
+                f"{rows[names[0]]['steps']}, then {rows[names[2]]['steps']}",
+                *(_percent(rows.get(name, {}).get("miou")) for name in names),
+                _percent(eln["error_rate"]),
+                _decimals(eln["aupr"]),
+                _decimals(confidence["aupr"]),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_index(folder: Path) -> Path:

@@ -29,7 +29,7 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
 def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(tiny, tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny().model_dump()))
-    assert cli.main(["run", str(file), "--set", "run.seed=3"]) in (0, None)
+    assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "run"
     assert str(folder / "index.html") in printed
@@ -43,7 +43,10 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert "errors_1.png" in page
     assert "1 - max softmax" in page
 
-    assert cli.main(["run", str(file), "--set", "run.seed=3"]) in (0, None)
+    assert cli.main(["table", str(folder)]) == 0
+    assert "| run | 4 of 12 | 3 | 4, then 12 |" in capsys.readouterr().out
+
+    assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     assert capsys.readouterr().out.count("finished before") == len(NOTEBOOKS)
 
 
