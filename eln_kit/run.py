@@ -105,14 +105,20 @@ def run(params: Params, names: list[str]) -> Path:
     folder = resolve(params.run.folder)
     try:
         with _locked(folder), Stop() as stop:
-            (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
+            if not (folder / "params.yaml").exists():
+                _write_params(folder, params)
             try:
                 _run_all(folder, sources, params.model_dump(), stop)
+                _write_params(folder, params)  # other ones were refused by the stages, or did not matter to them
             finally:
                 report.write_index(folder)
     except OSError as error:
         raise RunError(f"run folder {folder} cannot be used: {error}") from None
     return folder
+
+
+def _write_params(folder: Path, params: Params):
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
 
 
 @contextlib.contextmanager

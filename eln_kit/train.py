@@ -70,13 +70,10 @@ def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
     stage, params = accelerator.unwrap_model(model), experiment.params
     progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
-    began, images = time.monotonic(), 0
-    with _signals() as received, progress:
+    began, images, step = time.monotonic(), 0, first
+    with _signals() as received, progress, _saved_before(DataError, lambda: save(step)):
         for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
-            # Dropout and windows are drawn from the step's own seed, so a resumed run draws the same.
-            torch.manual_seed(
-                (params.run.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
-            )
+            _seed(params.run.seed, step, accelerator)
             lr = _set_lr(optimizer, params.optimizer, step, stage.steps)
             losses, measures = model(batch)
             accelerator.backward(sum(losses.values()))
@@ -102,6 +99,11 @@ def _accelerator(precision: str) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision=_precision(precision), cpu=device().type == "cpu", kwargs_handlers=[unused])
+
+
+def _seed(seed: int, step: int, accelerator: Accelerator) -> None:
+    """Dropout and windows are drawn from the step's own seed, so a resumed run draws the same."""
+    torch.manual_seed((seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
 
 
 def _anyone(flag: bool, accelerator: Accelerator) -> bool:
@@ -130,9 +132,12 @@ def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, fir
         )
         for items, labeled in kinds
     ]
-    for parts in zip(*loaders, strict=True):
-        batch = {name: tensor for part in parts for name, tensor in part.items()}
-        yield {name: _to_device(tensor, accelerator.device) for name, tensor in batch.items()}
+    try:
+        for parts in zip(*loaders, strict=True):
+            batch = {name: tensor for part in parts for name, tensor in part.items()}
+            yield {name: _to_device(tensor, accelerator.device) for name, tensor in batch.items()}
+    except DataError as error:  # from a loader process it comes wrapped in that one's traceback
+        raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None
 
 
 def _to_device(tensor: Tensor, target: torch.device) -> Tensor:
@@ -195,6 +200,15 @@ def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
             "pending": pending,
         },
     )
+
+
+@contextmanager
+def _saved_before(kind: type[Exception], save):
+    try:
+        yield
+    except kind:
+        save()
+        raise
 
 
 @contextmanager

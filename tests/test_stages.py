@@ -48,6 +48,14 @@ def test_in_stage_2_each_loss_reaches_only_its_own_network(tiny, batch, loss, pa
     assert got == {part}
 
 
+def test_eln_judges_predictions_made_without_dropout(tiny, batch):
+    stage = make(ErrorLocalization, tiny())
+    prediction = stage.networks.student(batch["image"])
+    first, second = stage.without_dropout(prediction), stage.without_dropout(prediction)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(module.training for module in stage.networks.student.modules())
+
+
 def test_a_step_moves_the_students_batchnorm_statistics_once(tiny, batch):
     for kind in (Supervised, ErrorLocalization, SemiSupervised):
         stage = make(kind, tiny())

@@ -117,6 +117,21 @@ def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, m
     assert checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)["step"] == 2
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far_saved(tiny, tmp_path, workers):
+    params = tiny({"data.root": str(tmp_path / "scenes"), "data.workers": workers, "run.save_every": 100})
+    experiment = open_experiment(params)
+    bad = experiment.split.labeled[0]
+    bad.image.write_bytes(b"not an image")
+    with pytest.raises(DataError) as fault:
+        fit(Supervised(experiment.networks(), params), experiment)
+    assert str(fault.value).startswith(str(bad.image))
+    assert "\n" not in str(fault.value)
+    state = checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)
+    assert state["step"] < 2
+    assert not state["finished"]
+
+
 def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny):
     for name, last in (("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)):
         params = tiny({"optimizer.schedule": name, "run.folder": str(tiny().run.folder) + name})

@@ -20,6 +20,7 @@ class Draws(Sampler):
     def __init__(self, images: int, batch: int, seed: int, steps: range, process: int = 0, processes: int = 1):
         self.images, self.batch, self.seed, self.steps = images, batch, seed, steps
         self.process, self.processes = process, processes
+        self.epoch = -1
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -31,13 +32,11 @@ class Draws(Sampler):
 
     def _draw(self, position: int) -> tuple[int, int]:
         epoch, place = divmod(position, self.images)
-        if epoch != getattr(self, "_epoch", None):
-            self._epoch, self._order = (
-                epoch,
-                np.random.default_rng([self.seed, epoch]).permutation(self.images),
-            )
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.order = np.random.default_rng([self.seed, epoch]).permutation(self.images)
         view_seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0]
-        return int(self._order[place]), int(view_seed)
+        return int(self.order[place]), int(view_seed)
 
 
 class TrainingImages(Dataset):
