@@ -38,7 +38,8 @@ def save(path: Path, state: dict) -> None:
 def load(path: Path) -> dict:
     """Read a checkpoint on the CPU with `weights_only=True`, which refuses to run code."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{path.parent.name}.ipynb first")
+        maker = "3_semi_supervised" if path.parent.name == "control" else path.parent.name
+        raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{maker}.ipynb first")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, KeyError) as error:
