@@ -44,10 +44,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options) -> int:
-    from eln_kit import params, report, run  # slow to import: --help should not wait
+    from eln_kit import params, params_file, report, run  # slow to import: --help should not wait
 
     try:
-        folder = run.run(params.load(options.params, options.set), run.NOTEBOOKS)
+        folder = run.run(params_file.load(options.params, options.set), run.NOTEBOOKS)
     except params.ParamsError as error:
         return _complain(error, 2)
     except run.RunError as error:
@@ -72,9 +72,9 @@ def _table(options) -> int:
 
 
 def _knobs(_options) -> int:
-    from eln_kit import params
+    from eln_kit import params_file
 
-    print(params.describe())
+    print(params_file.describe())
     return 0
 
 

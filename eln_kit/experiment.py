@@ -11,7 +11,8 @@ from eln_kit import checkpoint
 from eln_kit.data import DataError, DataSet, Split, load_split, make_split, open_dataset, save_split
 from eln_kit.log import TrainingError
 from eln_kit.models import Networks
-from eln_kit.params import Params, ParamsError, resolve
+from eln_kit.params import Params, ParamsError
+from eln_kit.paths import resolve
 
 EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError)  # each message is one line for a person
 

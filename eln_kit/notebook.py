@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from eln_kit import experiment, figures
 from eln_kit.experiment import EXPECTED, Experiment
-from eln_kit.params import Params, build
+from eln_kit.params import Params
+from eln_kit.params_file import build
 
 
 def open_experiment(namespace: dict) -> Experiment:

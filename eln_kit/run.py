@@ -27,7 +27,8 @@ from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit import report
-from eln_kit.params import Params, project_root, resolve
+from eln_kit.params import Params
+from eln_kit.paths import project_root, resolve
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
 SAVING = 60  # seconds a notebook has for saving when it is stopped

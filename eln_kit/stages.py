@@ -32,6 +32,7 @@ class Stage(nn.Module):
 
     Attributes:
         name: of its notebook and of its folder in a run.
+        steps: how many training steps it has.
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on.
@@ -39,6 +40,7 @@ class Stage(nn.Module):
     """
 
     name: str
+    steps: int
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
@@ -48,11 +50,6 @@ class Stage(nn.Module):
         super().__init__()
         self.networks = networks
         self.params = params
-
-    @property
-    def steps(self) -> int:
-        """How many training steps it has."""
-        raise NotImplementedError
 
     def after_step(self) -> None:
         """What follows the optimizer's step."""

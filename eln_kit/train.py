@@ -23,7 +23,8 @@ from eln_kit.data import DataError
 from eln_kit.data.loaders import training_batches
 from eln_kit.experiment import EXPECTED, Experiment, device, open_experiment
 from eln_kit.log import Log
-from eln_kit.params import Optimizer, load
+from eln_kit.params import Optimizer
+from eln_kit.params_file import load
 from eln_kit.progress import Progress
 from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Stage, Supervised
 

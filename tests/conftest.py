@@ -1,7 +1,7 @@
 import matplotlib
 import pytest
 
-from eln_kit.params import build
+from eln_kit.params_file import build
 
 matplotlib.use("Agg")
 

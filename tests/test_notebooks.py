@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from eln_kit import cli
-from eln_kit.params import Params, project_root
+from eln_kit.params import Params
+from eln_kit.paths import project_root
 from eln_kit.run import NOTEBOOKS
 
 FILES = sorted((project_root() / "notebooks").glob("*.ipynb"))

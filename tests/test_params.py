@@ -1,7 +1,9 @@
 import pytest
 
 from eln_kit import params
-from eln_kit.params import ParamsError, build, knob_names, load
+from eln_kit.params import ParamsError
+from eln_kit.params_file import build, describe, knob_names, load
+from eln_kit.paths import project_root
 
 
 def test_a_file_changes_what_it_names_and_keeps_the_other_defaults(tmp_path):
@@ -72,14 +74,14 @@ def test_a_missing_params_file_is_named(tmp_path):
 
 
 def test_every_params_file_of_the_project_is_valid():
-    files = [f for f in (params.project_root() / "params").glob("*.yaml") if "classes" not in f.name]
+    files = [f for f in (project_root() / "params").glob("*.yaml") if "classes" not in f.name]
     assert files
     for file in files:
         load(file)
 
 
 def test_every_knob_says_why_it_is_there():
-    described = params.describe()
+    described = describe()
     for section, field in params.Params.model_fields.items():
         for name, knob in field.annotation.model_fields.items():
             assert knob.description, f"{section}.{name}"

@@ -5,7 +5,8 @@ from eln_kit.data.folder import open_folder
 from eln_kit.data.items import DataError, DataSet
 from eln_kit.data.shapes import open_shapes
 from eln_kit.data.voc import open_voc
-from eln_kit.params import Data, resolve
+from eln_kit.params import Data
+from eln_kit.paths import resolve
 
 OPENERS = {"shapes": open_shapes, "folder": open_folder, "voc": open_voc, "cityscapes": open_cityscapes}
 

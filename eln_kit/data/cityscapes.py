@@ -6,7 +6,8 @@ import numpy as np
 from torchvision.datasets import Cityscapes
 
 from eln_kit.data.items import VOID, DataError, DataSet, Item
-from eln_kit.params import Data, resolve
+from eln_kit.params import Data
+from eln_kit.paths import resolve
 
 CLASSES = sorted((c for c in Cityscapes.classes if 0 <= c.train_id < VOID), key=lambda c: c.train_id)
 IMAGE_END = "_leftImg8bit.png"

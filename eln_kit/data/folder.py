@@ -7,7 +7,8 @@ import yaml
 
 from eln_kit.data.items import IMAGE_SUFFIXES, VOID, DataError, DataSet, Item, read_mask_values
 from eln_kit.data.palette import palette
-from eln_kit.params import Data, resolve
+from eln_kit.params import Data
+from eln_kit.paths import resolve
 
 
 def open_folder(data: Data) -> DataSet:

@@ -11,7 +11,8 @@ import numpy as np
 
 from eln_kit.data.ids import find_items, read_ids
 from eln_kit.data.items import VOID, DataError, DataSet, Item, read_mask
-from eln_kit.params import Data, resolve
+from eln_kit.params import Data
+from eln_kit.paths import resolve
 
 
 @dataclass(frozen=True)

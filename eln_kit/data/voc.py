@@ -5,7 +5,8 @@ from pathlib import Path
 from eln_kit.data.ids import read_ids
 from eln_kit.data.items import DataError, DataSet, Item
 from eln_kit.data.palette import bit_colors
-from eln_kit.params import Data, resolve
+from eln_kit.params import Data
+from eln_kit.paths import resolve
 
 CLASSES = [
     "background",

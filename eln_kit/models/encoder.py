@@ -8,7 +8,8 @@ import timm
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from eln_kit.params import ParamsError, resolve
+from eln_kit.params import ParamsError
+from eln_kit.paths import resolve
 
 
 class Features(NamedTuple):
