@@ -7,7 +7,7 @@ ARGS ?=
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
-	@echo 'make run PARAMS=params/folder.yaml ARGS="--set supervised.steps=100"'
+	@echo 'make run PARAMS=params/shapes.yaml ARGS="--set supervised.steps=100"'
 
 run: .venv/installed  ## an experiment through the notebooks, or on from where it stopped
 	.venv/bin/eln-kit run "$(PARAMS)" $(ARGS)

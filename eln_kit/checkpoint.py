@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import torch
 
 FILE = "checkpoint.pt"
+KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
 class CheckpointError(RuntimeError):
@@ -28,23 +30,37 @@ def save(path: Path, state: dict) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+        full = shutil.disk_usage(path.parent).free < 2**20
+        reason = "no space left on device" if full else getattr(error, "strerror", None) or _first_line(error)
         beside.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
             f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept"
         ) from None
 
 
 def load(path: Path) -> dict:
-    """Read a checkpoint on the CPU with `weights_only=True`, which refuses to run code."""
+    """Read a checkpoint on the CPU with `weights_only=True`, which refuses to run code.
+
+    Tensors are mapped from the file, so looking at the rest of a large checkpoint is quick.
+
+    Raises:
+        CheckpointError: it is missing, cut short, or holds something else.
+    """
     if not path.is_file():
         maker = "3_semi_supervised" if path.parent.name == "control" else path.parent.name
         raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{maker}.ipynb first")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:160]
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint, or it holds more than tensors and plain values; delete it to train again"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = _first_line(error)
         raise CheckpointError(f"{path}: not a whole checkpoint ({reason}); delete it to train again") from None
+    if not (isinstance(state, dict) and state.keys() >= KEYS):
+        raise CheckpointError(f"{path}: not a checkpoint of eln-kit; delete it to train again")
+    return state
 
 
 def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]) -> None:
@@ -70,3 +86,7 @@ def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> N
         except RuntimeError as error:
             fault = str(error).splitlines()[1].strip()
             raise CheckpointError(f"{path}: its {part} does not fit the networks of these params: {fault}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

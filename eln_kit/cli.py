@@ -44,13 +44,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options) -> int:
-    from eln_kit import params, params_file, report, run  # slow to import: --help should not wait
+    from eln_kit import checkpoint, params, params_file, report, run  # slow to import: --help should not wait
 
     try:
         folder = run.run(params_file.load(options.params, options.set), run.NOTEBOOKS)
     except params.ParamsError as error:
         return _complain(error, 2)
-    except run.RunError as error:
+    except (run.RunError, checkpoint.CheckpointError) as error:
         return _complain(error, 1)
     except run.Interrupted as error:
         return _complain(error, 128 + error.number)

@@ -87,6 +87,13 @@ def open_experiment(params: Params) -> Experiment:
     return Experiment(params, folder, dataset, split)
 
 
+def check_stages(folder: Path, params: Params) -> None:
+    """Refuse params other than those that the stages in a run folder were trained with (CheckpointError)."""
+    for path in sorted(folder.glob(f"*/{checkpoint.FILE}")):
+        state = checkpoint.load(path)
+        checkpoint.check_same(path, state["params"], params.model_dump(), tuple(state["sections"]))
+
+
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

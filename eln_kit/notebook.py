@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 
 from IPython import get_ipython
-from IPython.display import Code
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from eln_kit import experiment, figures
@@ -31,9 +31,9 @@ def keep(figure: Figure, path: Path) -> Figure:
     return figure
 
 
-def source(function) -> Code:
+def source(function) -> Markdown:
     """The source of a function or class, coloured, to be read in a notebook."""
-    return Code(inspect.getsource(function), language="python")
+    return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
 def _one_line(shell, kind, error, traceback, tb_offset=None) -> list[str]:

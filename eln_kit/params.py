@@ -37,7 +37,7 @@ class Data(Section):
     seed: int = Field(0, ge=0, description="draws which images keep their labels")
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
     unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")
-    resize: Float = Field(1.0, gt=0, le=4, description="factor on both image sides before anything else")
+    resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
     batch_labeled: int = Field(8, ge=1, description="labelled images a step")
     batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step")
     workers: int = Field(0, ge=0, description="loader processes; 0 loads between the steps")
@@ -192,7 +192,7 @@ class Run(Section):
     """Where a run lives and how it is carried out."""
 
     folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
-    seed: int = Field(0, ge=0, description="draws weights, batches and views")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
     control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the processor or GPU has it, else fp32"

@@ -53,7 +53,8 @@ def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "par
     try:
         return Params(**sections)
     except ValidationError as error:
-        raise ParamsError("\n".join(_explain(fault, source) for fault in error.errors())) from None
+        faults = {fault["loc"][:2]: _explain(fault, source) for fault in reversed(error.errors())}  # one a knob
+        raise ParamsError("\n".join(reversed(faults.values()))) from None
 
 
 def knob_names() -> list[str]:

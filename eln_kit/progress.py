@@ -46,9 +46,9 @@ class Progress:
         if too_soon or not self.shown:
             return
         self.last_line = now
-        left = (now - self.began) / (done - self.first) * (self.steps - done)
+        left = round((now - self.began) / (done - self.first) * (self.steps - done))
         shown = "  ".join(f"{name} {v}" for name, v in values.items())
         print(
-            f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60:.0f}:{left % 60:02.0f} left",
+            f"{self.name}  step {done}/{self.steps}  {shown}  {left // 60}:{left % 60:02} left",
             flush=True,
         )

@@ -27,6 +27,7 @@ from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit import report
+from eln_kit.experiment import check_stages
 from eln_kit.params import Params
 from eln_kit.paths import project_root, resolve
 
@@ -96,6 +97,7 @@ def run(params: Params, names: list[str]) -> Path:
         The run folder.
 
     Raises:
+        CheckpointError: the folder holds stages trained with other params; nothing was touched.
         RunError: a notebook is missing or failed, or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM came.
     """
@@ -105,6 +107,7 @@ def run(params: Params, names: list[str]) -> Path:
             raise RunError(f"{source}: no such notebook; run this inside the project's folder")
     folder = resolve(params.run.folder)
     try:
+        check_stages(folder, params)
         with _locked(folder), Stop() as stop:
             if not (folder / "params.yaml").exists():
                 _write_params(folder, params)
@@ -114,7 +117,7 @@ def run(params: Params, names: list[str]) -> Path:
             finally:
                 report.write_index(folder)
     except OSError as error:
-        raise RunError(f"run folder {folder} cannot be used: {error}") from None
+        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
     return folder
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from eln_kit import __version__, checkpoint
@@ -98,6 +99,7 @@ def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
 
 def _accelerator(precision: str) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
+    AcceleratorState._reset_state()  # a notebook may have trained with another precision before
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision=_precision(precision), cpu=device().type == "cpu", kwargs_handlers=[unused])
 
@@ -118,9 +120,12 @@ def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, fir
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
     kinds = [(experiment.split.labeled, True)]
     if stage.unlabeled:
-        if not experiment.split.unlabeled:
+        items = experiment.split.unlabeled
+        if not items:
             raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
-        kinds.append((experiment.split.unlabeled, False))
+        if experiment.params.semi_supervised.filter == "oracle" and not any(item.mask for item in items):
+            raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
+        kinds.append((items, False))
     loaders = [
         training_batches(
             items,
@@ -243,9 +248,9 @@ def main(arguments: list[str] | None = None) -> int:
         experiment = open_experiment(load(options.params, options.set))
         kind = stages[options.stage]
         fit(kind(experiment.networks(kind.after), experiment.params), experiment)
-    except EXPECTED as error:
+    except (*EXPECTED, KeyboardInterrupt) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

@@ -118,11 +118,11 @@ def test_numbers_with_absent_classes(count, tmp_path):
 
 
 def test_training_curves_skip_records_without_the_name():
-    records = [{"step": s, "loss/main": 10.0 / s, "loss/eln": 1.0, "ratio/1": 3.0} for s in range(1, 99)]
-    drawn = figures.loss_curves([*records, {"step": 99, "val/miou": 0.5}], title="stage 2")
-    assert [axis.get_title() for axis in drawn.axes] == ["loss/main", "loss/eln"]
+    records = [{"step": s, "main": 10.0 / s, "eln": 1.0, "ratio/1": 3.0} for s in range(1, 99)]
+    drawn = figures.loss_curves([*records, {"step": 99}], ["main", "eln", "kept_share"], "stage 2")
+    assert [axis.get_title() for axis in drawn.axes] == ["main", "eln"]
     assert [axis.get_yscale() for axis in drawn.axes] == ["log", "linear"]
-    assert isinstance(figures.loss_curves([]), Figure)
+    assert isinstance(figures.loss_curves([], ["main"]), Figure)
     assert isinstance(figures.ratio_curves(records, []), Figure)
     assert "its ratio, 2" in texts(figures.ratio_curves(records, [2.0]))
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import nbformat
 import papermill
@@ -22,6 +23,9 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
+    names = "|".join([*Params.model_fields, "knobs"])
+    rebound = [cell for cell in code if cell not in parameters and re.search(rf"^({names})\b.*=", cell.source, re.M)]
+    assert not rebound, "a parameters section is overwritten, so the notebook's cells run only once"
     defaults: dict = {}
     exec(parameters[0].source, defaults)
     assert {name for name in defaults if not name.startswith("__")} == {*Params.model_fields, "knobs"}
@@ -44,6 +48,10 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert "errors_1.png" in page
     assert "1 - max softmax" in page
 
+    assert cli.main(["run", str(file), "--set", "optimizer.lr=0.5"]) == 1
+    assert "optimizer.lr was 0.001 and is 0.5" in capsys.readouterr().err
+    assert "lr: 0.001" in (folder / "params.yaml").read_text()
+
     assert cli.main(["table", str(folder)]) == 0
     assert "| run | 4 of 12 | 3 | 4, then 12 |" in capsys.readouterr().out
 
@@ -61,6 +69,13 @@ def test_plain_papermill_takes_a_params_file_and_single_knobs_without_warnings(t
     )
     assert "5 labelled and 7 unlabelled" in out.read_text()
     assert "unknown parameter" not in caplog.text
+
+
+def test_stage_3_runs_on_labelled_images_alone(tiny, tmp_path):
+    file = tmp_path / "tiny.yaml"
+    knobs = {"data.labels": "1/1", "semi_supervised.unlabeled": False, "run.control": False}
+    file.write_text(yaml.safe_dump(tiny(knobs).model_dump()))
+    assert cli.main(["run", str(file)]) == 0
 
 
 def test_a_notebook_out_of_order_names_the_one_to_run_first(tiny, tmp_path):

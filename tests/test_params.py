@@ -36,6 +36,7 @@ def test_a_number_without_a_point_before_its_exponent_is_a_number(tmp_path):
         ("supervised:\n  steps: true\n", ["supervised.steps", "integer"]),
         ("semi_supervised:\n  filter: elm\n", ["semi_supervised.filter", "'elm'", "'eln'"]),
         ("data:\n  labels: 0\n", ["data.labels", "at least 1"]),
+        ("data:\n  labels: [1]\n", ["data.labels", "[1]"]),
         ("data:\n  labels: a few\n", ["data.labels", "fraction"]),
         ("views:\n  scale: [2, 1]\n", ["views.scale", "ascending"]),
         ("semi_supervised:\n  labeled: false\n  unlabeled: false\n", ["semi_supervised", "both off"]),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import yaml
 
 from eln_kit import checkpoint, train
 from eln_kit.checkpoint import CheckpointError
-from eln_kit.data import DataError
+from eln_kit.data import DataError, Split
 from eln_kit.experiment import open_experiment
 from eln_kit.log import Log, TrainingError
 from eln_kit.params import ParamsError
@@ -190,10 +191,11 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
 
 def test_a_failed_write_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / checkpoint.FILE
-    checkpoint.save(path, {"step": 1})
+    whole = dict.fromkeys(checkpoint.KEYS, 1)
+    checkpoint.save(path, whole)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt: could not be written \(No space left on device\)"):
-        checkpoint.save(path, {"step": 2})
+        checkpoint.save(path, whole | {"step": 2})
     assert checkpoint.load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
 
@@ -233,6 +235,25 @@ def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):
     params = tiny({"data.labels": "1/1"})
     experiment = open_experiment(params)
     with pytest.raises(DataError, match="no unlabelled images are left"):
+        fit(SemiSupervised(experiment.networks(), params), experiment)
+
+
+@pytest.mark.parametrize("content", [None, {}, [1]])
+def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "1_supervised" / checkpoint.FILE
+    path.parent.mkdir()
+    path.write_bytes(b"") if content is None else torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: not a") as fault:
+        checkpoint.load(path)
+    assert "\n" not in str(fault.value)
+
+
+def test_the_oracle_needs_masks_of_the_unlabelled_images(tiny):
+    params = tiny({"semi_supervised.filter": "oracle"})
+    experiment = open_experiment(params)
+    blind = [dataclasses.replace(item, mask=None) for item in experiment.split.unlabeled]
+    experiment = dataclasses.replace(experiment, split=Split(experiment.split.labeled, blind))
+    with pytest.raises(DataError, match="filter=oracle needs masks"):
         fit(SemiSupervised(experiment.networks(), params), experiment)
 
 

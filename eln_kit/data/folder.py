@@ -101,10 +101,17 @@ def _files_by_id(folder: Path) -> dict[str, Path]:
 
 
 def _classes_in_masks(masks: list[Path], default: Path) -> tuple[list[str], np.ndarray]:
-    largest = 0
+    first_with: dict[int, Path] = {}
     for mask in masks:
-        values = read_mask_values(mask)
-        largest = max(largest, int(values.max(where=values != VOID, initial=0)))
+        for value in np.unique(read_mask_values(mask)):
+            first_with.setdefault(int(value), mask)
+    first_with.pop(VOID, None)
+    largest = max(first_with, default=0)
+    if missing := set(range(largest)) - set(first_with):
+        raise DataError(
+            f"{first_with[largest]}: holds class {largest}, but no mask holds class {min(missing)}; mend it, or list "
+            f"the classes in {default}"
+        )
     if largest == 0:
         raise DataError(
             f"{default.parent / 'masks'}: no value but 0 and {VOID}, which is void; number the classes from "

@@ -49,15 +49,14 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     return _plain(figure)
 
 
-def loss_curves(records: list[dict], names: list[str] | None = None, title: str = "") -> Figure:
+def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figure:
     """A small plot a loss against the step; logarithmic where it falls by more than a factor of 20.
 
     Args:
         records: lines of metrics.jsonl, each with `step` and some of the names
-        names: which to draw; None for all that begin with `loss/`
+        names: which to draw; those that no record has are left out
     """
-    found = dict.fromkeys(key for record in records for key in record)
-    names = names or [name for name in found if name.startswith("loss/")]
+    names = [name for name in names if any(name in record for record in records)]
     columns = min(len(names), 3) or 1
     rows = -(-len(names) // columns) or 1
     figure, axes = canvas(rows, columns, figsize=(2.9 * columns + 0.4, 2.1 * rows + 0.4), sharex=True)

@@ -56,20 +56,21 @@ def _create(name: str, weights: str, in_channels: int) -> nn.Module:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:3]
         raise ParamsError(f"encoder {name}: timm has no such network{'; near: ' + ', '.join(near) if near else ''}")
-    logging.getLogger("timm").setLevel(logging.ERROR)  # the classifier that we leave out is no news
+    for talker in ("timm", "huggingface_hub"):  # that the classifier is left out is no news, nor is each retry
+        logging.getLogger(talker).setLevel(logging.ERROR)
     options = {"features_only": True, "output_stride": 16, "in_chans": in_channels}
-    if weights == "none":
-        return timm.create_model(name, **options)
-    if weights == "imagenet":
-        try:
-            return timm.create_model(name, pretrained=True, **options)
-        except Exception as error:  # the hub's client raises many kinds
-            reason = str(error).splitlines()[0]
-            raise ParamsError(
-                f"encoder {name}: imagenet weights could not be downloaded ({reason}); "
-                "name a local file or none in model.encoder_weights"
-            ) from None
-    return _create_from_file(name, resolve(weights), options)
+    if weights not in ("none", "imagenet"):
+        return _create_from_file(name, resolve(weights), options)
+    try:
+        return timm.create_model(name, pretrained=weights == "imagenet", **options)
+    except TypeError:
+        raise ParamsError(f"encoder {name}: timm cannot give its feature maps at output stride 16") from None
+    except Exception as error:  # the hub's client raises many kinds
+        reason = str(error).splitlines()[0]
+        raise ParamsError(
+            f"encoder {name}: imagenet weights could not be downloaded ({reason}); "
+            "name a local file or none in model.encoder_weights and model.eln_weights"
+        ) from None
 
 
 def _create_from_file(name: str, file: Path, options: dict) -> nn.Module:
