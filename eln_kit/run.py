@@ -32,6 +32,7 @@ from eln_kit.params import Params
 from eln_kit.paths import project_root, resolve
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
+CODE_STYLE = "<style>.jp-RenderedMarkdown pre { font-family: var(--jp-code-font-family), monospace; font-size: var(--jp-code-font-size); white-space: pre; overflow-x: auto }</style>"
 SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
@@ -223,4 +224,4 @@ def _export(executed: Path):
         logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
         exporter = HTMLExporter(embed_images=True)
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
-        executed.with_suffix(".html").write_text(page)
+        executed.with_suffix(".html").write_text(page.replace("</head>", f"{CODE_STYLE}</head>", 1))
