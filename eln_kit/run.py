@@ -32,7 +32,8 @@ from eln_kit.params import Params
 from eln_kit.paths import project_root, resolve
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
-CODE_STYLE = "<style>.jp-RenderedMarkdown pre { font-family: var(--jp-code-font-family), monospace; font-size: var(--jp-code-font-size); white-space: pre; overflow-x: auto }</style>"
+CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
+  font: var(--jp-code-font-size) var(--jp-code-font-family), monospace; white-space: pre; overflow-x: auto }</style>"""
 SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
