@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from eln_kit.data import DataError, open_dataset
 from eln_kit.data.items import DataSet, Item
 from eln_kit.data.palette import palette
+from eln_kit.params import Data
 
 SIZE = (12, 16)  # height, width
 
@@ -83,3 +86,24 @@ def masked_dataset(root: Path, masks: list[tuple[int, ...]], unlabeled: int = 0,
     items += [Item(f"u{n:02}", write_image(root / f"u{n:02}.png")) for n in range(unlabeled)]
     names = [f"class {index}" for index in range(classes)]
     return DataSet("folder", names, palette(classes), items, items[:1])
+
+
+def folder(root, **knobs):
+    return open_dataset(Data(name="folder", root=str(root), **knobs))
+
+
+def voc(root):
+    return open_dataset(Data(name="voc", root=str(root)))
+
+
+def cityscapes(root):
+    return open_dataset(Data(name="cityscapes", root=str(root)))
+
+
+def fails(message):
+    """The block raises a DataError of one line that has `message` in it."""
+    return pytest.raises(DataError, match=rf"\A[^\n]*{message}[^\n]*\Z")
+
+
+def ids(items):
+    return [item.id for item in items]
