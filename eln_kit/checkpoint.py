@@ -7,12 +7,30 @@ from pathlib import Path
 
 import torch
 
+from eln_kit import __version__
+
 FILE = "checkpoint.pt"
 KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing, broken, or made with other settings; one line that says which and the mend."""
+
+
+def snapshot(stage, classes: list[str], step: int, **more) -> dict:
+    """What a checkpoint of a `Stage` holds after `step` steps; `more` is what training needs to go on."""
+    return {
+        "version": __version__,
+        "stage": stage.name,
+        "step": step,
+        "steps": stage.steps,
+        "finished": step == stage.steps,
+        "params": stage.params.model_dump(),
+        "sections": list(stage.sections),
+        "classes": classes,
+        "networks": {part: getattr(stage.networks, part).state_dict() for part in stage.parts},
+        **more,
+    }
 
 
 def save(path: Path, state: dict) -> None:

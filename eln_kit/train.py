@@ -19,7 +19,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from eln_kit import __version__, checkpoint
+from eln_kit import checkpoint
 from eln_kit.data import DataError
 from eln_kit.data.loaders import training_batches
 from eln_kit.experiment import EXPECTED, Experiment, device, open_experiment
@@ -185,27 +185,15 @@ def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
 
 def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
     finished = step == stage.steps
-    going_on = not finished
     pending = log.pending()  # of all processes, so all must ask
     if not accelerator.is_main_process:
         return
-    checkpoint.save(
-        path,
-        {
-            "version": __version__,
-            "stage": stage.name,
-            "step": step,
-            "finished": finished,
-            "params": experiment.params.model_dump(),
-            "steps": stage.steps,
-            "sections": list(stage.sections),
-            "classes": experiment.dataset.classes,
-            "networks": {part: getattr(stage.networks, part).state_dict() for part in stage.parts},
-            "optimizer": optimizer.state_dict() if going_on else None,
-            "scaler": accelerator.scaler.state_dict() if going_on and accelerator.scaler else None,
-            "pending": pending,
-        },
-    )
+    going_on = {
+        "optimizer": None if finished else optimizer.state_dict(),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler and not finished else None,
+        "pending": pending,
+    }
+    checkpoint.save(path, checkpoint.snapshot(stage, experiment.dataset.classes, step, **going_on))
 
 
 @contextmanager
