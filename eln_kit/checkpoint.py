@@ -10,6 +10,7 @@ import torch
 from eln_kit import __version__
 
 FILE = "checkpoint.pt"
+BEST = "best.pt"
 KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 

@@ -10,11 +10,11 @@ from torchmetrics.classification import (
 )
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
-from eln_kit.data.views import resize
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.decoder import upsample
 from eln_kit.models.error_localizer import confidence_logit
-from eln_kit.params import Params
+from eln_kit.params import Evaluation, Params
+from eln_kit.predict import predict, prepare
 
 BINS = 15  # of the reliability diagram
 POINTS = 200  # of a precision-recall curve that is kept
@@ -31,37 +31,29 @@ def validation_items(dataset: DataSet, params: Params) -> list[Item]:
     return spread(dataset.val, params.evaluation.images or len(dataset.val))
 
 
-@torch.no_grad()
-def predict(segmenter: Segmenter, image: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Logits of one image as the network sees it, and what it sees.
-
-    Args: image uint8 `3 H W`; factor `data.resize`.
-    Returns: logits float `1 C h w` and image float `1 3 h w` in 0..1, both of the resized image's size.
-    """
-    target = next(segmenter.parameters()).device
-    seen = resize(image, None, factor)[0][None].to(target).float() / 255
-    segmenter.eval()
-    return segmenter.predict(seen).float(), seen
-
-
 def segmentation(segmenter: Segmenter, dataset: DataSet, params: Params) -> dict:
-    """mIoU and what it is made of, over all validation pixels that are not void.
-
-    Returns:
-        `miou` (mean IoU over classes present in truth or prediction), `iou` per class (None where absent), `absent`
-        class names, `pixel_accuracy`, and `confusion` counts `C x C`, truth by row.
-    """
-    confusion = MulticlassConfusionMatrix(len(dataset.classes), ignore_index=VOID)
-    for item in validation_items(dataset, params):
-        mask = read_mask(item, dataset)
-        logits, _ = predict(segmenter, read_image(item), params.data.resize)
-        confusion.update(upsample(logits, mask.shape).argmax(dim=1).cpu(), mask[None].long())
-    counts = confusion.compute().double()
+    """mIoU and what it is made of, over all validation pixels that are not void; see `summarize_confusion`."""
+    counts = confusion(segmenter, validation_items(dataset, params), dataset, params)
     return summarize_confusion(counts, dataset.classes)
 
 
+def confusion(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> Tensor:
+    """Pixels of each class by what they were taken for, float64 `C C` on the CPU, truth by row; void is left out."""
+    counts = MulticlassConfusionMatrix(len(dataset.classes), ignore_index=VOID)
+    for item in items:
+        seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
+        logits = predict(segmenter, seen, params.evaluation)
+        counts.update(upsample(logits, mask.shape).argmax(dim=1).cpu(), mask[None].long())
+    return counts.confmat.double()
+
+
 def summarize_confusion(counts: Tensor, classes: list[str]) -> dict:
-    """From counts `C x C` (truth by row) to what `segmentation` returns."""
+    """Measures from counts `C C`, truth by row.
+
+    Returns:
+        `miou` (mean IoU over classes present in truth or prediction), `iou` per class (None where absent), `absent`
+        class names, `pixel_accuracy`, and `confusion`, the counts.
+    """
     right, union = counts.diag(), counts.sum(0) + counts.sum(1) - counts.diag()
     present = union > 0
     iou = right / union.clamp(min=1)
@@ -86,8 +78,8 @@ def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet,
     generator = torch.Generator().manual_seed(0)
     samples = []
     for item in validation_items(dataset, params):
-        mask = read_mask(item, dataset)
-        scores = _right_logits(segmenter, eln, read_image(item), mask.shape, params.data.resize)
+        seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
+        scores = _right_logits(segmenter, eln, seen, mask.shape, params.evaluation)
         right, usable = scores.pop("prediction") == mask, (mask != VOID).flatten().nonzero()[:, 0]
         drawn = usable[torch.randperm(len(usable), generator=generator)[: params.evaluation.pixels]]
         samples.append({"right": right.flatten()[drawn], **{n: s.flatten()[drawn] for n, s in scores.items()}})
@@ -98,9 +90,10 @@ def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet,
 
 
 @torch.no_grad()
-def _right_logits(segmenter, eln, image: Tensor, size, factor: float) -> dict[str, Tensor]:
-    """Logits of being right by each detector and the prediction, all `H W` at the image's own size."""
-    logits, seen = predict(segmenter, image, factor)
+def _right_logits(segmenter, eln, seen: Tensor, size, knobs: Evaluation) -> dict[str, Tensor]:
+    """Logits of being right by each detector and the prediction, all `H W` at the size of the mask."""
+    logits = predict(segmenter, seen, knobs)
+    seen = seen.to(logits.device)
     judged = upsample(eln.eval()(seen, logits), size)[0, 0]
     logits = upsample(logits, size)
     maps = {

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
-from eln_kit.data.views import resize
-from eln_kit.evaluate import predict, spread
+from eln_kit.evaluate import spread
 from eln_kit.models import Networks
 from eln_kit.models.decoder import upsample
 from eln_kit.params import Params
+from eln_kit.predict import predict, prepare
 from eln_kit.stages import SemiSupervised
 
 
@@ -47,7 +49,7 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     """The teacher's prediction for an image, ELN's view of it, and the pixels that the stage's filter keeps."""
     networks, params = stage.networks.eval(), stage.params
     seen, truth = _read(item, dataset, params, networks)
-    logits, _ = predict(networks.teacher.module, read_image(item), params.data.resize)
+    logits = predict(networks.teacher.module, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
     wrongness = (-networks.eln(seen, logits)[0, 0]).sigmoid()
@@ -64,6 +66,8 @@ def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.
 
 def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:
     mask = None if item.mask is None else read_mask(item, dataset)
-    image, truth = resize(read_image(item), mask, params.data.resize)
-    target = next(networks.parameters()).device
-    return image[None].to(target).float() / 255, truth
+    seen, mask = prepare(read_image(item), mask, params)
+    truth = (
+        None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), list(seen.shape[2:])).as_subclass(Tensor)
+    )
+    return seen.to(next(networks.parameters()).device), truth

@@ -8,13 +8,17 @@ from pathlib import Path
 import torch
 
 from eln_kit import checkpoint
-from eln_kit.data import DataError, DataSet, Split, load_split, make_split, open_dataset, save_split
+from eln_kit.data import DataError, DataSet, Item, Split, deciding, load_split, make_split, open_dataset, save_split
+from eln_kit.evaluate import spread
 from eln_kit.log import TrainingError
 from eln_kit.models import Networks
 from eln_kit.params import Params, ParamsError
+from eln_kit.params_file import build, load
 from eln_kit.paths import resolve
+from eln_kit.processes import WorkerError
 
-EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError)  # each message is one line for a person
+# Each message is for a person: one line, but for a process's traceback.
+EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError, WorkerError)
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,29 @@ class Experiment:
     dataset: DataSet
     split: Split
 
-    def networks(self, after: str | None = None) -> Networks:
-        """New networks; `after` names the stage whose finished checkpoint they continue from.
+    @property
+    def held_out(self) -> list[Item]:
+        """Labelled images that no stage trains on: `data.held_out` of them, evenly spread."""
+        count = self.params.data.held_out
+        return spread(self.split.labeled, count) if count else []
+
+    @property
+    def labeled(self) -> list[Item]:
+        """The labelled images to train on."""
+        held_out = set(self.held_out)
+        return [item for item in self.split.labeled if item not in held_out]
+
+    def networks(self, after: str | None = None, best: bool = False) -> Networks:
+        """New networks; `after` names the finished stage they continue from, with its last or its best step.
 
         Raises:
             CheckpointError: that stage has not finished, or its checkpoint was made with other params.
         """
         networks = Networks(self.params, len(self.dataset.classes)).to(device())
         if after is not None:
-            path = self.folder / after / checkpoint.FILE
+            path = self.folder / after / (checkpoint.BEST if best else checkpoint.FILE)
             state = checkpoint.load(path)
-            if not state["finished"]:
+            if not (state["finished"] or best):
                 raise checkpoint.CheckpointError(
                     f"{path}: stopped at step {state['step']}; run notebooks/{after}.ipynb to its end first"
                 )
@@ -84,7 +100,25 @@ def open_experiment(params: Params) -> Experiment:
         split = _split(folder / "split.json", dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
+    held_out, labeled = params.data.held_out, len(split.labeled)
+    if held_out >= labeled:
+        raise ParamsError(f"data.held_out = {held_out}: of {labeled} labelled images none would be left to train on")
     return Experiment(params, folder, dataset, split)
+
+
+def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
+    """Open a run folder with the params it was made with, but for `knobs`.
+
+    Raises:
+        ParamsError: it is no run folder, or a knob is wrong.
+        DataError: the data set cannot be used.
+    """
+    return open_experiment(load_params(folder, knobs))
+
+
+def load_params(folder: Path, knobs: list[str] = ()) -> Params:
+    """A run folder's params, wherever it lies now."""
+    return build(load(folder / "params.yaml", knobs).model_dump(), {"run.folder": str(Path(folder).resolve())})
 
 
 def check_stages(folder: Path, params: Params) -> None:
@@ -99,10 +133,23 @@ def device() -> torch.device:
 
 
 def _split(path: Path, dataset: DataSet, params: Params) -> Split:
-    """The split in the run folder; at the first time, and to check that the data knobs still ask for it, a draw."""
+    """The split in the run folder; made the first time, and made again to compare when what decides it has changed."""
+    kept = load_split(dataset, path) if path.exists() else None
+    made_with, then = deciding(dataset, params.data), kept and kept.made_with
+    if then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # a list may be edited
+        return kept
     wanted = make_split(dataset, params.data)
-    if not path.exists():
-        save_split(wanted, path)
-    elif load_split(dataset, path) != wanted:
-        raise ParamsError(f"{path}: the data knobs ask for another split now; choose another run.folder or delete it")
+    if kept and kept != wanted:
+        raise ParamsError(
+            f"{path}: the data knobs ask for another split now{_changes(then or {}, made_with)}; "
+            "choose another run.folder or delete it"
+        )
+    if then != made_with:
+        save_split(wanted, path, made_with)
     return wanted
+
+
+def _changes(then: dict, now: dict) -> str:
+    """` (labels was 4 and is 5)`, or nothing where that is not known."""
+    names = [name for name in now if name in then and then[name] != now[name]]
+    return f" ({', '.join(f'{name} was {then[name]!r} and is {now[name]!r}' for name in names)})" if names else ""

@@ -5,12 +5,36 @@ scalar, and 0 with gradient 0 where there is nothing to learn from.
 """
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from eln_kit.models.decoder import upsample
 
 VOID = 255
+FEW = 1e-6  # what a count of pixels is at least, so that 0 / 0 is 0
+
+
+def over_processes(value: Tensor) -> Tensor:
+    """The mean of a value over the processes that train together, without gradient; alone, the value.
+
+    Losses divide by such means of counts. So the mean of the processes' losses, which distributed training follows,
+    is the loss that one process with all their images would have.
+    """
+    if not dist.is_initialized():
+        return value.detach()
+    total = value.detach().float().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def from_processes(tensor: Tensor) -> Tensor:
+    """The tensors of all processes that train together, joined along the first axis, without gradient."""
+    if not dist.is_initialized():
+        return tensor.detach()
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    return torch.cat(parts)
 
 
 def cross_entropy(logits: Tensor, mask: Tensor, average_over: Tensor | None = None) -> Tensor:
@@ -23,7 +47,7 @@ def cross_entropy(logits: Tensor, mask: Tensor, average_over: Tensor | None = No
     """
     losses = F.cross_entropy(upsample(logits, mask.shape[1:]).float(), mask.long(), ignore_index=VOID, reduction="sum")
     counted = mask != VOID if average_over is None else average_over
-    return losses / counted.sum().clamp(min=1)
+    return losses / over_processes(counted.sum()).clamp(min=FEW)
 
 
 def auxiliary_loss(losses: list[Tensor], main_loss: Tensor, ratios: list[float]) -> Tensor:
@@ -31,8 +55,9 @@ def auxiliary_loss(losses: list[Tensor], main_loss: Tensor, ratios: list[float])
 
     That gate keeps the decoders worse than the main one, by different degrees: `sum_k [l_k > r_k l] l_k`.
     """
-    limits = [ratio * main_loss.detach() for ratio in ratios]
-    return sum((loss * (loss.detach() > limit) for loss, limit in zip(losses, limits, strict=True)), main_loss * 0)
+    main = over_processes(main_loss)
+    gated = (loss * (over_processes(loss) > ratio * main) for loss, ratio in zip(losses, ratios, strict=True))
+    return sum(gated, main_loss * 0)
 
 
 def correctness(logits: Tensor, mask: Tensor) -> Tensor:
@@ -53,37 +78,48 @@ def error_localization_loss(judged: Tensor, target: Tensor, max_weight: float) -
         max_weight: bound of the weight, which otherwise grows without limit as errors become rare.
     """
     right, wrong = target == 1, target == 0
-    weight = (right.sum() / wrong.sum().clamp(min=1)).clamp(min=1 / max_weight, max=max_weight)
+    many, few = over_processes(torch.stack([right.sum(), wrong.sum()]))
+    weight = (many / few.clamp(min=FEW)).clamp(min=1 / max_weight, max=max_weight)
     losses = F.binary_cross_entropy_with_logits(judged[:, 0].float(), right.float(), reduction="none")
-    return (losses * right + weight * losses * wrong).sum() / (right | wrong).sum().clamp(min=1)
+    return (losses * right + weight * losses * wrong).sum() / (many + few).clamp(min=FEW)
 
 
-def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, classes: int) -> Tensor:
     """Pulls a pixel's student embedding to the teacher's of its class, pushes it from the other classes'.
 
-    With `s_ij` the cosine similarity of student pixel i and teacher pixel j, and P_c the pixels of class c:
-    `mean_c mean_{i in P_c} -log( sum_{j in P_c} exp(s_ij / t) / sum_j exp(s_ij / t) )`.
+    In each window, with `s_ij` the cosine similarity of student pixel i and teacher pixel j, P_c the pixels of c:
+    `mean_c mean_{i in P_c} -log( sum_{j in P_c} exp(s_ij / t) / sum_j exp(s_ij / t) )`; then the mean over windows.
     The official code sums over i inside the logarithm and divides by |P_c| once more, which lets the term vanish
     as windows grow; this is the usual form of the same idea.
 
     Args:
-        student, teacher: embeddings, float `B E h w`; the teacher's gets no gradient.
-        labels: `B h w`, 255 for dropped pixels.
+        student, teacher: embeddings, float `B W E h w`, W windows of each image; the teacher's gets no gradient.
+        labels: `B W h w`, 255 for dropped pixels.
         temperature: t, above 0.
+        classes: C.
     """
-    student = F.normalize(student.movedim(1, -1).flatten(0, 2), dim=1)  # N E
-    teacher = F.normalize(teacher.detach().movedim(1, -1).flatten(0, 2), dim=1)
-    labels = labels.flatten().long()
-    kept = labels != VOID
-    similarity = (student @ teacher.T).float() / temperature  # N N
-    same = labels[:, None] == labels[None, :]
-    everything = similarity.masked_fill(~kept[None, :], -torch.inf).logsumexp(dim=1)
-    positives = similarity.masked_fill(~same, -torch.inf).logsumexp(dim=1)
-    per_pixel = torch.where(kept, everything - positives, 0.0)
-    nothing = per_pixel.new_zeros(VOID + 1)
-    count = nothing.index_add(0, labels, kept.float())
-    per_class = nothing.index_add(0, labels, per_pixel) / count.clamp(min=1)
-    return per_class.sum() / (count > 0).sum().clamp(min=1)
+    student, mine = _by_window(student), _by_window(labels[:, :, None])[..., 0]  # W N E, W N
+    teacher = _by_window(from_processes(teacher))  # W M E
+    theirs = _by_window(from_processes(labels)[:, :, None])[..., 0]  # W M
+    similarity = (F.normalize(student, dim=2) @ F.normalize(teacher, dim=2).mT).float()  # W N M
+    member = one_hot(mine, classes)  # W N C, zero where dropped
+    with torch.autocast(student.device.type, enabled=False):
+        mass = ((similarity - 1) / temperature).exp() @ one_hot(theirs, classes)  # W N C: sum over j of each class
+    least = torch.finfo(mass.dtype).tiny
+    per_pixel = mass.sum(2).clamp(min=least).log() - (mass * member).sum(2).clamp(min=least).log()  # W N
+    count = over_processes(member.sum(1))  # W C
+    per_class = (per_pixel[..., None] * member).sum(1) / count.clamp(min=FEW)
+    return (per_class.sum(1) / (count > 0).sum(1).clamp(min=1)).mean()
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """`...` -> float `... C`; all zero where void."""
+    return (labels[..., None] == torch.arange(classes, device=labels.device)).float()
+
+
+def _by_window(maps: Tensor) -> Tensor:
+    """`B W E h w` -> `W (B h w) E`."""
+    return maps.permute(1, 0, 3, 4, 2).flatten(1, 3)
 
 
 def pseudo_label(logits: Tensor, keep: Tensor) -> Tensor:

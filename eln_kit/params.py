@@ -35,11 +35,22 @@ class Data(Section):
         "1/8", description="training images that keep their labels: a count (24) or a fraction (1/8, 0.125)"
     )
     seed: int = Field(0, ge=0, description="draws which images keep their labels")
+    split_id: int | None = Field(
+        None,
+        ge=0,
+        description="official list of this number, for labels 1/N: N_labeled_ID.txt and N_unlabeled_ID.txt; drawn with "
+        "this seed where the lists are not there",
+    )
+    held_out: int = Field(
+        0,
+        ge=0,
+        description="labelled images kept out of training, to pick the best step on; 0 keeps the last step only",
+    )
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
     unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")
     resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
-    batch_labeled: int = Field(8, ge=1, description="labelled images a step")
-    batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step")
+    batch_labeled: int = Field(8, ge=1, description="labelled images a step, all processes together")
+    batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step, all processes together")
     workers: int = Field(0, ge=0, description="loader processes; 0 loads between the steps")
     shapes_train: int = Field(400, ge=1, description="generated training scenes")
     shapes_val: int = Field(100, ge=1, description="generated validation scenes")
@@ -70,6 +81,9 @@ class Views(Section):
     crop: list[Annotated[int, Field(ge=16)]] = Field(
         [64, 64], min_length=2, max_length=2, description="height and width of a training crop, pixels"
     )
+    squeeze: bool = Field(
+        False, description="resize the whole image to the crop's size instead of zooming and cropping; the paper on VOC"
+    )
     scale: Pair = Field([0.75, 1.5], description="range of the random zoom before the crop; [1, 1] turns it off")
     flip: Share = Field(0.5, description="probability of a horizontal flip")
     jitter: list[Share] = Field(
@@ -80,6 +94,9 @@ class Views(Section):
     )
     grey: Share = Field(0.2, description="strong view: probability of grey")
     blur: Share = Field(0.0, description="strong view: probability of a Gaussian blur")
+    cutmix: Share = Field(
+        0.0, description="strong view: probability that a box of it comes from another image of the batch"
+    )
 
     @field_validator("scale")
     @classmethod
@@ -103,6 +120,14 @@ class Model(Section):
     encoder_weights: str = Field("none", description="imagenet (timm downloads it), a local file, or none")
     eln_encoder: str = Field("resnet10t", description="timm name of ELN's encoder; the paper has resnet34")
     eln_weights: str = Field("none", description="imagenet, a local file, or none")
+    dilations: list[Annotated[int, Field(ge=1)]] = Field(
+        [],
+        description="dilations of the 3x3 convolutions of a ResNet's last stage, one a block; empty: timm's own; "
+        "the paper has 2, 4, 8",
+    )
+    eln_dilations: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="the same for ELN's encoder; the paper has 1, 1, 1"
+    )
     eln_form: Literal["residual", "published"] = Field(
         "residual",
         description="residual: ELN corrects the logit of the max softmax; published: it starts anew",
@@ -186,6 +211,27 @@ class Evaluation(Section):
         description="pixels an image, drawn by a fixed seed, that AUROC and AUPR are computed on",
     )
     images: int = Field(0, ge=0, description="validation images to use; 0 for all")
+    size: list[Annotated[int, Field(ge=16)]] = Field(
+        [],
+        description="height and width that image and mask are resized to; the official protocol on VOC is [505, 505]; "
+        "empty: the image's own size",
+    )
+    window: list[Annotated[int, Field(ge=16)]] = Field(
+        [], description="height and width of the windows that larger images are predicted in; empty: all at once"
+    )
+    overlap: Float = Field(0.5, ge=0, le=0.9, description="share of a window that its neighbour sees too")
+    scales: list[Annotated[Float, Field(ge=0.1, le=4)]] = Field(
+        [1.0], min_length=1, max_length=8, description="factors of the image's size whose predictions are averaged"
+    )
+    flip: bool = Field(False, description="average with the prediction of the mirrored image")
+    every: int = Field(500, ge=1, description="steps between measurements on the held-out images (data.held_out)")
+
+    @field_validator("size", "window")
+    @classmethod
+    def _two_sides_or_none(cls, sides):
+        if len(sides) not in (0, 2):
+            raise ValueError("should be height and width, such as [505, 505], or empty")
+        return sides
 
 
 class Run(Section):
@@ -194,6 +240,10 @@ class Run(Section):
     folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
     control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
+    processes: int | Literal["auto"] = Field(
+        "auto", description="processes that train a stage together; auto: one a GPU, as far as they divide the batches"
+    )
+    tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent to as well")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the processor or GPU has it, else fp32"
     )

@@ -57,6 +57,11 @@ def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "par
         raise ParamsError("\n".join(reversed(faults.values()))) from None
 
 
+def save(params: Params, file: Path) -> None:
+    """Write every knob, so that `load` gives the same params."""
+    file.write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
+
+
 def knob_names() -> list[str]:
     """All knobs as `section.knob`."""
     sections = Params.model_fields.items()

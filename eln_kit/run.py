@@ -18,7 +18,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import DeadKernelError
@@ -29,6 +28,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from eln_kit import report
 from eln_kit.experiment import check_stages
 from eln_kit.params import Params
+from eln_kit.params_file import save
 from eln_kit.paths import project_root, resolve
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
@@ -103,19 +103,16 @@ def run(params: Params, names: list[str]) -> Path:
         RunError: a notebook is missing or failed, or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM came.
     """
-    sources = {name: project_root() / "notebooks" / f"{name}.ipynb" for name in names}
-    for source in sources.values():
-        if not source.is_file():
-            raise RunError(f"{source}: no such notebook; run this inside the project's folder")
+    sources = notebooks(names)
     folder = resolve(params.run.folder)
     try:
         check_stages(folder, params)
         with _locked(folder), Stop() as stop:
             if not (folder / "params.yaml").exists():
-                _write_params(folder, params)
+                save(params, folder / "params.yaml")
             try:
                 _run_all(folder, sources, params.model_dump(), stop)
-                _write_params(folder, params)  # other ones were refused by the stages, or did not matter to them
+                save(params, folder / "params.yaml")  # other ones were refused by the stages, or did not matter to them
             finally:
                 report.write_index(folder)
     except OSError as error:
@@ -123,8 +120,13 @@ def run(params: Params, names: list[str]) -> Path:
     return folder
 
 
-def _write_params(folder: Path, params: Params):
-    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
+def notebooks(names: list[str]) -> dict[str, Path]:
+    """The notebooks' files; RunError names one that is not there."""
+    sources = {name: project_root() / "notebooks" / f"{name}.ipynb" for name in names}
+    for source in sources.values():
+        if not source.is_file():
+            raise RunError(f"{source}: no such notebook; run this inside the project's folder")
+    return sources
 
 
 @contextlib.contextmanager
@@ -139,14 +141,24 @@ def _locked(folder: Path):
         yield
 
 
-def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
-    state = report.read_state(folder)
-    state = {name: state.get(name, {"state": "not run"}) for name in sources}
-    mark = json.dumps(parameters)
+def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) -> dict[str, tuple[bool, str]]:
+    """For each notebook whether it has finished with these params, and the mark that it will be known by."""
+    state, mark = report.read_state(folder), json.dumps(parameters)
+    found = {}
     for name, source in sources.items():
         mark = hashlib.sha256(mark.encode() + source.read_bytes()).hexdigest()  # an earlier change counts too
-        executed = folder / f"{name}.ipynb"
-        if state[name]["state"] == "finished" and state[name]["mark"] == mark and executed.is_file():
+        before = state.get(name, {"state": "not run"})
+        is_same = before["state"] == "finished" and before["mark"] == mark
+        found[name] = is_same and (folder / f"{name}.ipynb").is_file(), mark
+    return found
+
+
+def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
+    before = report.read_state(folder)
+    state = {name: before.get(name, {"state": "not run"}) for name in sources}
+    for name, (finished, mark) in finished_before(folder, sources, parameters).items():
+        source, executed = sources[name], folder / f"{name}.ipynb"
+        if finished:
             print(f"{name}: finished before, skipped", flush=True)
             continue
         stop.check()

@@ -17,12 +17,14 @@ from eln_kit.losses import (
     correctness,
     cross_entropy,
     error_localization_loss,
+    over_processes,
     pseudo_label,
 )
-from eln_kit.models import Networks, Prediction
+from eln_kit.models import Networks, Prediction, Segmenter
 from eln_kit.models.decoder import upsample
 from eln_kit.models.segmenter import Features
 from eln_kit.params import Params
+from eln_kit.regions import at_features, mix, random_boxes, random_windows
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # losses, measures
 
@@ -32,24 +34,42 @@ class Stage(nn.Module):
 
     Attributes:
         name: of its notebook and of its folder in a run.
-        steps: how many training steps it has.
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on.
-        unlabeled: whether its batches have unlabelled images too.
     """
 
     name: str
-    steps: int
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
-    unlabeled = False
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__()
         self.networks = networks
         self.params = params
+
+    @staticmethod
+    def length(params: Params) -> int:
+        """How many training steps the stage has."""
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        """Whether its batches have unlabelled images too."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        return self.length(self.params)
+
+    @property
+    def unlabeled(self) -> bool:
+        return self.unlabeled_images(self.params)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network that the stage is measured by."""
+        return self.networks.student
 
     def after_step(self) -> None:
         """What follows the optimizer's step."""
@@ -61,9 +81,9 @@ class Supervised(Stage):
     name = "1_supervised"
     parts = ("student",)
 
-    @property
-    def steps(self) -> int:
-        return self.params.supervised.steps
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.supervised.steps
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
@@ -77,9 +97,13 @@ class Control(Supervised):
     after = "1_supervised"
     parts = ("student", "teacher")
 
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.error_localization.steps + params.semi_supervised.steps
+
     @property
-    def steps(self) -> int:
-        return self.params.error_localization.steps + self.params.semi_supervised.steps
+    def segmenter(self) -> Segmenter:
+        return self.networks.teacher.module
 
     def after_step(self) -> None:
         self.networks.update_teacher()
@@ -93,9 +117,9 @@ class ErrorLocalization(Stage):
     parts = ("student", "auxiliary", "eln")
     sections = (*Stage.sections, "error_localization")
 
-    @property
-    def steps(self) -> int:
-        return self.params.error_localization.steps
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.error_localization.steps
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         prediction = self.networks.student(batch["image"])
@@ -124,7 +148,7 @@ class ErrorLocalization(Stage):
         eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)
 
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
-        measures = {f"ratio/{k}": loss / main for k, loss in enumerate(auxiliary, start=1)}
+        measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
         return losses, measures
 
 
@@ -139,11 +163,18 @@ class SemiSupervised(ErrorLocalization):
     def __init__(self, networks: Networks, params: Params):
         super().__init__(networks, params)
         self.knobs = params.semi_supervised
-        self.unlabeled = self.knobs.unlabeled
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.semi_supervised.steps
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        return params.semi_supervised.unlabeled
 
     @property
-    def steps(self) -> int:
-        return self.knobs.steps
+    def segmenter(self) -> Segmenter:
+        return self.networks.teacher.module
 
     def after_step(self) -> None:
         self.networks.update_teacher()
@@ -151,6 +182,9 @@ class SemiSupervised(ErrorLocalization):
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
         names = ["image"] * self.knobs.labeled + ["weak", "strong"] * self.knobs.unlabeled
+        if self.knobs.unlabeled and self.params.views.cutmix:
+            box = random_boxes(*batch["valid"].shape, self.params.views.cutmix).to(batch["valid"].device)
+            batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
         together = self.networks.student(torch.cat([batch[name] for name in names]))
         predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
         losses, measures = {}, {}
@@ -165,14 +199,16 @@ class SemiSupervised(ErrorLocalization):
         """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
         knobs = self.knobs
         labels, embedding, measures = self.label(batch)
-        average_over = batch["valid"] if knobs.average == "all" else None
+        targets = {"weak": (labels, embedding, batch["valid"])}
+        targets["strong"] = [mix(target, batch.get("box")) for target in targets["weak"]]
         losses = {}
         for view, weight in (("weak", knobs.weak_weight), ("strong", knobs.strong_weight)):
-            student = predictions[view]
+            student, (labels, embedding, valid) = predictions[view], targets[view]
             if weight:
+                average_over = valid if knobs.average == "all" else None
                 losses[view] = weight * cross_entropy(student.logits, labels, average_over)
             if knobs.contrast_weight:
-                contrast = self.contrast(student.embedding, embedding, labels)
+                contrast = self.contrast(student, embedding, labels)
                 losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
         return losses, measures
 
@@ -202,30 +238,18 @@ class SemiSupervised(ErrorLocalization):
             return logits.argmax(dim=1) == batch["truth"]
         return torch.ones_like(batch["valid"])
 
-    def contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-        """Mean contrastive loss over random windows of the feature map, whose size bounds the memory."""
-        height, width = student.shape[2:]
-        rows, columns = (
-            torch.linspace(0, pixels - 1, cells).round().long()  # where aligned corners put the feature cells
-            for pixels, cells in zip(labels.shape[1:], (height, width), strict=True)
+    def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The contrastive loss in random windows of the feature map, whose size bounds the memory."""
+        labels = at_features(labels, teacher.shape[2:])
+        windows = random_windows(teacher.shape[2:], (self.knobs.window, self.knobs.window), self.knobs.windows)
+        student_maps, teacher_maps, label_maps = (
+            torch.stack([maps[..., y, x] for y, x in windows], dim=1) for maps in (student.embedding, teacher, labels)
         )
-        labels = labels[:, rows[:, None], columns]
-        windows = random_windows(height, width, self.knobs.window, self.knobs.windows)
-        losses = [
-            contrastive_loss(student[..., y, x], teacher[..., y, x], labels[:, y, x], self.knobs.temperature)
-            for y, x in windows
-        ]
-        return torch.stack(losses).mean()
+        classes = student.logits.shape[1]
+        return contrastive_loss(student_maps, teacher_maps, label_maps, self.knobs.temperature, classes)
 
 
-def random_windows(height: int, width: int, side: int, count: int) -> list[tuple[slice, slice]]:
-    """`count` random windows of a map, at most `side` high and wide; a map that fits in one is one window."""
-    high, wide = min(side, height), min(side, width)
-    if (high, wide) == (height, width):
-        return [(slice(0, height), slice(0, width))]
-    tops = torch.randint(height - high + 1, (count,)).tolist()
-    lefts = torch.randint(width - wide + 1, (count,)).tolist()
-    return [(slice(top, top + high), slice(left, left + wide)) for top, left in zip(tops, lefts, strict=True)]
+STAGES = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
 
 
 @contextmanager

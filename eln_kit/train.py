@@ -1,10 +1,12 @@
 """The one training loop, on Hugging Face accelerate. Every stage goes through `fit`.
 
-Notebooks call it in their kernel. On several GPUs, train a stage without its notebook, which then finds it finished:
-`torchrun --nproc-per-node 4 -m eln_kit.train params/X.yaml 1_supervised`
+Notebooks call it; on several GPUs it starts processes of its own. Several machines train a stage without its
+notebook, which then finds it finished: `torchrun --nnodes ... -m eln_kit.train params/X.yaml 1_supervised`
 """
 
 import argparse
+import os
+import random
 import signal
 import sys
 import threading
@@ -17,24 +19,27 @@ from types import SimpleNamespace
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 
-from eln_kit import checkpoint
+from eln_kit import checkpoint, processes, tracking
+from eln_kit.best import Best
 from eln_kit.data import DataError
 from eln_kit.data.loaders import training_batches
 from eln_kit.experiment import EXPECTED, Experiment, device, open_experiment
 from eln_kit.log import Log
-from eln_kit.params import Optimizer
+from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
 from eln_kit.progress import Progress
-from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Stage, Supervised
+from eln_kit.stages import STAGES, Stage
 
 
 def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     """Train a stage to its end, going on from its checkpoint when there is one.
 
     Leaves `checkpoint.pt` and `metrics.jsonl` in the stage's folder of the run. A finished stage is loaded, not
-    trained again. SIGINT and SIGTERM save first and then raise KeyboardInterrupt.
+    trained again. SIGINT and SIGTERM save first and then raise KeyboardInterrupt. With `run.processes` above one,
+    that many new processes train, and the stage is loaded when they are done.
 
     Returns:
         The records of `metrics.jsonl`: `step`, `images_per_s`, `lr`, and the mean of each loss and measure.
@@ -42,17 +47,35 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     Raises:
         CheckpointError: the checkpoint was made with other params, or cannot be read or written.
         TrainingError: a loss is NaN or infinite.
+        WorkerError: one of several processes died.
     """
-    params = experiment.params
-    folder = experiment.folder / stage.name
-    path = folder / checkpoint.FILE
+    path = experiment.folder / stage.name / checkpoint.FILE
     state = _resume(path, stage, experiment)
-    if state["finished"]:
-        return experiment.records(stage.name)
+    if not state["finished"]:
+        number = processes.count(experiment.params, stage.unlabeled)
+        if number == 1 or processes.launched():
+            _train(stage, experiment, state)
+        else:
+            print(f"{stage.name}: {number} processes", flush=True)
+            processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
+            _resume(path, stage, experiment)
+    return experiment.records(stage.name)
 
-    accelerator = _accelerator(params.run.precision)
+
+def train_stage(params: dict, name: str) -> None:
+    """Train the stage of that name, with its networks made here; what each of several processes does."""
+    experiment = open_experiment(Params(**params))
+    kind = STAGES[name]
+    fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+
+
+def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
+    params, folder = experiment.params, experiment.folder / stage.name
+    accelerator = _accelerator(params.run, folder)
     groups = stage.networks.parameter_groups(params.optimizer.lr, params.optimizer.encoder_lr_factor)
     optimizer = torch.optim.AdamW(groups, weight_decay=params.optimizer.weight_decay)
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
     stage.to(accelerator.device, memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:
@@ -63,12 +86,13 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "metrics.jsonl" if accelerator.is_main_process else None
     log = Log(lines, state["step"] - len(state["pending"]), state["pending"], accelerator.reduce)
-    save = partial(_save, path, stage, experiment, optimizer, accelerator, log)
-    _loop(model, optimizer, accelerator, experiment, log, save, state["step"])
-    return experiment.records(stage.name)
+    best = Best(stage, experiment, accelerator, state.get("best"))
+    save = partial(_save, stage, experiment, optimizer, accelerator, log, best)
+    with tracking.opened(accelerator, stage, experiment):
+        _loop(model, optimizer, accelerator, experiment, log, best, save, state["step"])
 
 
-def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
+def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> None:
     stage, params = accelerator.unwrap_model(model), experiment.params
     progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
@@ -86,9 +110,12 @@ def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
             log.add(losses, measures)
             images += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
             progress.step()
-            if step % params.run.log_every == 0 or step == stage.steps:
+            if step % params.run.log_every == 0 or step == stage.steps or best.due(step):
                 speed = accelerator.num_processes * images / (time.monotonic() - began)
-                progress.show(log.write(step, {"images_per_s": round(speed, 1), "lr": lr}))
+                extra = {"held_out_miou": best.measure(step)} if best.due(step) else {}
+                record = log.write(step, {"images_per_s": round(speed, 1), "lr": lr, **extra})
+                progress.show(record)
+                accelerator.log(record, step=step)
                 began, images = time.monotonic(), 0
             stop = _anyone(received.signal is not None, accelerator)
             if stop or step % params.run.save_every == 0 or step == stage.steps:
@@ -97,15 +124,24 @@ def _loop(model, optimizer, accelerator, experiment, log, save, first) -> None:
                 raise KeyboardInterrupt(f"{stage.name}: saved at step {step}; run again to go on")
 
 
-def _accelerator(precision: str) -> Accelerator:
+def _accelerator(run: Run, folder: Path) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
     AcceleratorState._reset_state()  # a notebook may have trained with another precision before
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=_precision(precision), cpu=device().type == "cpu", kwargs_handlers=[unused])
+    accelerator = Accelerator(
+        mixed_precision=precision_of(run.precision).replace("fp32", "no"),
+        cpu=device().type == "cpu",
+        kwargs_handlers=[unused],
+        **tracking.accelerator_options(run, folder),
+    )
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // accelerator.num_processes))
+    return accelerator
 
 
 def _seed(seed: int, step: int, accelerator: Accelerator) -> None:
-    """Dropout and windows are drawn from the step's own seed, so a resumed run draws the same."""
+    """What a step draws depends on it alone, so a resumed run draws the same; all processes draw the same places."""
+    random.seed(seed * 1_000_003 + step)
     torch.manual_seed((seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
 
 
@@ -118,7 +154,7 @@ def _anyone(flag: bool, accelerator: Accelerator) -> bool:
 
 def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
-    kinds = [(experiment.split.labeled, True)]
+    kinds = [(experiment.labeled, True)]
     if stage.unlabeled:
         items = experiment.split.unlabeled
         if not items:
@@ -159,14 +195,14 @@ def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
     return others["lr"]
 
 
-def _precision(wanted: str) -> str:
-    """accelerate's name of the precision; auto is bf16 where the hardware computes in it."""
+def precision_of(wanted: str) -> str:
+    """The precision that `run.precision` stands for; auto is bf16 where the hardware computes in it."""
     if wanted != "auto":
-        return {"fp32": "no"}.get(wanted, wanted)
+        return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     fast = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # elsewhere oneDNN emulates bf16, slowly
-    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in fast) else "no"
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in fast) else "fp32"
 
 
 def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
@@ -183,16 +219,18 @@ def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
     return state
 
 
-def _save(path, stage, experiment, optimizer, accelerator, log, step) -> None:
-    finished = step == stage.steps
+def _save(stage, experiment, optimizer, accelerator, log, best, step) -> None:
     pending = log.pending()  # of all processes, so all must ask
     if not accelerator.is_main_process:
         return
+    finished = step == stage.steps
     going_on = {
         "optimizer": None if finished else optimizer.state_dict(),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler and not finished else None,
         "pending": pending,
+        "best": best.so_far,
     }
+    path = experiment.folder / stage.name / checkpoint.FILE
     checkpoint.save(path, checkpoint.snapshot(stage, experiment.dataset.classes, step, **going_on))
 
 
@@ -226,16 +264,13 @@ def _signals():
 
 def main(arguments: list[str] | None = None) -> int:
     """Train one stage without its notebook, in as many processes as the launcher starts."""
-    stages = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
     parser = argparse.ArgumentParser(prog="python -m eln_kit.train", description=main.__doc__)
     parser.add_argument("params", metavar="PARAMS.yaml")
-    parser.add_argument("stage", choices=stages)
+    parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KNOB=VALUE")
     options = parser.parse_args(arguments)
     try:
-        experiment = open_experiment(load(options.params, options.set))
-        kind = stages[options.stage]
-        fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+        train_stage(load(options.params, options.set).model_dump(), options.stage)
     except (*EXPECTED, KeyboardInterrupt) as error:
         print(error, file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 1

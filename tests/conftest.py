@@ -1,5 +1,6 @@
 import matplotlib
 import pytest
+from published import CITYSCAPES_COUNTS, VOC_COUNTS, write_archives
 
 from eln_kit.params_file import build
 
@@ -43,3 +44,16 @@ def tiny(tmp_path, scenes):
         return build({}, TINY | folders | dict(knobs))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    return write_archives(tmp_path_factory.mktemp("published"), tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def published(archives, monkeypatch):
+    """The folder of small VOC, SBD and Cityscapes archives; `eln-kit data` expects as many images as they have."""
+    monkeypatch.setattr("eln_kit.data.prepare.voc.COUNTS", VOC_COUNTS)
+    monkeypatch.setattr("eln_kit.data.prepare.cityscapes.COUNTS", CITYSCAPES_COUNTS)
+    return archives

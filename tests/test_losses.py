@@ -106,38 +106,52 @@ def plain_contrast(student, teacher, labels, temperature):
     return sum(per_class) / len(per_class)
 
 
-def test_contrastive_loss_is_its_equation():
+def contrast(student, teacher, labels, temperature=0.5, classes=4):
+    """Of pixels in one window: student and teacher `N E`, labels a list."""
+    maps = [pixels.T.reshape(1, 1, -1, 1, len(pixels)) for pixels in (student, teacher)]
+    return losses.contrastive_loss(*maps, torch.tensor(labels).view(1, 1, 1, -1), temperature, classes)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_contrastive_loss_is_its_equation(temperature):
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 6, 4, dtype=torch.float64)
     labels = [0, 0, 1, VOID, 2, 1]
-    loss = losses.contrastive_loss(
-        student.T.reshape(1, 4, 2, 3), teacher.T.reshape(1, 4, 2, 3), torch.tensor(labels).view(1, 2, 3), 0.5
-    )
-    assert loss.item() == pytest.approx(plain_contrast(student, teacher, labels, 0.5), rel=1e-5)
+    expected = plain_contrast(student, teacher, labels, temperature)
+    assert contrast(student, teacher, labels, temperature).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_windows_are_contrasted_each_by_itself_and_images_of_a_batch_together():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 2, 2, 4, 1, 3)  # B W E h w
+    labels = torch.tensor([[[0, 1, 1], [2, VOID, 0]], [[1, 1, 0], [0, 0, 2]]])[:, :, None]
+    expected = []
+    for window in range(2):
+        pixels = [maps[:, window].permute(0, 2, 3, 1).reshape(6, 4).double() for maps in (student, teacher)]
+        expected.append(plain_contrast(*pixels, labels[:, window].flatten().tolist(), 0.5))
+    loss = losses.contrastive_loss(student, teacher, labels, 0.5, 4)
+    assert loss.item() == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
 def test_embeddings_nearer_to_their_own_class_have_a_lower_contrastive_loss():
-    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).T.reshape(1, 2, 2, 2)
-    labels = torch.tensor([[[0, 0], [1, 1]]])
-    near = losses.contrastive_loss(teacher, teacher, labels, 0.5)
-    far = losses.contrastive_loss(teacher.flip(1), teacher, labels, 0.5)
-    assert near < far
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert contrast(teacher, teacher, [0, 0, 1, 1]) < contrast(teacher.flip(1), teacher, [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize("labels", [[VOID] * 4, [3] * 4])
 def test_contrast_without_a_kept_pixel_or_without_another_class_is_zero(labels):
-    student = torch.randn(1, 8, 2, 2, requires_grad=True)
-    loss = losses.contrastive_loss(student, torch.randn(1, 8, 2, 2), torch.tensor(labels).view(1, 2, 2), 0.5)
+    student = torch.randn(4, 8, requires_grad=True)
+    loss = contrast(student, torch.randn(4, 8), labels)
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert torch.isfinite(student.grad).all()
 
 
 def test_contrast_moves_the_student_only():
-    student, teacher = (torch.randn(1, 8, 2, 2, requires_grad=True) for _ in range(2))
-    losses.contrastive_loss(student, teacher, torch.tensor([[[0, 1], [1, VOID]]]), 0.5).backward()
-    assert student.grad[..., 0].abs().sum() > 0
-    assert student.grad[0, :, 1, 1].abs().sum() == 0
+    student, teacher = (torch.randn(4, 8, requires_grad=True) for _ in range(2))
+    contrast(student, teacher, [0, 1, 1, VOID]).backward()
+    assert student.grad[0].abs().sum() > 0
+    assert student.grad[3].abs().sum() == 0
     assert teacher.grad is None
 
 

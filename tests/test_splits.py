@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from trees import masked_dataset, voc_tree, write_image, write_mask
+from trees import cityscapes_tree, masked_dataset, voc_tree, write_image, write_mask
 
 from eln_kit.data import DataError, load_split, make_split, open_dataset, read_mask, save_split
 from eln_kit.params import Data
@@ -164,3 +164,82 @@ def test_a_broken_split_file_is_an_error_that_names_it(tmp_path, text):
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(DataError, match=r"split\.json"):
         load_split(masked_dataset(tmp_path, MANY), tmp_path / "split.json")
+
+
+VOC_IDS = ["2007_000032", "2007_000039", "2007_000063", "2007_000068"]
+
+
+def official_voc(root, lists, **knobs):
+    """A VOC tree of four training images with official lists; the data set and its knobs."""
+    folder = voc_tree(root, VOC_IDS, ["2007_000033"]) / "ImageSets/Segmentation"
+    for name, listed in lists.items():
+        (folder / f"{name}.txt").write_text("\n".join(listed))
+    data = Data(name="voc", root=str(root), **{"labels": "1/2", "split_id": 0} | knobs)
+    return open_dataset(data), data
+
+
+PAIR = {"2_labeled_0": [VOC_IDS[3], VOC_IDS[1]], "2_unlabeled_0": [VOC_IDS[0]]}
+
+
+@pytest.mark.parametrize("labels", ["1/2", 0.5, "2/4"])
+def test_a_split_id_takes_both_official_lists_as_they_are(tmp_path, labels):
+    split = make_split(*official_voc(tmp_path, PAIR, labels=labels))
+    assert ids(split.labeled) == [VOC_IDS[3], VOC_IDS[1]]
+    assert ids(split.unlabeled) == [VOC_IDS[0]]
+    assert split.source == "official lists 2_labeled_0.txt, 2_unlabeled_0.txt"
+
+
+def test_cityscapes_official_lists_lie_in_data_lists(tmp_path):
+    cityscapes_tree(tmp_path, {"train": ["aachen_000000_000019", "bochum_000000_000313"], "val": ["ulm_0_1"]})
+    (tmp_path / "data_lists").mkdir()
+    (tmp_path / "data_lists/2_labeled_1.txt").write_text("bochum/bochum_000000_000313\n")
+    (tmp_path / "data_lists/2_unlabeled_1.txt").write_text("aachen/aachen_000000_000019\n")
+    data = Data(name="cityscapes", root=str(tmp_path), labels="1/2", split_id=1)
+    assert ids(make_split(open_dataset(data), data).labeled) == ["bochum/bochum_000000_000313"]
+
+
+@pytest.mark.parametrize("knobs", [{"split_id": 3}, {"labels": "1/4"}, {"labels": 2}, {"labels": 0.7}])
+def test_without_official_lists_for_it_a_split_id_is_the_seed(tmp_path, knobs):
+    dataset, data = official_voc(tmp_path, PAIR, **knobs)
+    split = make_split(dataset, data)
+    assert split.source == f"drawn with seed {data.split_id}"
+    assert split == make_split(dataset, data.model_copy(update={"split_id": None, "seed": data.split_id}))
+
+
+def test_official_lists_are_not_looked_at_without_a_split_id(tmp_path):
+    assert make_split(*official_voc(tmp_path, PAIR, split_id=None)).source == "drawn with seed 0"
+
+
+@pytest.mark.parametrize(("there", "absent"), [("labeled", "unlabeled"), ("unlabeled", "labeled")])
+def test_one_official_list_without_the_other_is_an_error_that_names_it(tmp_path, there, absent):
+    dataset, data = official_voc(tmp_path, {f"2_{there}_0": VOC_IDS[:2]})
+    with pytest.raises(
+        DataError, match=rf"2_{absent}_0\.txt: no such list, but 2_{there}_0\.txt is there; add"
+    ) as error:
+        make_split(dataset, data)
+    one_line(error)
+
+
+def test_an_official_list_that_does_not_fit_is_an_error_that_names_it(tmp_path):
+    dataset, data = official_voc(tmp_path, PAIR | {"2_unlabeled_0": [VOC_IDS[1]]})
+    with pytest.raises(DataError, match=r"2_labeled_0\.txt: 2007_000039 is in .*2_unlabeled_0\.txt too"):
+        make_split(dataset, data)
+
+
+def test_lists_given_by_hand_win_over_official_ones(tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text(VOC_IDS[2])
+    split = make_split(*official_voc(tmp_path / "voc", PAIR, labeled_ids=str(file)))
+    assert ids(split.labeled) == [VOC_IDS[2]]
+    assert split.source == f"data.labeled_ids={file}"
+    split = make_split(*official_voc(tmp_path / "again", PAIR, unlabeled_ids=str(file), split_id=5))
+    assert ids(split.unlabeled) == [VOC_IDS[2]]
+    assert split.source == f"drawn with seed 5, data.unlabeled_ids={file}"
+
+
+def test_where_a_split_is_from_is_kept_but_does_not_make_it_another(tmp_path):
+    dataset = masked_dataset(tmp_path, MANY)
+    split = make_split(dataset, Data(labels="1/1"))
+    assert split == make_split(dataset, Data(labels="1/1", seed=1))
+    save_split(split, tmp_path / "split.json")
+    assert load_split(dataset, tmp_path / "split.json").source == "drawn with seed 0"

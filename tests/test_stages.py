@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from eln_kit.models import Networks
-from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Supervised, random_windows
+from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Supervised
 
 VOID = 255
 
@@ -134,13 +134,3 @@ def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny
         stage = make(kind, tiny())
         stage.after_step()
         assert stage.networks.teacher.n_averaged == follows
-
-
-def test_windows_lie_inside_the_map_and_a_small_map_is_one_window():
-    assert random_windows(8, 10, 32, 5) == [(slice(0, 8), slice(0, 10))]
-    windows = random_windows(40, 20, 16, 50)
-    assert len(windows) == 50
-    for y, x in windows:
-        assert 0 <= y.start < y.stop <= 40
-        assert 0 <= x.start < x.stop <= 20
-        assert y.stop - y.start == x.stop - x.start == 16

@@ -215,7 +215,7 @@ def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
 
 def test_two_processes_train_one_run_together(tiny, tmp_path):
     file = tmp_path / "x.yaml"
-    file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run"), "data.batch_labeled": 1}).model_dump()))
+    file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     for stage in ("1_supervised", "2_error_localization", "3_semi_supervised"):
         done = subprocess.run([*launcher, "-m", "eln_kit.train", str(file), stage], capture_output=True, text=True)
@@ -261,7 +261,7 @@ def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert train._precision("auto") == "bf16"
+    assert train.precision_of("auto") == "bf16"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert train._precision("auto") == "no"
-    assert train._precision("fp32") == "no"
+    assert train.precision_of("auto") == "fp32"
+    assert train.precision_of("fp32") == "fp32"

@@ -73,8 +73,22 @@ def test_a_batch_larger_than_the_data_set_still_fills():
 
 def test_two_processes_share_out_what_one_would_draw():
     one = [draw for batch in Draws(10, 4, 0, range(3)) for draw in batch]
-    two = [list(Draws(10, 2, 0, range(3), process, 2)) for process in (0, 1)]
+    two = [list(Draws(10, 4, 0, range(3), process, 2)) for process in (0, 1)]
     assert [draw for a, b in zip(*two, strict=True) for draw in a + b] == one
+
+
+def test_however_many_processes_there_are_no_image_comes_twice_in_an_epoch_even_if_their_number_changes():
+    first = [list(Draws(12, 4, 0, range(2), process, 2)) for process in (0, 1)]
+    then = [list(Draws(12, 4, 0, range(2, 3), process, 4)) for process in range(4)]
+    seen = [index for parts in (first, then) for batches in parts for batch in batches for index, _ in batch]
+    assert sorted(seen) == list(range(12))
+
+
+def test_squeezing_shows_the_whole_image_at_the_crops_size():
+    image, mask = image_and_mask(8, 32)
+    view = labeled_views(image, mask, PLAIN.model_copy(update={"squeeze": True}))
+    assert view["image"].shape == (3, 16, 16)
+    assert view["mask"].unique().tolist() in (list(range(0, 32, 2)), list(range(1, 32, 2)))
 
 
 def test_a_loader_started_late_gives_what_an_early_one_gives_there(tiny):

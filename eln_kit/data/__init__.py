@@ -1,8 +1,8 @@
 """Data sets, their labels, and which of them a run may see."""
 
-from eln_kit.data.catalog import open_dataset
+from eln_kit.data.catalog import describe_classes, open_dataset
 from eln_kit.data.items import VOID, DataError, DataSet, Item, read_image, read_mask
-from eln_kit.data.splits import Split, load_split, make_split, save_split
+from eln_kit.data.splits import Split, deciding, load_split, make_split, save_split
 
 __all__ = [
     "VOID",
@@ -10,6 +10,8 @@ __all__ = [
     "DataSet",
     "Item",
     "Split",
+    "deciding",
+    "describe_classes",
     "load_split",
     "make_split",
     "open_dataset",

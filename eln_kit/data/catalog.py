@@ -1,14 +1,24 @@
 """A name gives a data set."""
 
+import numpy as np
+
+from eln_kit.data.cityscapes import CLASSES as CITYSCAPES
 from eln_kit.data.cityscapes import open_cityscapes
 from eln_kit.data.folder import open_folder
 from eln_kit.data.items import DataError, DataSet
+from eln_kit.data.palette import bit_colors, palette
 from eln_kit.data.shapes import open_shapes
 from eln_kit.data.voc import open_voc
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 
 OPENERS = {"shapes": open_shapes, "folder": open_folder, "voc": open_voc, "cityscapes": open_cityscapes}
+
+
+def describe_classes(name: str, classes: list[str]) -> DataSet:
+    """A data set without images, for its classes and colours alone; those of `folder` have a palette's."""
+    known = {"voc": bit_colors(len(classes)), "cityscapes": np.array([c.color for c in CITYSCAPES], dtype=np.uint8)}
+    return DataSet(name, classes, known.get(name, palette(len(classes))), [], [])
 
 
 def open_dataset(data: Data) -> DataSet:

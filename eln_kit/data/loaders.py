@@ -14,7 +14,8 @@ from eln_kit.params import Params
 class Draws(Sampler):
     """For each step the images of its batch, and for each image a seed for its views.
 
-    Every image comes once before any comes again. With several processes, each takes its part of a step's images.
+    Every image comes once before any comes again. Several processes share a step's images evenly, so that neither
+    the images of a step nor their views depend on how many there are.
     """
 
     def __init__(self, images: int, batch: int, seed: int, steps: range, process: int = 0, processes: int = 1):
@@ -27,8 +28,9 @@ class Draws(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self.steps:
-            start = (step * self.processes + self.process) * self.batch
-            yield [self._draw(position) for position in range(start, start + self.batch)]
+            share = self.batch // self.processes
+            start = step * self.batch + self.process * share
+            yield [self._draw(position) for position in range(start, start + share)]
 
     def _draw(self, position: int) -> tuple[int, int]:
         epoch, place = divmod(position, self.images)

@@ -3,7 +3,7 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,49 +14,60 @@ from eln_kit.data.items import VOID, DataError, DataSet, Item, read_mask
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 
+LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
+NOT_DECIDING = {"root", "held_out", "resize", "batch_labeled", "batch_unlabeled", "workers"}  # of a split
+
 
 @dataclass(frozen=True)
 class Split:
     """Training images with and without labels; no image is in both.
 
-    An unlabelled item keeps its mask where there is one: only the oracle and monitoring look at it.
+    An unlabelled item keeps its mask where there is one: only the oracle and monitoring look at it. `source` tells
+    a person where the split is from; `made_with` is what `deciding` said when it was saved.
     """
 
     labeled: list[Item]
     unlabeled: list[Item]
+    source: str = field(default="", compare=False)
+    made_with: dict | None = field(default=None, compare=False)
 
 
 def make_split(dataset: DataSet, data: Data) -> Split:
     """Split by the lists `data.labeled_ids` and `data.unlabeled_ids`, or draw `data.labels` by `data.seed`.
 
-    A draw takes every class as far as the number allows, and a larger draw has a smaller one's images.
+    With `data.split_id` and neither of these lists the official ones are used, or `data.split_id` is the seed. A draw
+    takes every class as far as the number allows, and a larger draw has a smaller one's images.
 
     Raises:
         DataError: a list is missing, empty, names an unknown image, an image without a mask as labelled, or
             one that the other list has too; or there are fewer masks than `data.labels`.
     """
-    labeled = _listed(data.labeled_ids, dataset, data)
-    unlabeled = _listed(data.unlabeled_ids, dataset, data)
-    taken = set(unlabeled)
-    for item in labeled:
-        if item.mask is None:
-            raise DataError(f"{data.labeled_ids}: {item.id} has no mask; add one or take it off the list")
-        if item in taken:
-            raise DataError(f"{data.labeled_ids}: {item.id} is in {data.unlabeled_ids} too; take it off one list")
-    if not data.labeled_ids:
-        labeled = _draw([i for i in dataset.train if i.mask and i not in taken], dataset, data)
-    if not data.unlabeled_ids:
+    files, source = _lists(dataset, data)
+    labeled, unlabeled = (_listed(file, dataset, data) for file in files)
+    _check(labeled, set(unlabeled), *files)
+    if not files[0]:
+        seed = data.seed if data.split_id is None else data.split_id
+        source = f"drawn with seed {seed}{source and ', '}{source}"
+        taken = set(unlabeled)
+        labeled = _draw([i for i in dataset.train if i.mask and i not in taken], dataset, data.labels, seed)
+    if not files[1]:
         taken = set(labeled)
         unlabeled = [item for item in dataset.train if item not in taken]
-    return Split(labeled, unlabeled)
+    return Split(labeled, unlabeled, source)
 
 
-def save_split(split: Split, path: str | Path) -> None:
-    """Write the ids as JSON, at once or not at all."""
+def deciding(dataset: DataSet, data: Data) -> dict:
+    """What a split depends on: knobs of `data`, and how many images and masks there are to split."""
+    counts = {"images": len(dataset.train), "masks": sum(item.mask is not None for item in dataset.train)}
+    return data.model_dump(exclude=NOT_DECIDING) | counts
+
+
+def save_split(split: Split, path: str | Path, made_with: dict | None = None) -> None:
+    """Write the ids as JSON, at once or not at all; `made_with` is from `deciding`."""
     path = Path(path)
     ids = {"labeled": [i.id for i in split.labeled], "unlabeled": [i.id for i in split.unlabeled]}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(ids, indent=1))
+    temporary.write_text(json.dumps({"source": split.source, "made_with": made_with} | ids, indent=1))
     os.replace(temporary, path)
 
 
@@ -64,34 +75,80 @@ def load_split(dataset: DataSet, path: str | Path) -> Split:
     """The split that `save_split` wrote; raises DataError for a broken file or an id that `dataset` lacks."""
     by_id = {item.id: item for item in dataset.train}
     try:
-        ids = json.loads(Path(path).read_text())
-        return Split([by_id[id] for id in ids["labeled"]], [by_id[id] for id in ids["unlabeled"]])
+        kept = json.loads(Path(path).read_text())
+        labeled, unlabeled = ([by_id[id] for id in kept[part]] for part in ("labeled", "unlabeled"))
+        return Split(labeled, unlabeled, kept.get("source", ""), kept.get("made_with"))
     except KeyError as error:
         raise DataError(f"{path}: the data set lacks {error}; delete this split, or mend data.root") from None
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a split: {error}") from None
 
 
+def _lists(dataset: DataSet, data: Data) -> tuple[list[str], str]:
+    """The files of labelled and of unlabelled ids, empty where there are none, and what they are."""
+    files = {"data.labeled_ids": data.labeled_ids, "data.unlabeled_ids": data.unlabeled_ids}
+    if not any(files.values()) and (official := official_lists(dataset, data)):
+        return [str(file) for file in official], f"official lists {', '.join(file.name for file in official)}"
+    return list(files.values()), ", ".join(f"{knob}={file}" for knob, file in files.items() if file)
+
+
+def official_lists(dataset: DataSet, data: Data) -> list[Path]:
+    """The published lists of labelled and unlabelled images for labels 1/N and `data.split_id`; [] without them.
+
+    Raises:
+        DataError: only one of the two is there.
+    """
+    share = Fraction(0) if isinstance(data.labels, int) else Fraction(str(data.labels))
+    if data.split_id is None or share.numerator != 1:
+        return []
+    names = [f"{share.denominator}_{part}_{data.split_id}.txt" for part in ("labeled", "unlabeled")]
+    for folder in list_folders(dataset, data):
+        there = [name for name in names if (folder / name).is_file()]
+        if len(there) == 1:
+            absent = next(folder / name for name in names if name not in there)
+            raise DataError(f"{absent}: no such list, but {there[0]} is there; add it, or set data.split_id=null")
+        if there:
+            return [folder / name for name in names]
+    return []
+
+
+def list_folders(dataset: DataSet, data: Data) -> list[Path]:
+    """Where official lists may lie."""
+    return [above / lists for above in _folders(dataset, data) for lists in LIST_FOLDERS]
+
+
 def _listed(file: str, dataset: DataSet, data: Data) -> list[Item]:
     """The items of a list, which lies at the path itself or below the data set's folder."""
     if not file:
         return []
-    root = resolve(data.root)
-    above_images = [f for f in dataset.train[0].image.parents if data.root and f.is_relative_to(root)]
-    places = [resolve(file), *(folder / file for folder in above_images)]
+    places = [resolve(file), *(folder / file for folder in _folders(dataset, data))]
     place = next((p for p in places if p.is_file()), places[0])
     return find_items(read_ids(place), dataset.train, place)
 
 
-def _draw(items: list[Item], dataset: DataSet, data: Data) -> list[Item]:
-    count = data.labels
+def _folders(dataset: DataSet, data: Data) -> list[Path]:
+    """The folders from the images' own up to `data.root`."""
+    root = resolve(data.root)
+    return [f for f in dataset.train[0].image.parents if data.root and f.is_relative_to(root)]
+
+
+def _check(labeled: list[Item], unlabeled: set[Item], labeled_file: str, unlabeled_file: str) -> None:
+    for item in labeled:
+        if item.mask is None:
+            raise DataError(f"{labeled_file}: {item.id} has no mask; add one or take it off the list")
+        if item in unlabeled:
+            raise DataError(f"{labeled_file}: {item.id} is in {unlabeled_file} too; take it off one list")
+
+
+def _draw(items: list[Item], dataset: DataSet, labels: int | float | str, seed: int) -> list[Item]:
+    count = labels
     if not isinstance(count, int):
         count = max(1, round(Fraction(count) * len(items)))
     if count > len(items):
         raise DataError(f"data.labels = {count}: there are only {len(items)} images with masks to choose from")
     if count == len(items):
         return items
-    order = np.random.default_rng(data.seed).permutation(len(items))
+    order = np.random.default_rng(seed).permutation(len(items))
     with ThreadPoolExecutor() as pool:
         rows = pool.map(lambda index: _classes_present(items[index], dataset), order)
     chosen = _spread(np.stack(list(rows)), count)

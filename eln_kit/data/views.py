@@ -25,15 +25,14 @@ class RandomZoom(v2.Transform):
 
 
 def weak_view(views: Views) -> v2.Compose:
-    """Zoom, crop and flip of a dict of tv_tensors, the same for image and masks; what a crop lacks is void."""
+    """Zoom and crop (or squeeze), and flip, of a dict of tv_tensors, the same for image and masks.
+
+    What a crop lacks is void.
+    """
     padding = {tv_tensors.Image: 0, tv_tensors.Mask: VOID}
-    return v2.Compose(
-        [
-            RandomZoom(*views.scale),
-            v2.RandomCrop(views.crop, pad_if_needed=True, fill=padding),
-            v2.RandomHorizontalFlip(views.flip),
-        ]
-    )
+    crop = v2.RandomCrop(views.crop, pad_if_needed=True, fill=padding)
+    place = [v2.Resize(views.crop, antialias=True)] if views.squeeze else [RandomZoom(*views.scale), crop]
+    return v2.Compose([*place, v2.RandomHorizontalFlip(views.flip)])
 
 
 def strong_view(views: Views) -> v2.Compose:

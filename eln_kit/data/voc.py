@@ -4,10 +4,12 @@ from pathlib import Path
 
 from eln_kit.data.ids import read_ids
 from eln_kit.data.items import DataError, DataSet, Item
+from eln_kit.data.listing import names_in
 from eln_kit.data.palette import bit_colors
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 
+HELP = " (`eln-kit data voc --root DIR` says what to do)"
 CLASSES = [
     "background",
     "aeroplane",
@@ -42,7 +44,7 @@ def open_voc(data: Data) -> DataSet:
     Raises:
         DataError: names the missing folder or list, or the list and the id whose image or mask is missing.
     """
-    voc = _find_voc(resolve(data.root))
+    voc = find_voc(resolve(data.root))
     lists = voc / "ImageSets" / "Segmentation"
     val = _items(voc, lists / "val.txt", "SegmentationClass")
     if not (voc / "SegmentationClassAug").is_dir():
@@ -51,16 +53,16 @@ def open_voc(data: Data) -> DataSet:
         train = _items(voc, augmented[0], "SegmentationClassAug")
     else:
         folder = voc / "SegmentationClassAug"
-        ids = {file.stem for file in folder.glob("[!.]*.png")} - {item.id for item in val}
+        ids = {name[:-4] for name in names_in(folder) if name.endswith(".png")} - {item.id for item in val}
         train = _pair(voc, sorted(ids), "SegmentationClassAug", folder)
     return DataSet("voc", CLASSES, bit_colors(len(CLASSES)), train, val)
 
 
-def _find_voc(root: Path) -> Path:
+def find_voc(root: Path) -> Path:
     for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
         if (folder / "JPEGImages").is_dir():
             return folder
-    raise DataError(f"{root}: no VOCdevkit/VOC2012/JPEGImages below it; set data.root to the folder of VOCdevkit")
+    raise DataError(f"{root}: no VOCdevkit/VOC2012/JPEGImages below it; set data.root to the folder of VOCdevkit{HELP}")
 
 
 def _items(voc: Path, file: Path, mask_folder: str) -> list[Item]:
@@ -68,11 +70,10 @@ def _items(voc: Path, file: Path, mask_folder: str) -> list[Item]:
 
 
 def _pair(voc: Path, ids: list[str], mask_folder: str, source: Path) -> list[Item]:
-    images = {file.name for file in (voc / "JPEGImages").iterdir()}
-    masks = {file.name for file in (voc / mask_folder).glob("*.png")}
+    images, masks = set(names_in(voc / "JPEGImages")), set(names_in(voc / mask_folder))
     for id in ids:
         if f"{id}.jpg" not in images:
-            raise DataError(f"{source}: {id} has no image JPEGImages/{id}.jpg; add it or mend the list")
+            raise DataError(f"{source}: {id} has no image JPEGImages/{id}.jpg; add it or mend the list{HELP}")
         if f"{id}.png" not in masks:
-            raise DataError(f"{source}: {id} has no mask {mask_folder}/{id}.png; add it or mend the list")
+            raise DataError(f"{source}: {id} has no mask {mask_folder}/{id}.png; add it or mend the list{HELP}")
     return [Item(id, voc / "JPEGImages" / f"{id}.jpg", voc / mask_folder / f"{id}.png") for id in ids]

@@ -24,7 +24,7 @@ from eln_kit.figures.curves import (
     reliability,
 )
 from eln_kit.figures.grid import save
-from eln_kit.figures.images import colorize, contact_sheet, errors, predictions, pseudo_labels, views
+from eln_kit.figures.images import colorize, contact_sheet, errors, judgement, predictions, pseudo_labels, views
 
 __all__ = [
     "class_shares",
@@ -34,6 +34,7 @@ __all__ = [
     "error_detection",
     "errors",
     "iou_bars",
+    "judgement",
     "loss_curves",
     "predictions",
     "pseudo_labels",

@@ -110,6 +110,34 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
     return grid(rows, legend, "ELN's probability of being wrong")
 
 
+def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Figure:
+    """One image: what was predicted, where ELN expects errors, what it keeps, and what is left of the prediction.
+
+    Args:
+        truth: `H W`, or None when nobody knows; the errors are left out then.
+        prediction, wrongness, keep: `H W`
+    """
+    keep = array(keep).astype(bool)
+    filtered = np.where(keep, array(prediction), IGNORE)
+    mask = np.repeat((255 * keep).astype(np.uint8)[..., None], 3, axis=2)
+    top = [(_picture(image), "image"), (colorize(prediction, colors), "prediction")]
+    if truth is not None:
+        rate = _share(_wrong(truth, prediction))
+        top[1:1] = [(colorize(truth, colors), "truth")]
+        top.append((_error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
+    bottom = [
+        (_map(wrongness), "ELN: wrong?"),
+        (mask, f"ELN's mask: {_share(keep):.0%} kept"),
+        (colorize(filtered, colors), "filtered prediction"),
+    ]
+    shown = [prediction] if truth is None else [prediction, truth]
+    present = np.unique(np.concatenate([array(each).ravel() for each in shown]))
+    present = [index for index in present if index != IGNORE]
+    legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
+    legend += [entry("wrong", WRONG)] * (truth is not None) + [entry("dropped or void", VOID)]
+    return grid([top, bottom], legend, "ELN's probability of being wrong")
+
+
 def _picture(image) -> np.ndarray:  # H W 3 uint8
     image = array(image).transpose(1, 2, 0)
     return image if image.dtype == np.uint8 else (image.clip(0, 1) * 255).round().astype(np.uint8)

@@ -1,15 +1,9 @@
 """DeepLabV3+ decoder (Chen et al., ECCV 2018), as the paper's networks have it."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eln_kit.models.encoder import Features
-
-
-def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of `B c h w` to `size`, corners aligned as in the paper's networks."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+from eln_kit.models.features import Features, upsample
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:

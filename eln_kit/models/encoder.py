@@ -1,83 +1,56 @@
-"""Encoders: any timm network with feature maps, at output stride 16."""
-
-import logging
-from pathlib import Path
-from typing import NamedTuple
+"""Encoders: any timm network with feature maps, convolutional or transformer, at output stride 16 where it can."""
 
 import timm
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from eln_kit.params import ParamsError
-from eln_kit.paths import resolve
-
-
-class Features(NamedTuple):
-    """What a decoder takes: `low` at stride 4 and `deep` at stride 16, both float `B c h w`."""
-
-    low: Tensor
-    deep: Tensor
-
-    def detach(self) -> "Features":
-        return Features(self.low.detach(), self.deep.detach())
+from eln_kit.models import backbone
+from eln_kit.models.features import Features, upsample
 
 
 class Encoder(nn.Module):
-    """A timm network that gives its stride-4 and stride-16 feature maps.
+    """A timm network that gives features at stride 4 and deep ones.
+
+    The deep ones are the network's last map: at stride 16 where timm can bring it there, else at its own stride (32
+    for Swin, the patch for a vision transformer). The low ones are its first map at stride 4 or coarser, resized to
+    stride 4 where they are not. Networks that want image sides to be multiples of something get the image resized to
+    the nearest ones.
 
     Args:
-        name: timm name such as `resnet50`, `tf_efficientnet_lite0`, `convnext_tiny`.
+        name: timm name such as `resnet50`, `convnext_tiny`, `vit_small_patch14_dinov2`.
         weights: `imagenet` (timm downloads them), a local weights file, or `none`.
         in_channels: channels of the input; timm spreads pretrained weights over other numbers than 3.
+        dilations: of the 3x3 convolutions of a ResNet's last stage, one a block; empty: timm's own.
 
     Attributes:
         channels: channels of the low and the deep features.
         mean, std: what the weights expect the first three input channels, in 0..1, to be normalised with.
+        multiple: what the image sides are brought to a multiple of, pixels.
+
+    Raises:
+        ParamsError: timm has no such network, it cannot be used here, or its weights or dilations do not fit.
     """
 
-    def __init__(self, name: str, weights: str = "none", in_channels: int = 3):
+    def __init__(self, name: str, weights: str = "none", in_channels: int = 3, dilations: list[int] = ()):
         super().__init__()
-        self.network = _create(name, weights, in_channels)
+        self.network = backbone.create(name, weights, in_channels)
+        if dilations:
+            backbone.dilate(name, self.network, dilations)
+        self.multiple, channels = backbone.try_out(name, self.network, in_channels)
         strides = self.network.feature_info.reduction()
-        if 4 not in strides or strides[-1] != 16:
-            raise ParamsError(f"encoder {name}: has feature maps at strides {strides}; stride 4 and 16 are needed")
-        self.low_index = strides.index(4)
-        channels = self.network.feature_info.channels()
+        self.low_index = next(index for index, stride in enumerate(strides) if stride >= 4)
         self.channels = (channels[self.low_index], channels[-1])
         pretrained = timm.data.resolve_data_config(model=self.network)
         self.mean, self.std = pretrained["mean"], pretrained["std"]
 
     def forward(self, image: Tensor) -> Features:
-        maps = self.network(image)
-        return Features(maps[self.low_index], maps[-1])
+        height, width = image.shape[2:]
+        fitting = [backbone.nearest_multiple(side, self.multiple) for side in (height, width)]
+        maps = self.network(_resize(image, fitting))
+        low, deep = maps[self.low_index], maps[-1]
+        if backbone.gives_channels_last(self.network):
+            low, deep = low.permute(0, 3, 1, 2), deep.permute(0, 3, 1, 2)
+        return Features(_resize(low, [-(-height // 4), -(-width // 4)]), deep)
 
 
-def _create(name: str, weights: str, in_channels: int) -> nn.Module:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:3]
-        raise ParamsError(f"encoder {name}: timm has no such network{'; near: ' + ', '.join(near) if near else ''}")
-    for talker in ("timm", "huggingface_hub"):  # that the classifier is left out is no news, nor is each retry
-        logging.getLogger(talker).setLevel(logging.ERROR)
-    options = {"features_only": True, "output_stride": 16, "in_chans": in_channels}
-    if weights not in ("none", "imagenet"):
-        return _create_from_file(name, resolve(weights), options)
-    try:
-        return timm.create_model(name, pretrained=weights == "imagenet", **options)
-    except TypeError:
-        raise ParamsError(f"encoder {name}: timm cannot give its feature maps at output stride 16") from None
-    except Exception as error:  # the hub's client raises many kinds
-        reason = str(error).splitlines()[0]
-        raise ParamsError(
-            f"encoder {name}: imagenet weights could not be downloaded ({reason}); "
-            "name a local file or none in model.encoder_weights and model.eln_weights"
-        ) from None
-
-
-def _create_from_file(name: str, file: Path, options: dict) -> nn.Module:
-    if not file.is_file():
-        raise ParamsError(f"{file}: no such weights file (model.encoder_weights or model.eln_weights)")
-    try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, **options)
-    except (RuntimeError, SafetensorError, OSError, KeyError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ParamsError(f"{file}: are not weights of {name}: {reason}") from None
+def _resize(x: Tensor, size: list[int]) -> Tensor:
+    return x if list(x.shape[2:]) == size else upsample(x, size)

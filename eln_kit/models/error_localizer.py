@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from eln_kit.models.decoder import Decoder, head, upsample
+from eln_kit.models.decoder import Decoder, head
 from eln_kit.models.encoder import Encoder
+from eln_kit.models.features import upsample
 from eln_kit.models.segmenter import Normalize
 from eln_kit.params import Model
 
@@ -36,7 +37,7 @@ class ErrorLocalizer(nn.Module):
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.encoder = Encoder(model.eln_encoder, model.eln_weights, in_channels=3 + 1 + classes)
+        self.encoder = Encoder(model.eln_encoder, model.eln_weights, 3 + 1 + classes, model.eln_dilations)
         self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates, aspp_dropout=0.5)
         self.judge = head(model.decoder_channels, 1)
         self.residual = model.eln_form == "residual"

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eln_kit.models.decoder import Decoder, head, upsample
-from eln_kit.models.encoder import Encoder, Features
+from eln_kit.models.decoder import Decoder, head
+from eln_kit.models.encoder import Encoder
+from eln_kit.models.features import Features, upsample
 from eln_kit.params import Model
 
 
@@ -38,7 +39,7 @@ class Segmenter(nn.Module):
 
     def __init__(self, model: Model, classes: int):
         super().__init__()
-        self.encoder = Encoder(model.encoder, model.encoder_weights)
+        self.encoder = Encoder(model.encoder, model.encoder_weights, dilations=model.dilations)
         self.normalize = Normalize(self.encoder.mean, self.encoder.std)
         self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates)
         self.classify = head(model.decoder_channels, classes)

@@ -1,0 +1,39 @@
+"""`eln-kit data`: what of a data set is there, what is missing, and how to get it."""
+
+import os
+from pathlib import Path
+
+from eln_kit.data.catalog import open_dataset
+from eln_kit.data.items import DataError
+from eln_kit.data.prepare.cityscapes import prepare_cityscapes
+from eln_kit.data.prepare.lists import report_lists
+from eln_kit.data.prepare.report import Report
+from eln_kit.data.prepare.voc import prepare_voc
+from eln_kit.params import Data
+
+PREPARERS = {"voc": prepare_voc, "cityscapes": prepare_cityscapes}
+
+
+def prepare(name: str, root: str | Path, download: bool = False) -> bool:
+    """Make the data set ready below `root` as far as the archives there allow, and print what is still missing.
+
+    What is whole is left alone, so that it may be stopped and run again. `download` fetches archives where that
+    needs no account. True: the loader opens it, and every count is the published one.
+    """
+    root = Path(os.path.abspath(Path(root).expanduser()))
+    report = Report()
+    try:
+        if download:
+            root.mkdir(parents=True, exist_ok=True)
+        elif not root.is_dir():
+            report.mend("root", f"{root}: no such folder; make it, or mend --root")
+        PREPARERS[name](root, download, report)
+        if not report.faults:
+            data = Data(name=name, root=str(root))
+            report_lists(open_dataset(data), data, report)
+    except DataError as error:
+        report.mend(name, str(error))
+    except OSError as error:
+        report.mend(name, f"{error.filename or root}: {error.strerror or error}; mend that and run this again")
+    report.close(root)
+    return not report.faults

@@ -1,0 +1,27 @@
+"""What a person reads of it: one aligned line a thing, and at the end whether the data are ready."""
+
+from pathlib import Path
+
+
+class Report:
+    """Prints each line as soon as it is known; `faults` counts those that a person has to mend."""
+
+    def __init__(self):
+        self.faults = 0
+
+    def ok(self, what: str, said: str) -> None:
+        self._line("ok", what, said)
+
+    def note(self, what: str, said: str) -> None:
+        self._line("note", what, said)
+
+    def mend(self, what: str, said: str) -> None:
+        self.faults += 1
+        self._line("mend", what, said)
+
+    def close(self, root: Path) -> None:
+        lines = "the line" if self.faults == 1 else f"the {self.faults} lines"
+        print(f"not ready: {lines} above that begin with `mend`" if self.faults else f"ready: set data.root to {root}")
+
+    def _line(self, kind: str, what: str, said: str) -> None:
+        print(f"{kind:<6}{what:<15}{said}", flush=True)

@@ -1,0 +1,150 @@
+"""A timm network that gives feature maps: made, given weights, dilated, and asked which image sizes it takes."""
+
+import logging
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from eln_kit.params import ParamsError
+from eln_kit.paths import resolve
+
+REFUSED = (TypeError, AssertionError)  # how timm's networks answer an option that they do not have
+
+
+def create(name: str, weights: str, in_channels: int) -> nn.Module:
+    """A network that turns an image into a list of maps, finest first; `feature_info` tells strides and channels.
+
+    Args: see `Encoder`.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:3]
+        raise ParamsError(f"encoder {name}: timm has no such network{'; near: ' + ', '.join(near) if near else ''}")
+    for talker in ("timm", "huggingface_hub"):  # that the classifier is left out is no news, nor is each retry
+        logging.getLogger(talker).setLevel(logging.ERROR)
+    if weights in ("none", "imagenet"):
+        return _make(name, weights, in_chans=in_channels, pretrained=weights == "imagenet")
+    return _make_from_file(name, resolve(weights), in_channels)
+
+
+def _make_from_file(name: str, file: Path, in_channels: int) -> nn.Module:
+    if not file.is_file():
+        raise ParamsError(f"{file}: no such weights file (model.encoder_weights or model.eln_weights)")
+    with torch.random.fork_rng(devices=[]):
+        untrained = _make(name, "none", in_chans=in_channels)
+    source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+    network = _make(name, str(file), in_chans=in_channels, **source)
+    pairs = list(zip(network.parameters(), untrained.parameters(), strict=True))
+    unchanged = sum(new.numel() for new, old in pairs if torch.equal(new, old))
+    if unchanged > sum(new.numel() for new, _ in pairs) / 2:  # timm passes over tensors of other names
+        raise ParamsError(f"{file}: are not weights of {name}: its tensors have other names")
+    return network
+
+
+def _make(name: str, weights: str, **given) -> nn.Module:
+    try:
+        return _first_that_works(name, **given)
+    except REFUSED:
+        raise ParamsError(f"encoder {name}: timm cannot give its feature maps; choose another") from None
+    except Exception as error:  # the hub's client and the readers of files raise many kinds
+        raise ParamsError(_blame(name, weights, error)) from None
+
+
+def _first_that_works(name: str, **given) -> nn.Module:
+    """Stride 16 by dilation, as most CNNs can; else any image size, as transformers can; else as it is."""
+    try:
+        return timm.create_model(name, features_only=True, output_stride=16, **given)
+    except REFUSED:
+        pass
+    try:
+        return Intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given))
+    except REFUSED:
+        return timm.create_model(name, features_only=True, **given)
+
+
+class Intermediates(nn.Module):
+    """A transformer's maps. A plain one has one stride: it gives an early and its last block's tokens, normalised as
+    its last layer does, at the patch stride. One with stages, such as Swin, gives the end of each.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        blocks = len(model.feature_info)
+        self.plain = len({block["reduction"] for block in model.feature_info}) == 1
+        self.indices = [max(blocks // 4, 1) - 1, blocks - 1] if self.plain else list(range(blocks))
+        self.feature_info = timm.models.FeatureInfo(model.feature_info, self.indices)
+        self.pretrained_cfg = self.default_cfg = model.pretrained_cfg
+        model.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.model.forward_intermediates(
+            image, indices=self.indices, norm=self.plain, output_fmt="NCHW", intermediates_only=True
+        )
+
+
+def dilate(name: str, network: nn.Module, dilations: list[int]) -> None:
+    """Set the dilations of the 3x3 convolutions in a ResNet's last stage, one a block; their maps keep their size."""
+    stage = getattr(network, "layer4", None)
+    if stage is None:
+        raise ParamsError(f"encoder {name}: is no ResNet; leave model.dilations and model.eln_dilations empty for it")
+    if len(stage) != len(dilations):
+        blocks = f"{len(stage)} block{'s' if len(stage) > 1 else ''}"
+        raise ParamsError(
+            f"encoder {name}: its last stage has {blocks}, and {len(dilations)} dilations are given; "
+            "give one a block, or none, in model.dilations and model.eln_dilations"
+        )
+    for block, dilation in zip(stage, dilations, strict=True):
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                module.dilation = module.padding = (dilation, dilation)
+
+
+def try_out(name: str, network: nn.Module, in_channels: int) -> tuple[int, list[int]]:
+    """What image sides must be a multiple of, and each map's channels, both found by trial.
+
+    A network either takes any size, or multiples of its deepest stride, or of the size that it was made for.
+    """
+    usual = timm.data.resolve_data_config(model=network)["input_size"][-1]
+    for multiple in (1, network.feature_info.reduction()[-1], usual):
+        side = nearest_multiple(97, multiple)
+        if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
+            axis = -1 if gives_channels_last(network) else 1
+            return multiple, [each.shape[axis] for each in maps]
+    raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels alone; choose another")
+
+
+def nearest_multiple(side: int, multiple: int) -> int:
+    """At least one `multiple`."""
+    return max(round(side / multiple), 1) * multiple
+
+
+def gives_channels_last(network: nn.Module) -> bool:
+    """Whether its maps are `B h w c`."""
+    return getattr(network, "output_fmt", "NCHW") == "NHWC"
+
+
+@torch.no_grad()
+def _maps(network: nn.Module, image: Tensor) -> list[Tensor]:
+    """The maps of an image, in evaluation mode; none when the network does not take it."""
+    training = network.training
+    try:
+        return network.eval()(image)
+    except (AssertionError, RuntimeError, ValueError):
+        return []
+    finally:
+        network.train(training)
+
+
+def _blame(name: str, weights: str, error: Exception) -> str:
+    """What to say when making the network failed."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if weights == "none":
+        return f"encoder {name}: timm cannot give its feature maps ({reason}); choose another"
+    if weights == "imagenet":
+        return (
+            f"encoder {name}: imagenet weights could not be downloaded ({reason}); "
+            "name a local file or none in model.encoder_weights and model.eln_weights"
+        )
+    return f"{weights}: are not weights of {name}: {reason}"

@@ -1,0 +1,74 @@
+"""One image through a segmenter, as it is evaluated: at which size, in windows or whole, once or in several views."""
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from eln_kit.data.views import resize
+from eln_kit.models import Segmenter
+from eln_kit.models.decoder import upsample
+from eln_kit.params import Evaluation, Params
+
+
+def prepare(image: Tensor, mask: Tensor | None, params: Params) -> tuple[Tensor, Tensor | None]:
+    """What the network sees of an image, and the mask that its prediction is measured against.
+
+    The image is scaled by `data.resize` and the mask keeps its size; or with `evaluation.size`, which is how the
+    official code evaluates on VOC, both are resized to that.
+
+    Args: image uint8 `3 H W`; mask uint8 `H W`, or None.
+    Returns: float `1 3 h w` in 0..1, and the mask.
+    """
+    if params.evaluation.size:
+        image = v2.functional.resize(image, params.evaluation.size, antialias=True)
+        if mask is not None:
+            mask = v2.functional.resize(tv_tensors.Mask(mask), params.evaluation.size).as_subclass(Tensor)
+    else:
+        image, _ = resize(image, None, params.data.resize)
+    return image[None].float() / 255, mask
+
+
+@torch.no_grad()
+def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
+    """Class logits of one image at its size, float `1 3 h w` -> `1 C h w`, with the segmenter in evaluation mode.
+
+    With `evaluation.scales` or `flip`, the logarithm of the mean of the views' probabilities.
+    """
+    segmenter.eval()
+    image = image.to(next(segmenter.parameters()).device)
+    views = [(scale, flip) for scale in knobs.scales for flip in ([False, True] if knobs.flip else [False])]
+    if views == [(1.0, False)]:
+        return _in_windows(segmenter, image, knobs)
+    probabilities = 0.0
+    for scale, flip in views:
+        view = upsample(image, [max(1, round(side * scale)) for side in image.shape[2:]])
+        logits = _in_windows(segmenter, view.flip(3) if flip else view, knobs)
+        logits = upsample(logits.flip(3) if flip else logits, image.shape[2:])
+        probabilities = probabilities + logits.softmax(dim=1)
+    return (probabilities / len(views)).clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _in_windows(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
+    """The mean of the logits of overlapping windows; the whole image at once where it fits into one."""
+    height, width = image.shape[2:]
+    high, wide = (min(pair) for pair in zip(knobs.window or (height, width), (height, width), strict=True))
+    if (high, wide) == (height, width):
+        return segmenter.predict(image).float()
+    total, count = 0, image.new_zeros(1, 1, height, width)
+    for top in _starts(height, high, knobs.overlap):
+        for left in _starts(width, wide, knobs.overlap):
+            place = (..., slice(top, top + high), slice(left, left + wide))
+            logits = segmenter.predict(image[place]).float()
+            if not torch.is_tensor(total):
+                total = logits.new_zeros(1, logits.shape[1], height, width)
+            total[place] += logits
+            count[place] += 1
+    return total / count
+
+
+def _starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows of a side begin: neighbours share at least `overlap` of it, and the last ends at the border."""
+    step = max(1, int(window * (1 - overlap)))
+    count = -(-(length - window) // step) + 1
+    return torch.linspace(0, length - window, count).round().int().tolist()

@@ -1,0 +1,104 @@
+"""Several processes that train one stage together: how many, started from where, and what they do in common."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from eln_kit.params import Params, ParamsError
+
+
+class WorkerError(RuntimeError):
+    """A training process died; the message is its traceback."""
+
+
+def launched() -> bool:
+    """Whether this is one of the processes that a launcher (`torchrun`, or `launch`) started."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def count(params: Params, unlabeled: bool) -> int:
+    """How many processes train a stage.
+
+    Raises:
+        ParamsError: they would not divide a batch, or there are fewer GPUs.
+    """
+    batches = {"data.batch_labeled": params.data.batch_labeled}
+    if unlabeled:
+        batches["data.batch_unlabeled"] = params.data.batch_unlabeled
+    gpus = torch.cuda.device_count()
+    wanted = int(os.environ["WORLD_SIZE"]) if launched() else params.run.processes
+    if wanted == "auto":
+        return max(n for n in range(1, max(gpus, 1) + 1) if not any(size % n for size in batches.values()))
+    if gpus and wanted > gpus and not launched():
+        raise ParamsError(f"run.processes = {wanted}: there are {gpus} GPUs here; lower it, or set it to auto")
+    for knob, size in batches.items():
+        if size % wanted:
+            raise ParamsError(f"{knob} = {size}: {wanted} processes cannot share it evenly; change run.processes or it")
+    return wanted
+
+
+def launch(processes: int, function: Callable, *arguments) -> None:
+    """Run `function(*arguments)` in that many new processes, with PyTorch's elastic launcher, until all are done.
+
+    They are spawned, so CUDA used before in this process does no harm. What they print appears here.
+
+    Raises:
+        KeyboardInterrupt: SIGINT or SIGTERM came; the processes had 30 s to save.
+        Exception: what the first process that failed raised, if it is one of `eln_kit.experiment.EXPECTED`.
+        WorkerError: any other failure, with its traceback.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+    )
+    try:
+        with _handlers_kept():
+            elastic_launch(config, function)(*arguments)
+    except SignalException:
+        raise KeyboardInterrupt("stopped; run again to go on") from None
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        raise _failed(failure.error_file_data["message"] if failure.error_file_data else failure.message) from None
+
+
+def _failed(message: dict | str) -> BaseException:
+    """The exception that a process's error file tells of."""
+    from eln_kit.experiment import EXPECTED
+
+    if not isinstance(message, dict):
+        return WorkerError(f"a training process died: {message}")
+    name, _, text = message["message"].partition(": ")
+    known = {kind.__name__: kind for kind in (*EXPECTED, KeyboardInterrupt)}
+    if name in known:
+        return known[name](text)
+    return WorkerError(f"a training process died:\n{message['extraInfo']['py_callstack']}")
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """The launcher installs handlers of signals and leaves them there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,87 @@
+"""The log and example pictures, sent to TensorBoard or Weights & Biases through accelerate's trackers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from eln_kit import evaluate, examples, figures
+from eln_kit.experiment import Experiment
+from eln_kit.params import ParamsError, Run
+from eln_kit.stages import Stage, evaluating
+
+
+def accelerator_options(run: Run, folder: Path) -> dict:
+    """What `Accelerator` needs to know of the tracker; none for `run.tracker: none`.
+
+    Raises:
+        ParamsError: the tracker is not installed.
+    """
+    if run.tracker == "none":
+        return {}
+    if find_spec(run.tracker) is None:
+        raise ParamsError(f"run.tracker = {run.tracker}: not installed; pip install {run.tracker}, or set it to none")
+    return {"log_with": run.tracker, "project_dir": folder}
+
+
+@contextmanager
+def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> Iterator[None]:
+    """While training, the tracker is open; every knob of the run is its configuration.
+
+    After the last step it gets the mIoU on the validation images, and pictures.
+    """
+    if not accelerator.log_with:
+        yield
+        return
+    name = f"{experiment.folder.name}-{stage.name}"
+    options = {"name": name, "id": name, "resume": "allow", "dir": str(experiment.folder / stage.name)}
+    accelerator.init_trackers("eln-kit", _knobs(experiment), {"wandb": options})
+    try:
+        yield
+        if accelerator.is_main_process:
+            _send_results(accelerator, stage, experiment)
+    finally:
+        accelerator.end_training()
+
+
+def _knobs(experiment: Experiment) -> dict[str, int | float | str]:
+    return {
+        f"{section}.{knob}": value if isinstance(value, int | float | str) else str(value)
+        for section, values in experiment.params.model_dump().items()
+        for knob, value in values.items()
+    }
+
+
+def _send_results(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> None:
+    with evaluating(stage) as trained:
+        miou = evaluate.segmentation(trained.segmenter, experiment.dataset, experiment.params)["miou"]
+        picture = _pixels(_predictions(trained, experiment))
+    accelerator.log({"validation_miou": miou}, step=stage.steps)
+    for tracker in accelerator.trackers:
+        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({"predictions": picture[None]}, step=stage.steps, **layout)
+
+
+def _predictions(stage: Stage, experiment: Experiment) -> Figure:
+    dataset, params = experiment.dataset, experiment.params
+    items = evaluate.spread(dataset.val, params.run.show)
+    seen = [examples.examine(stage.networks, item, dataset, params) for item in items]
+    return figures.predictions(
+        [each.image for each in seen],
+        [each.truth for each in seen],
+        {"student": [each.predictions[0] for each in seen]},
+        dataset.classes,
+        dataset.colors,
+    )
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """A figure as uint8 `H W 3`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
