@@ -85,7 +85,8 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "metrics.jsonl" if accelerator.is_main_process else None
-    log = Log(lines, state["step"] - len(state["pending"]), state["pending"], accelerator.reduce)
+    mean = partial(accelerator.reduce, reduction="mean")
+    log = Log(lines, state["step"] - len(state["pending"]), state["pending"], mean)
     best = Best(stage, experiment, accelerator, state.get("best"))
     save = partial(_save, stage, experiment, optimizer, accelerator, log, best)
     with tracking.opened(accelerator, stage, experiment):

@@ -1,9 +1,6 @@
 import dataclasses
-import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -211,17 +208,6 @@ def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
     path.write_text('{"step": 2, "main": 1.0}\n{"step": 4, "ma')
     Log(path, 2, [], reduce=lambda rows: rows)
     assert path.read_text() == '{"step": 2, "main": 1.0}\n'
-
-
-def test_two_processes_train_one_run_together(tiny, tmp_path):
-    file = tmp_path / "x.yaml"
-    file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    for stage in ("1_supervised", "2_error_localization", "3_semi_supervised"):
-        done = subprocess.run([*launcher, "-m", "eln_kit.train", str(file), stage], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        lines = (tmp_path / "run" / stage / "metrics.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in lines] == [2, 4]
 
 
 def test_training_without_a_notebook_complains_in_one_line(tiny, tmp_path, capsys):
