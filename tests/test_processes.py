@@ -20,7 +20,6 @@ from eln_kit.data import DataError
 from eln_kit.models import Networks
 from eln_kit.params import ParamsError
 from eln_kit.paths import project_root
-from eln_kit.stages import STAGES
 
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
@@ -32,24 +31,30 @@ def losses(folder, stage):
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
 
 
-def alone(params, stage):
+def without_share(line):
+    """The share of right labels among the kept ones is a mean of the processes' shares, which is not the whole's."""
+    return {name: value for name, value in line.items() if name not in ("kept_share", "kept_accuracy")}
+
+
+def alone(params, *stages):
     """In a process of its own, as the patches of `together` stay."""
-    process = multiprocessing.get_context("spawn").Process(target=together.train_frozen, args=(params, stage))
+    process = multiprocessing.get_context("spawn").Process(target=together.train_frozen, args=(params, *stages))
     process.start()
     process.join()
     assert process.exitcode == 0
 
 
-def test_two_processes_have_the_losses_of_one_with_all_their_images_and_can_be_followed_by_one(tiny, tmp_path):
-    knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "views.crop": [32, 32]}
+def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path):
+    knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.2}
     params = {n: tiny(knobs | {"run.folder": str(tmp_path / n)}).model_dump() for n in ("one", "two")}
+    alone(params["one"], *CHAIN)
+    processes.launch(2, together.train_frozen, params["two"], *CHAIN)
     for stage in CHAIN:
-        alone(params["one"], stage)
-        processes.launch(2, together.train_frozen, params["two"], stage)
         one, two = (losses(tmp_path / name, stage) for name in ("one", "two"))
         assert [line["step"] for line in two] == [1, 2, 3, 4]
         for expected, got in zip(one, two, strict=True):
-            assert got == pytest.approx(expected, rel=1e-5, nan_ok=True)
+            assert without_share(got) == pytest.approx(without_share(expected), rel=1e-5)
+    assert two[0]["contrast_weak"] > 0
 
 
 def test_a_run_that_one_process_began_is_ended_by_two_with_the_same_losses(tiny, tmp_path):
@@ -127,12 +132,11 @@ def test_batchnorm_becomes_synchronised_everywhere_and_keeps_its_names(tiny, enc
     assert {id(p) for p in networks.parameters()} == parameters
 
 
-def test_torchrun_trains_all_stages_of_a_run_without_notebooks(tiny, tmp_path):
+def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    for stage in CHAIN:
-        done = subprocess.run([*launcher, "-m", "eln_kit.train", str(file), stage], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert [line["step"] for line in losses(tmp_path / "run", stage)] == [2, 4]
-    assert set(STAGES) >= set(CHAIN)
+    train = [*launcher, "-m", "eln_kit.train", str(file), "1_supervised"]
+    done = subprocess.run(train, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in losses(tmp_path / "run", "1_supervised")] == [2, 4]

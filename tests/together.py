@@ -12,19 +12,19 @@ from eln_kit.params import Params
 from eln_kit.stages import STAGES
 
 
-def train_frozen(params: dict, name: str) -> None:
-    """Train a stage without dropout and with BatchNorm frozen, which could not be alike in any number of processes."""
+def train_frozen(params: dict, *names: str) -> None:
+    """Train stages without dropout and with BatchNorm frozen, which could not be alike in any number of processes."""
     nn.Dropout.forward = lambda self, maps: maps
     nn.BatchNorm2d.train = lambda self, mode=True: nn.Module.train(self, False)
     experiment = open_experiment(Params(**params))
-    kind = STAGES[name]
-    stage = kind(experiment.networks(kind.after), experiment.params)
-    train.fit(stage, experiment)
+    for name in names:
+        kind = STAGES[name]
+        train.fit(kind(experiment.networks(kind.after), experiment.params), experiment)
 
 
-def train_until_stopped(params: dict, name: str) -> None:
+def train_until_stopped(params: dict, *names: str) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        train_frozen(params, name)
+        train_frozen(params, *names)
 
 
 def fail(kind: str) -> None:
