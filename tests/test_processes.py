@@ -45,7 +45,7 @@ def alone(params, *stages):
 
 
 def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path):
-    knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.2}
+    knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
     params = {n: tiny(knobs | {"run.folder": str(tmp_path / n)}).model_dump() for n in ("one", "two")}
     alone(params["one"], *CHAIN)
     processes.launch(2, together.train_frozen, params["two"], *CHAIN)
@@ -54,7 +54,19 @@ def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_pa
         assert [line["step"] for line in two] == [1, 2, 3, 4]
         for expected, got in zip(one, two, strict=True):
             assert without_share(got) == pytest.approx(without_share(expected), rel=1e-5)
-    assert two[0]["contrast_weak"] > 0
+    assert two[0]["weak"] > 0
+
+
+def test_the_mean_of_the_losses_of_two_halves_is_the_loss_of_the_whole(tmp_path):
+    processes.launch(2, together.save_losses_of_my_half, str(tmp_path))
+    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    whole = together.every_loss(slice(0, 4))
+    slope = torch.cat([half.pop("slope") for half in halves]) / 2
+    assert torch.allclose(slope, whole.pop("slope"), rtol=1e-4, atol=1e-7)
+    for name, loss in whole.items():
+        assert loss > 0
+        assert (halves[0][name] + halves[1][name]).item() / 2 == pytest.approx(loss.item(), rel=1e-5)
+        assert halves[0][name].item() != pytest.approx(loss.item(), rel=1e-2)
 
 
 def test_a_run_that_one_process_began_is_ended_by_two_with_the_same_losses(tiny, tmp_path):
@@ -88,20 +100,16 @@ def test_a_notebook_trains_in_two_processes_and_shows_their_progress(tiny, tmp_p
     assert [line["step"] for line in losses(tmp_path / "run", "1_supervised")] == [2, 4]
 
 
-def test_an_expected_error_in_a_process_is_raised_here_as_what_it_is():
+def test_an_expected_error_in_a_process_is_raised_here_as_what_it_is_and_handlers_of_signals_are_put_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(DataError, match=r"\Aa\.png: broken\Z"):
         processes.launch(2, together.fail, "expected")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_an_unexpected_error_in_a_process_comes_with_its_traceback():
     with pytest.raises(processes.WorkerError, match=r"(?s)Traceback.*in fail.*ZeroDivisionError: surprise"):
         processes.launch(2, together.fail, "surprising")
-
-
-def test_handlers_of_signals_are_as_before_a_launch():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    processes.launch(2, together.say, "hello")
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
