@@ -11,6 +11,7 @@ from eln_kit import __version__
 
 FILE = "checkpoint.pt"
 BEST = "best.pt"
+INDIFFERENT = {("data", "root"), ("data", "workers")}  # to what comes out
 KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
@@ -83,12 +84,15 @@ def load(path: Path) -> dict:
 
 
 def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]) -> None:
-    """Refuse a checkpoint whose params, in the sections that its result depends on, differ from those of now."""
+    """Refuse a checkpoint whose params, in the sections that its result depends on, differ from those of now.
+
+    Where the data lie does not matter: class names and the split are checked elsewhere.
+    """
     knobs = [(section, knob) for section in sections for knob in made_with[section]] + [("run", "seed")]
     differences = [
         f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
         for section, knob in knobs
-        if made_with[section][knob] != now[section].get(knob) and (section, knob) != ("data", "workers")
+        if made_with[section][knob] != now[section].get(knob) and (section, knob) not in INDIFFERENT
     ]
     if differences:
         raise CheckpointError(

@@ -112,15 +112,16 @@ def _evaluate(options) -> int:
 
     try:
         found = results.evaluate(experiment.reopen(options.run, options.set))
-        if options.out:
-            options.out.write_text(json.dumps(found, indent=1))
     except experiment.ParamsError as error:
         return _complain(error, 2)
-    except OSError as error:
-        return _complain(f"{options.out}: cannot be written ({error.strerror})", 1)
     except experiment.EXPECTED as error:
         return _complain(error, 1)
     print(report.table(found))
+    try:
+        if options.out:
+            options.out.write_text(json.dumps(found, indent=1))
+    except OSError as error:
+        return _complain(f"{options.out}: cannot be written ({error.strerror})", 1)
     return 0
 
 

@@ -100,10 +100,24 @@ def open_experiment(params: Params) -> Experiment:
         split = _split(folder / "split.json", dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
+    check_held_out(params, split)
+    return Experiment(params, folder, dataset, split)
+
+
+def check_held_out(params: Params, split: Split) -> None:
     held_out, labeled = params.data.held_out, len(split.labeled)
     if held_out >= labeled:
         raise ParamsError(f"data.held_out = {held_out}: of {labeled} labelled images none would be left to train on")
-    return Experiment(params, folder, dataset, split)
+
+
+def check_unlabeled(params: Params, split: Split) -> None:
+    """Refuse a split that stage 3 cannot learn from (DataError)."""
+    if not params.semi_supervised.unlabeled:
+        return
+    if not split.unlabeled:
+        raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
+    if params.semi_supervised.filter == "oracle" and not any(item.mask for item in split.unlabeled):
+        raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
 def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
@@ -117,8 +131,12 @@ def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
 
 
 def load_params(folder: Path, knobs: list[str] = ()) -> Params:
-    """A run folder's params, wherever it lies now."""
-    return build(load(folder / "params.yaml", knobs).model_dump(), {"run.folder": str(Path(folder).resolve())})
+    """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
+    file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
+    stages = sorted(folder.glob(f"[123]_*/{checkpoint.FILE}"))
+    if file.is_file() or not stages:
+        return build(load(file, knobs).model_dump(), here)
+    return build(build(checkpoint.load(stages[-1])["params"], knobs).model_dump(), here)
 
 
 def check_stages(folder: Path, params: Params) -> None:

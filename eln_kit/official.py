@@ -127,13 +127,18 @@ def _read(file: Path) -> dict:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError):
         raise CheckpointError(f"{file}: not a whole PyTorch checkpoint; copy or download it again") from None
     sections = state if isinstance(state, dict) else {}
-    missing = [name for name in SECTIONS if not isinstance(sections.get(name), dict)]
+    missing = [name for name in SECTIONS if not _are_tensors(sections.get(name))]
     if missing:
         raise CheckpointError(
             f"{file}: not a checkpoint of the official code: it has no {', '.join(missing)}; "
             "give a file epoch_NNNN.pth that its train.py has saved"
         )
     return sections
+
+
+def _are_tensors(section) -> bool:
+    pairs = section.items() if isinstance(section, dict) else [(None, None)]
+    return all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in pairs)
 
 
 def _classes(file: Path, official: dict) -> int:

@@ -240,7 +240,7 @@ class Run(Section):
     folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
     control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
-    processes: int | Literal["auto"] = Field(
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="processes that train a stage together; auto: one a GPU, as far as they divide the batches"
     )
     tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent to as well")

@@ -1,6 +1,8 @@
 """What `eln-kit run` would do, told before anything starts: data, steps, networks, memory, and what is done already."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +11,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit import checkpoint, processes
 from eln_kit.data import DataSet, Split, make_split, open_dataset
-from eln_kit.experiment import check_stages, device
+from eln_kit.experiment import check_held_out, check_stages, check_unlabeled, device
 from eln_kit.models import Networks
-from eln_kit.params import Params
+from eln_kit.params import Params, ParamsError
 from eln_kit.params_file import build
 from eln_kit.paths import resolve
 from eln_kit.run import finished_before, notebooks
 from eln_kit.stages import STAGES, Stage
+from eln_kit.tracking import accelerator_options
 from eln_kit.train import precision_of
 
 GIB = 2**30
@@ -31,6 +34,10 @@ def describe(params: Params, names: list[str]) -> str:
     check_stages(folder, params)
     dataset = open_dataset(params.data)
     split = make_split(dataset, params.data)
+    check_held_out(params, split)
+    check_unlabeled(params, split)
+    accelerator_options(params.run, folder)
+    _check_files(params, folder)
     blank = build(params.model_dump(), {"model.encoder_weights": "none", "model.eln_weights": "none"})
     networks = Networks(blank, len(dataset.classes))
     lines = [
@@ -43,6 +50,16 @@ def describe(params: Params, names: list[str]) -> str:
     skipped = [name for name, (finished, _) in done.items() if finished]
     lines.append(f"skipped     {', '.join(skipped) or 'nothing'} (finished with these params before)")
     return "\n".join(lines)
+
+
+def _check_files(params: Params, folder: Path) -> None:
+    """Refuse a run folder that cannot be written, and weights that are not there."""
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise ParamsError(f"run.folder = {folder}: cannot be written")
+    for weights in (params.model.encoder_weights, params.model.eln_weights):
+        if weights not in ("none", "imagenet") and not resolve(weights).is_file():
+            raise ParamsError(f"{resolve(weights)}: no such weights file (model.encoder_weights or model.eln_weights)")
 
 
 def _data(params: Params, dataset: DataSet, split: Split) -> list[str]:

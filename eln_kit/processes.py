@@ -1,5 +1,6 @@
 """Several processes that train one stage together: how many, started from where, and what they do in common."""
 
+import logging
 import os
 import signal
 import threading
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from eln_kit.params import Params, ParamsError
@@ -66,20 +67,25 @@ def launch(processes: int, function: Callable, *arguments) -> None:
         monitor_interval=0.2,
         start_method="spawn",
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it tells is raised below
     try:
         with _handlers_kept():
             elastic_launch(config, function)(*arguments)
     except SignalException:
         raise KeyboardInterrupt("stopped; run again to go on") from None
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        raise _failed(failure.error_file_data["message"] if failure.error_file_data else failure.message) from None
+        raise _what_failed(error.get_first_failure()[1]) from None
 
 
-def _failed(message: dict | str) -> BaseException:
-    """The exception that a process's error file tells of."""
+def _what_failed(failure: ProcessFailure) -> BaseException:
+    """The exception that a process's error file tells of; without one, which signal killed it."""
     from eln_kit.experiment import EXPECTED
 
+    if failure.exitcode < 0:
+        name = signal.Signals(-failure.exitcode).name
+        hint = "the system may have run out of memory; run again to go on from the last checkpoint"
+        return WorkerError(f"a training process was killed by {name}; {hint}")
+    message = failure.error_file_data["message"]
     if not isinstance(message, dict):
         return WorkerError(f"a training process died: {message}")
     name, _, text = message["message"].partition(": ")

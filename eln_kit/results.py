@@ -29,7 +29,7 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
         if stage in stages:
             rows[row] = _segmenter(stages[stage], is_teacher), _steps(experiment, stage)
             path = experiment.folder / stage / checkpoint.BEST
-            if experiment.held_out and path.is_file():
+            if path.is_file() and (STAGES[stage].measured == "teacher") == is_teacher:
                 best, before = checkpoint.load(path)["step"], _steps(experiment, STAGES[stage].after)
                 networks = experiment.networks(after=stage, best=True)
                 rows[f"{row}, best step on held-out images"] = _segmenter(networks, is_teacher), before + best

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -220,6 +221,10 @@ def _kernel_of_this_python(stop: Stop) -> type[AsyncKernelManager]:
             only_native = KernelSpecManager(kernel_dirs=[])
             super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
             stop.kernel = self
+
+        async def start_kernel(self, **options):
+            """Without the kernel's echo of its cells' output, which is printed from the notebook."""
+            await super().start_kernel(stdout=subprocess.DEVNULL, **options)
 
         async def shutdown_kernel(self, now=False, restart=False):
             """Without the interrupt that Jupyter sends first: an idle kernel prints an error about it."""

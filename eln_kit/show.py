@@ -97,6 +97,8 @@ def _items(images: Path, masks: Path | None) -> list[Item]:
         files = [images]
     if masks is not None and not masks.exists():
         raise DataError(f"{masks}: no such mask or folder of masks")
+    if images.is_dir() and masks is not None and not masks.is_dir():
+        raise DataError(f"{masks}: one mask cannot be that of every image in {images}; give a folder of masks")
     stems = [file.stem for file in files]
     ids = [file.name if stems.count(file.stem) > 1 else file.stem for file in files]
     return [Item(id, file, _mask_of(file, masks)) for id, file in zip(ids, files, strict=True)]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eln_kit.losses import (
+    FEW,
     VOID,
     auxiliary_loss,
     contrastive_loss,
@@ -37,12 +38,14 @@ class Stage(nn.Module):
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on.
+        measured: whose mIoU tells how good it is, the student's or the teacher's.
     """
 
     name: str
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
+    measured = "student"
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__()
@@ -69,7 +72,7 @@ class Stage(nn.Module):
     @property
     def segmenter(self) -> Segmenter:
         """The network that the stage is measured by."""
-        return self.networks.student
+        return self.networks.teacher.module if self.measured == "teacher" else self.networks.student
 
     def after_step(self) -> None:
         """What follows the optimizer's step."""
@@ -96,14 +99,11 @@ class Control(Supervised):
     name = "control"
     after = "1_supervised"
     parts = ("student", "teacher")
+    measured = "teacher"
 
     @staticmethod
     def length(params: Params) -> int:
         return params.error_localization.steps + params.semi_supervised.steps
-
-    @property
-    def segmenter(self) -> Segmenter:
-        return self.networks.teacher.module
 
     def after_step(self) -> None:
         self.networks.update_teacher()
@@ -159,6 +159,7 @@ class SemiSupervised(ErrorLocalization):
     after = "2_error_localization"
     parts = ("student", "auxiliary", "eln", "teacher")
     sections = (*ErrorLocalization.sections, "semi_supervised")
+    measured = "teacher"
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__(networks, params)
@@ -171,10 +172,6 @@ class SemiSupervised(ErrorLocalization):
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
         return params.semi_supervised.unlabeled
-
-    @property
-    def segmenter(self) -> Segmenter:
-        return self.networks.teacher.module
 
     def after_step(self) -> None:
         self.networks.update_teacher()
@@ -221,8 +218,8 @@ class SemiSupervised(ErrorLocalization):
         known = batch["truth"] != VOID
         right = (logits.argmax(dim=1) == batch["truth"]) & known
         measures = {
-            "kept_share": keep.sum() / batch["valid"].sum().clamp(min=1),
-            "kept_accuracy": (right & keep).sum() / (known & keep).sum(),
+            "kept_share": over_processes(keep.sum()) / over_processes(batch["valid"].sum()).clamp(min=FEW),
+            "kept_accuracy": over_processes((right & keep).sum()) / over_processes((known & keep).sum()),
         }
         return pseudo_label(logits, keep), teacher.embedding, measures
 

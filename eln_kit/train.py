@@ -26,7 +26,7 @@ from eln_kit import checkpoint, processes, tracking
 from eln_kit.best import Best
 from eln_kit.data import DataError
 from eln_kit.data.loaders import training_batches
-from eln_kit.experiment import EXPECTED, Experiment, device, open_experiment
+from eln_kit.experiment import EXPECTED, Experiment, check_unlabeled, device, open_experiment
 from eln_kit.log import Log
 from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
@@ -97,8 +97,13 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     stage, params = accelerator.unwrap_model(model), experiment.params
     progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
+
+    def save_alone():  # several processes save together, and only one may have met the error
+        if accelerator.num_processes == 1:
+            save(step)
+
     began, images, step = time.monotonic(), 0, first
-    with _signals() as received, progress, _saved_before(DataError, lambda: save(step)):
+    with _signals() as received, progress, _saved_before(DataError, save_alone):
         for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
             lr = _set_lr(optimizer, params.optimizer, step, stage.steps)
@@ -157,12 +162,8 @@ def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, fir
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
     kinds = [(experiment.labeled, True)]
     if stage.unlabeled:
-        items = experiment.split.unlabeled
-        if not items:
-            raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
-        if experiment.params.semi_supervised.filter == "oracle" and not any(item.mask for item in items):
-            raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
-        kinds.append((items, False))
+        check_unlabeled(experiment.params, experiment.split)
+        kinds.append((experiment.split.unlabeled, False))
     loaders = [
         training_batches(
             items,

@@ -15,11 +15,13 @@ import torch
 import yaml
 from timm.layers import convert_sync_batchnorm
 
-from eln_kit import processes
+from eln_kit import processes, train
 from eln_kit.data import DataError
+from eln_kit.experiment import open_experiment
 from eln_kit.models import Networks
 from eln_kit.params import ParamsError
 from eln_kit.paths import project_root
+from eln_kit.stages import STAGES
 
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
@@ -29,11 +31,6 @@ def losses(folder, stage):
     """Each line of the log, without what time decides."""
     lines = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
-
-
-def without_share(line):
-    """The share of right labels among the kept ones is a mean of the processes' shares, which is not the whole's."""
-    return {name: value for name, value in line.items() if name not in ("kept_share", "kept_accuracy")}
 
 
 def alone(params, *stages):
@@ -53,7 +50,7 @@ def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_pa
         one, two = (losses(tmp_path / name, stage) for name in ("one", "two"))
         assert [line["step"] for line in two] == [1, 2, 3, 4]
         for expected, got in zip(one, two, strict=True):
-            assert without_share(got) == pytest.approx(without_share(expected), rel=1e-5)
+            assert got == pytest.approx(expected, rel=1e-5)
     assert two[0]["weak"] > 0
 
 
@@ -107,6 +104,23 @@ def test_an_expected_error_in_a_process_is_raised_here_as_what_it_is_and_handler
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_an_image_that_one_of_two_processes_cannot_read_stops_both_in_one_line(tiny, tmp_path):
+    params = tiny({"data.root": str(tmp_path / "scenes"), "run.processes": 2})
+    experiment = open_experiment(params)
+    bad = experiment.split.labeled[0]
+    bad.image.write_bytes(b"not an image")
+    with pytest.raises(DataError) as fault:
+        train.fit(STAGES["1_supervised"](experiment.networks(), params), experiment)
+    assert str(fault.value).startswith(str(bad.image))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_killed_process_is_told_with_its_signal():
+    with pytest.raises(processes.WorkerError, match=r"killed by SIGKILL; .* run again") as fault:
+        processes.launch(2, together.fail, "killed")
+    assert "\n" not in str(fault.value)
+
+
 def test_an_unexpected_error_in_a_process_comes_with_its_traceback():
     with pytest.raises(processes.WorkerError, match=r"(?s)Traceback.*in fail.*ZeroDivisionError: surprise"):
         processes.launch(2, together.fail, "surprising")
@@ -144,7 +158,7 @@ def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    train = [*launcher, "-m", "eln_kit.train", str(file), "1_supervised"]
-    done = subprocess.run(train, capture_output=True, text=True)
+    command = [*launcher, "-m", "eln_kit.train", str(file), "1_supervised"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in losses(tmp_path / "run", "1_supervised")] == [2, 4]

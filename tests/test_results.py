@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from trees import write_image, write_mask
 
 from eln_kit import checkpoint, cli, evaluate, params_file, plan, report, results, show
+from eln_kit.data import DataError
 from eln_kit.experiment import open_experiment, reopen
 from eln_kit.params import ParamsError
 from eln_kit.run import NOTEBOOKS
@@ -53,6 +55,17 @@ def test_evaluation_knobs_can_be_changed_afterwards_and_others_are_refused(run, 
     assert cli.main(["evaluate", str(run.folder), "--set", "model.decoder_channels=16"]) == 1
     assert "model.decoder_channels was 8 and is 16" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run.folder / "nothing")]) == 2
+
+
+def test_data_that_moved_can_be_named_anew(run, tmp_path):
+    moved = shutil.copytree(run.params.data.root, tmp_path / "moved")
+    knobs = [f"data.root={moved}"]
+    assert results.evaluate(reopen(run.folder, knobs))["segmentation"] == results.evaluate(run)["segmentation"]
+
+
+def test_a_run_that_no_command_made_tells_its_params_by_its_checkpoints(run):
+    (run.folder / "params.yaml").unlink()
+    assert reopen(run.folder).params == run.params
 
 
 def test_a_moved_run_folder_is_opened_where_it_lies_now(run, tmp_path):
@@ -102,6 +115,9 @@ def test_show_writes_pictures_of_any_image_with_and_without_a_mask(run, tmp_path
     keep = np.array(pictures["eln_mask.png"]).astype(bool)
     assert (filtered[keep] == prediction[keep]).all()
     assert (filtered[~keep] == 255).all()
+    some_masks = tmp_path / "masks"
+    with pytest.raises(DataError, match="one mask cannot be that of every image"):
+        list(show.show(run.folder, tmp_path, mask, some_masks))
     colors = np.array(pictures["truth.png"].convert("RGB"))
     assert (colors[0, 1] == run.dataset.colors[3]).all()
 
@@ -157,7 +173,10 @@ def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, 
 
     train(params, "1_supervised")
     assert "1_supervised          finished" in plan.describe(params, NOTEBOOKS)
-    assert cli.main(["run", str(file), "--dry-run", "--set", "data.labels=99"]) == 1
+    for knob in ("data.labels=99", "data.labels=1/1", "data.held_out=4", f"run.folder={file}/run", "run.processes=0"):
+        capsys.readouterr()
+        assert cli.main(["run", str(file), "--dry-run", "--set", knob]) in (1, 2)
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_memory_of_a_plan_is_what_autograd_keeps(tiny):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 import torch
 import torch.distributed as dist
@@ -32,6 +33,8 @@ def fail(kind: str) -> None:
     from eln_kit.data import DataError
 
     if os.environ["RANK"] == "1":
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         raise DataError("a.png: broken") if kind == "expected" else ZeroDivisionError("surprise")
 
 

@@ -4,6 +4,7 @@ from itertools import chain
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from eln_kit.figures.grid import VOID, WRONG, array, entry, grid
 
@@ -127,20 +128,31 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
         top.append((_error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
     bottom = [
         (_map(wrongness), "ELN: wrong?"),
-        (mask, f"ELN's mask: {_share(keep):.0%} kept"),
-        (colorize(filtered, colors), "filtered prediction"),
+        (mask, f"ELN's mask: {_share(keep):.0%} kept (white)"),
+        (_striped(colorize(filtered, colors), ~keep), "filtered prediction"),
     ]
     shown = [prediction] if truth is None else [prediction, truth]
     present = np.unique(np.concatenate([array(each).ravel() for each in shown]))
     present = [index for index in present if index != IGNORE]
     legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
-    legend += [entry("wrong", WRONG)] * (truth is not None) + [entry("dropped or void", VOID)]
+    if truth is not None:
+        legend += [entry("wrong", WRONG), entry("void", VOID)]
+    legend.append(Patch(facecolor="white", edgecolor="0.6", hatch="//////", label="dropped"))
     return grid([top, bottom], legend, "ELN's probability of being wrong")
 
 
 def _picture(image) -> np.ndarray:  # H W 3 uint8
     image = array(image).transpose(1, 2, 0)
     return image if image.dtype == np.uint8 else (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _striped(picture, where) -> np.ndarray:
+    """The picture with white and grey stripes where `where` is true: no class is drawn so."""
+    rows, columns = np.indices(where.shape)
+    width = max(2, min(where.shape) // 40)
+    light = (rows + columns) // width % 2 == 0
+    picture[where] = np.where(light[where, None], 255, 150)
+    return picture
 
 
 def _overlay(image, mask, colors) -> np.ndarray:
