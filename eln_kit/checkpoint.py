@@ -83,6 +83,11 @@ def load(path: Path) -> dict:
     return state
 
 
+def is_finished(path: Path) -> bool:
+    """Whether there is a checkpoint of a stage's last step."""
+    return path.is_file() and load(path)["finished"]
+
+
 def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]) -> None:
     """Refuse a checkpoint whose params, in the sections that its result depends on, differ from those of now.
 

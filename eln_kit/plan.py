@@ -13,6 +13,7 @@ from eln_kit import checkpoint, processes
 from eln_kit.data import DataSet, Split, make_split, open_dataset
 from eln_kit.experiment import check_held_out, check_stages, check_unlabeled, device
 from eln_kit.models import Networks
+from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params, ParamsError
 from eln_kit.params_file import build
 from eln_kit.paths import resolve
@@ -58,8 +59,8 @@ def _check_files(params: Params, folder: Path) -> None:
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise ParamsError(f"run.folder = {folder}: cannot be written")
     for weights in (params.model.encoder_weights, params.model.eln_weights):
-        if weights not in ("none", "imagenet") and not resolve(weights).is_file():
-            raise ParamsError(f"{resolve(weights)}: no such weights file (model.encoder_weights or model.eln_weights)")
+        if weights not in ("none", "imagenet"):
+            existing_file(weights)
 
 
 def _data(params: Params, dataset: DataSet, split: Split) -> list[str]:

@@ -6,33 +6,32 @@ from eln_kit.experiment import Experiment
 from eln_kit.models import Networks, Segmenter
 from eln_kit.stages import STAGES
 
-ROWS = {  # name of the row: stage, and whether it is the teacher
-    "stage 1, supervised": ("1_supervised", False),
-    "stage 3, student": ("3_semi_supervised", False),
-    "stage 3, teacher": ("3_semi_supervised", True),
-    "control: supervised only": ("control", False),
-    "control, averaged as the teacher is": ("control", True),
+ROWS = {  # name of the row: stage, and which of its networks
+    "stage 1, supervised": ("1_supervised", "student"),
+    "stage 3, student": ("3_semi_supervised", "student"),
+    "stage 3, teacher": ("3_semi_supervised", "teacher"),
+    "control: supervised only": ("control", "student"),
+    "control, averaged as the teacher is": ("control", "teacher"),
 }
 
 
 def finished_stages(experiment: Experiment) -> dict[str, Networks]:
     """The networks of each finished stage, after its last step."""
-    paths = {name: experiment.folder / name / checkpoint.FILE for name in STAGES}
-    finished = [name for name, path in paths.items() if path.is_file() and checkpoint.load(path)["finished"]]
+    finished = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
     return {name: experiment.networks(after=name) for name in finished}
 
 
 def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str, tuple[Segmenter, int]]:
     """What the table has a row of: name -> segmenter, and the steps that it has been trained for in all."""
     rows = {}
-    for row, (stage, is_teacher) in ROWS.items():
+    for row, (stage, which) in ROWS.items():
         if stage in stages:
-            rows[row] = _segmenter(stages[stage], is_teacher), _steps(experiment, stage)
+            rows[row] = stages[stage].segmenter(which), _steps(experiment, stage)
             path = experiment.folder / stage / checkpoint.BEST
-            if path.is_file() and (STAGES[stage].measured == "teacher") == is_teacher:
+            if path.is_file() and STAGES[stage].measured == which:
                 best, before = checkpoint.load(path)["step"], _steps(experiment, STAGES[stage].after)
                 networks = experiment.networks(after=stage, best=True)
-                rows[f"{row}, best step on held-out images"] = _segmenter(networks, is_teacher), before + best
+                rows[f"{row}, best step on held-out images"] = networks.segmenter(which), before + best
     return rows
 
 
@@ -50,7 +49,7 @@ def measure_error_detection(experiment: Experiment, stages: dict[str, Networks])
     rows = []
     for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
         if stage in stages:
-            judged = _segmenter(stages[stage], number == 3)
+            judged = stages[stage].segmenter(STAGES[stage].measured)
             found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params)
             rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
     return rows
@@ -69,10 +68,6 @@ def evaluate(experiment: Experiment) -> dict[str, list[dict]]:
         "segmentation": measure_segmentation(experiment, segmenters(experiment, stages)),
         "error_detection": measure_error_detection(experiment, stages),
     }
-
-
-def _segmenter(networks: Networks, is_teacher: bool) -> Segmenter:
-    return networks.teacher.module if is_teacher else networks.student
 
 
 def _steps(experiment: Experiment, stage: str | None) -> int:

@@ -19,10 +19,10 @@ from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.predict import predict, prepare
+from eln_kit.stages import STAGES
 
 SHEET = "sheet.png"
 VOID_COLOR = (190, 190, 190)
-JUDGES = {"3_semi_supervised": True, "2_error_localization": False}  # stages with an ELN: does it judge the teacher?
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
     stage, networks = _networks(experiment)
     for item in items:
         folder = out / item.id
-        judged = judge(networks, JUDGES[stage], item, experiment.dataset, experiment.params)
+        judged = judge(networks, STAGES[stage].measured, item, experiment.dataset, experiment.params)
         try:
             _write(judged, experiment.dataset, folder)
         except OSError as error:
@@ -61,13 +61,12 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
 
 
 @torch.no_grad()
-def judge(networks: Networks, is_teacher: bool, item: Item, dataset: DataSet, params: Params) -> Judgement:
-    """The student's, or the teacher's, prediction for an image and what ELN makes of it."""
+def judge(networks: Networks, which: str, item: Item, dataset: DataSet, params: Params) -> Judgement:
+    """The prediction of `student` or `teacher` for an image, and what ELN makes of it."""
     image = read_image(item)
     truth = None if item.mask is None else read_mask(item, dataset)
     seen, _ = prepare(image, None, params)
-    segmenter = networks.teacher.module if is_teacher else networks.student
-    logits = predict(segmenter, seen, params.evaluation)
+    logits = predict(networks.segmenter(which), seen, params.evaluation)
     judged = upsample(networks.eln.eval()(seen.to(logits.device), logits), image.shape[1:])[0, 0].cpu()
     prediction = upsample(logits, image.shape[1:]).argmax(dim=1)[0].cpu()
     keep = judged.sigmoid() >= params.semi_supervised.threshold
@@ -124,8 +123,7 @@ def _open(params: Params) -> Experiment:
 
 def _networks(experiment: Experiment) -> tuple[str, Networks]:
     """Those of the last finished stage that has an ELN."""
-    path = experiment.folder / "3_semi_supervised" / checkpoint.FILE
-    last = path.is_file() and checkpoint.load(path)["finished"]
+    last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
     stage = "3_semi_supervised" if last else "2_error_localization"
     return stage, experiment.networks(after=stage)
 

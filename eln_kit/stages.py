@@ -72,7 +72,7 @@ class Stage(nn.Module):
     @property
     def segmenter(self) -> Segmenter:
         """The network that the stage is measured by."""
-        return self.networks.teacher.module if self.measured == "teacher" else self.networks.student
+        return self.networks.segmenter(self.measured)
 
     def after_step(self) -> None:
         """What follows the optimizer's step."""

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,13 +97,10 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     stage, params = accelerator.unwrap_model(model), experiment.params
     progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
-
-    def save_alone():  # several processes save together, and only one may have met the error
-        if accelerator.num_processes == 1:
-            save(step)
-
     began, images, step = time.monotonic(), 0, first
-    with _signals() as received, progress, _saved_before(DataError, save_alone):
+    alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
+    saved = _saved_before(DataError, lambda: save(step)) if alone else nullcontext()
+    with _signals() as received, progress, saved:
         for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
             lr = _set_lr(optimizer, params.optimizer, step, stage.steps)

@@ -25,12 +25,18 @@ def create(name: str, weights: str, in_channels: int) -> nn.Module:
         logging.getLogger(talker).setLevel(logging.ERROR)
     if weights in ("none", "imagenet"):
         return _make(name, weights, in_chans=in_channels, pretrained=weights == "imagenet")
-    return _make_from_file(name, resolve(weights), in_channels)
+    return _make_from_file(name, existing_file(weights), in_channels)
+
+
+def existing_file(weights: str) -> Path:
+    """The local file of weights that a knob names; refused when it is not there."""
+    file = resolve(weights)
+    if not file.is_file():
+        raise ParamsError(f"{file}: no such weights file (model.encoder_weights or model.eln_weights)")
+    return file
 
 
 def _make_from_file(name: str, file: Path, in_channels: int) -> nn.Module:
-    if not file.is_file():
-        raise ParamsError(f"{file}: no such weights file (model.encoder_weights or model.eln_weights)")
     with torch.random.fork_rng(devices=[]):
         untrained = _make(name, "none", in_chans=in_channels)
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}

@@ -1,5 +1,7 @@
 """All networks of an experiment under one roof, so that one checkpoint holds them."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -34,6 +36,9 @@ class Networks(nn.Module):
         super().train(mode)
         self.teacher.eval()
         return self
+
+    def segmenter(self, which: Literal["student", "teacher"]) -> Segmenter:
+        return self.teacher.module if which == "teacher" else self.student
 
     def restart_teacher(self) -> None:
         """Make the teacher equal to the student."""
