@@ -3,7 +3,7 @@ PYTHON ?= python3
 PARAMS ?= params/shapes.yaml
 ARGS ?=
 
-.PHONY: help run test lab format
+.PHONY: help run test lab bench format
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -19,6 +19,9 @@ test: .venv/installed  ## style and tests
 
 lab: .venv/installed  ## JupyterLab on the notebooks
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+bench: .venv/installed  ## how quickly the error lab answers: make bench RUN=runs/camvid
+	.venv/bin/python benchmarks/lab.py $(RUN)
 
 format: .venv/installed  ## mend the style, and take outputs out of the notebooks
 	.venv/bin/ruff check --fix .

@@ -38,7 +38,9 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
     seen, truth = _read(item, dataset, params, networks)
     networks.eval()
     main = networks.student(seen)
-    every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # of the noise that auxiliary decoders may see
+        every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
     logits = [upsample(each, seen.shape[2:]) for each in every]
     wrongness = [(-networks.eln(seen, each)[0, 0]).sigmoid() for each in logits]
     return Example(seen[0], truth, [each.argmax(dim=1)[0] for each in logits], wrongness)

@@ -16,13 +16,18 @@ from eln_kit.params_file import build
 def open_experiment(namespace: dict) -> Experiment:
     """Open the experiment that a notebook's parameters cell describes; pass `globals()`.
 
-    From here on an expected error (bad params, data or checkpoint) shows as one line instead of a traceback.
+    From here on bad params, data or checkpoints show as one line; see `short_errors`.
     """
+    short_errors()
+    sections = {name: namespace[name] for name in Params.model_fields}
+    return experiment.open_experiment(build(sections, namespace["knobs"], source="the notebook's parameters"))
+
+
+def short_errors() -> None:
+    """From here on an expected error shows as one line instead of a traceback."""
     shell = get_ipython()
     if shell is not None:
         shell.set_custom_exc((*EXPECTED, KeyboardInterrupt), _one_line)
-    sections = {name: namespace[name] for name in Params.model_fields}
-    return experiment.open_experiment(build(sections, namespace["knobs"], source="the notebook's parameters"))
 
 
 def keep(figure: Figure, path: Path) -> Figure:

@@ -164,6 +164,13 @@ class ErrorLocalization(Section):
         description="one auxiliary decoder each: it trains while its loss is above this many times the main one's; "
         "the paper has 20 and 50",
     )
+    noise: Float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="noise on the features that the auxiliary decoders see, over each channel's deviation",
+    )
+    dropout: Float = Field(0.0, ge=0, le=0.9, description="share of the feature channels that they do not see")
     max_weight: Float = Field(
         20.0, ge=1, description="bound of (right pixels / wrong pixels), the weight of a wrong pixel"
     )

@@ -1,13 +1,17 @@
 """Figures are drawn from tensors and arrays of any size, and say what is in the data."""
 
+import io
+
 import nbformat
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
+from PIL import Image
 
 from eln_kit import figures
+from eln_kit.errors import Ranking
 
 CLASSES = ["background", "square", "disc", "ring"]
 COLORS = np.array([[40, 40, 40], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
@@ -145,3 +149,58 @@ def test_a_figure_shows_once_in_a_notebook():
     notebook = NotebookClient(nbformat.v4.new_notebook(cells=cells)).execute()
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     assert [("data" in o and "image/png" in o.data) for o in outputs] == [True, False]
+
+
+def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
+    image, truth, mask = (each[0] for each in scenes[:3])
+    figure = figures.made_errors(image, truth, [truth, mask], ["main decoder", "auxiliary 1, ratio 2"], CLASSES, COLORS)
+    shown = texts(figure)
+    assert "main decoder | its errors: 0.0%" in shown
+    assert f"auxiliary 1, ratio 2 | its errors: {figures.error_rate(truth, mask):.1%}" in shown
+    assert all(name in shown for name in [*CLASSES, "wrong", "void"])
+
+
+def test_maps_of_wrongness_share_one_scale(scenes):
+    image, truth, mask, wrongness = (each[0] for each in scenes[:4])
+    figure = figures.wrongness_maps(image, truth, mask, {"ELN": 1 - wrongness, "entropy": 1 - wrongness / 2})
+    maps = [axis.images[0] for axis in figure.axes if axis.images and axis.get_title() in ("ELN", "entropy")]
+    assert [each.get_clim() for each in maps] == [(0, 1), (0, 1)]
+    assert np.allclose(maps[0].get_array(), wrongness, atol=1e-6)
+
+
+def test_a_sweep_of_ratios_is_drawn_with_the_main_decoder_and_the_correlation():
+    figure = figures.ratio_sweep({1.0: 0.2, 10.0: 0.5}, 0.12, 0.9)
+    assert "rank correlation 0.90" in texts(figure)
+    assert "main decoder, 12.0%" in texts(figure)
+    assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [0.2, 0.5]
+
+
+@pytest.fixture
+def filtering(scenes):
+    image, truth, mask, wrongness = (each[0] for each in scenes[:4])
+    ranking = Ranking(1 - wrongness[truth != 255], (mask != truth)[truth != 255])
+    return figures.Filtering(image, truth, mask, 1 - wrongness, {"ELN": ranking}, CLASSES, COLORS), ranking
+
+
+def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
+    moved, ranking = filtering
+    truth, mask, wrongness = (each[0] for each in scenes[1:4])
+    for threshold in (0.9, 0.4):
+        figure = moved.at(threshold)
+        keep, known = 1 - wrongness >= threshold, truth != 255
+        assert f"kept at {threshold:.2f}: {keep[known].float().mean():.1%} of this image" in texts(figure)
+        outcome = figure.axes[1].images[0].get_array()
+        assert (outcome[known & keep & (mask != truth)] == figures.lab.WRONG).all()
+        assert (outcome[known & ~keep & (mask != truth)] == figures.lab.CAUGHT).all()
+        assert (outcome[known & ~keep & (mask == truth)] == figures.lab.WASTED).all()
+        now = ranking.at(threshold)
+        (x,), (y,) = moved.dots[0].get_data()
+        assert (x, y) == (now["recall"], now["precision"])
+
+
+def test_the_quick_picture_is_the_whole_figure_drawn_anew(filtering, scenes):
+    moved, _ = filtering
+    for threshold in (0.3, 0.95, 0.3):
+        quick = np.asarray(Image.open(io.BytesIO(moved.png(threshold))))
+        whole = np.asarray(Image.open(io.BytesIO(figures.drawn(moved.at(threshold)))))
+        assert np.array_equal(quick, whole)

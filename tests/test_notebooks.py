@@ -23,12 +23,13 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
-    names = "|".join([*Params.model_fields, "knobs"])
+    expected = ["run", "stage", "knobs"] if file.stem == "error_lab" else [*Params.model_fields, "knobs"]
+    names = "|".join(expected)
     rebound = [cell for cell in code if cell not in parameters and re.search(rf"^({names})\b.*=", cell.source, re.M)]
     assert not rebound, "a parameters section is overwritten, so the notebook's cells run only once"
     defaults: dict = {}
     exec(parameters[0].source, defaults)
-    assert {name for name in defaults if not name.startswith("__")} == {*Params.model_fields, "knobs"}
+    assert {name for name in defaults if not name.startswith("__")} == set(expected)
 
 
 def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(tiny, tmp_path, capsys):
@@ -57,6 +58,13 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
 
     assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     assert capsys.readouterr().out.count("finished before") == len(NOTEBOOKS)
+
+    source = project_root() / "notebooks" / "error_lab.ipynb"
+    papermill.execute_notebook(source, tmp_path / "lab.ipynb", {"run": str(folder)}, progress_bar=False)
+    executed = (tmp_path / "lab.ipynb").read_text()
+    assert f"{folder}, after 3_semi_supervised: 4 labelled and 8 unlabelled images" in executed
+    assert executed.count("image/png") == len(list((folder / "error_lab").glob("*.png"))) == 3 * 3 + 3
+    assert "After 20 steps here in all" in executed
 
 
 def test_plain_papermill_takes_a_params_file_and_single_knobs_without_warnings(tiny, tmp_path, caplog):

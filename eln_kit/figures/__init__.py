@@ -24,22 +24,38 @@ from eln_kit.figures.curves import (
     reliability,
 )
 from eln_kit.figures.grid import save
-from eln_kit.figures.images import colorize, contact_sheet, errors, judgement, predictions, pseudo_labels, views
+from eln_kit.figures.images import (
+    colorize,
+    contact_sheet,
+    error_rate,
+    errors,
+    judgement,
+    predictions,
+    pseudo_labels,
+    views,
+)
+from eln_kit.figures.lab import Filtering, drawn, made_errors, ratio_sweep, wrongness_maps
 
 __all__ = [
+    "Filtering",
     "class_shares",
     "colorize",
     "confusion",
     "contact_sheet",
+    "drawn",
     "error_detection",
+    "error_rate",
     "errors",
     "iou_bars",
     "judgement",
     "loss_curves",
+    "made_errors",
     "predictions",
     "pseudo_labels",
     "ratio_curves",
+    "ratio_sweep",
     "reliability",
     "save",
     "views",
+    "wrongness_maps",
 ]

@@ -52,7 +52,7 @@ def predictions(images, truths, predictions, classes, colors) -> Figure:
         for name, masks in predictions.items():
             row.append((colorize(masks[i], colors), name))
             if truths is not None:
-                rate = _share(_wrong(truths[i], masks[i]))
+                rate = error_rate(truths[i], masks[i])
                 row.append((_error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
         rows.append(row)
     return grid(rows, _legend(classes, colors, truths, wrong=truths is not None))
@@ -72,7 +72,7 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
     left = [(_picture(image), "image"), (colorize(truth, colors), "truth")]
     rows = []
     for name, mask, wrongness in zip(names, [main, *auxiliary], eln_maps, strict=True):
-        rate = _share(_wrong(truth, mask))
+        rate = error_rate(truth, mask)
         rows.append(
             [
                 left.pop(0) if left else None,
@@ -104,7 +104,7 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
             (colorize(kept, colors), f"{_share(keep[known]):.0%} kept"),
         ]
         if truths is not None:
-            right = 1 - _share(_wrong(truths[i], kept))
+            right = 1 - error_rate(truths[i], kept)
             row.append((_error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
         rows.append(row)
     legend = [*_legend(classes, colors, wrong=truths is not None), entry("dropped or void", VOID)]
@@ -123,7 +123,7 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     mask = np.repeat((255 * keep).astype(np.uint8)[..., None], 3, axis=2)
     top = [(_picture(image), "image"), (colorize(prediction, colors), "prediction")]
     if truth is not None:
-        rate = _share(_wrong(truth, prediction))
+        rate = error_rate(truth, prediction)
         top[1:1] = [(colorize(truth, colors), "truth")]
         top.append((_error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
     bottom = [
@@ -168,10 +168,10 @@ def _error_map(image, truth, prediction) -> np.ndarray:
     return picture
 
 
-def _wrong(truth, prediction) -> np.ndarray:
-    """Is the prediction wrong, at each pixel where neither is void."""
+def error_rate(truth, prediction) -> float:
+    """Share of wrong pixels where neither is void; NaN where all is."""
     truth, prediction = array(truth), array(prediction)
-    return (truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)]
+    return _share((truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)])
 
 
 def _share(values) -> float:

@@ -21,10 +21,12 @@ class Networks(nn.Module):
     def __init__(self, params: Params, classes: int):
         super().__init__()
         torch.manual_seed(params.run.seed)
-        model, ratios = params.model, params.error_localization.ratios
+        model, errors = params.model, params.error_localization
         self.student = Segmenter(model, classes)
         encoder = self.student.encoder
-        self.auxiliary = nn.ModuleList(AuxiliaryDecoder(encoder.channels, model, classes) for _ in ratios)
+        self.auxiliary = nn.ModuleList(
+            AuxiliaryDecoder(encoder.channels, model, classes, errors.noise, errors.dropout) for _ in errors.ratios
+        )
         self.eln = ErrorLocalizer(model, classes, encoder.mean, encoder.std)
         average = get_ema_multi_avg_fn(params.semi_supervised.ema)
         self.teacher = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eln_kit.models.decoder import Decoder, head
@@ -56,12 +57,27 @@ class Segmenter(nn.Module):
 
 
 class AuxiliaryDecoder(nn.Module):
-    """A decoder of its own on the segmenter's features, through which no gradient goes back: -> `B C h w`."""
+    """A decoder of its own on the segmenter's features, through which no gradient goes back: -> `B C h w`.
 
-    def __init__(self, inputs: tuple[int, int], model: Model, classes: int):
+    Noise and dropped channels are further sources of error, so they stay on in evaluation mode.
+    """
+
+    def __init__(self, inputs: tuple[int, int], model: Model, classes: int, noise: float = 0.0, dropout: float = 0.0):
         super().__init__()
         self.decoder = Decoder(inputs, model.decoder_channels, model.atrous_rates)
         self.classify = head(model.decoder_channels, classes)
+        self.noise, self.dropout = noise, dropout
 
     def forward(self, features: Features) -> Tensor:
-        return self.classify(self.decoder(features.detach()))
+        seen = Features(*(perturb(each, self.noise, self.dropout) for each in features.detach()))
+        return self.classify(self.decoder(seen))
+
+
+def perturb(maps: Tensor, noise: float, dropout: float) -> Tensor:
+    """Maps `B c h w` with Gaussian noise of `noise` times each channel's deviation, and channels set to zero.
+
+    The channels that stay are scaled up by 1 / (1 - dropout).
+    """
+    if noise:
+        maps = maps + noise * maps.std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(maps)
+    return F.dropout2d(maps, dropout) if dropout else maps

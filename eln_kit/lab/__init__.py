@@ -1,0 +1,49 @@
+"""The error lab of `notebooks/error_lab.ipynb`: errors made, found and learnt from, by hand.
+
+`open_run`, then `make_errors`, `find_errors` and `what_if` show its three parts: controls where a person watches, the
+same figures at three fixed settings where nobody does (papermill).
+"""
+
+from eln_kit.lab.desk import Desk
+from eln_kit.lab.headless import Batch
+from eln_kit.lab.opening import open_session
+from eln_kit.lab.session import Session, Settings
+from eln_kit.notebook import short_errors
+from eln_kit.params import ParamsError
+from eln_kit.progress import person_watches
+
+__all__ = ["Session", "Settings", "find_errors", "make_errors", "open_run", "open_session", "what_if"]
+
+_opened: list[Desk | Batch] = []
+
+
+def open_run(run: str = "", stage: str = "", knobs: str = "") -> None:
+    """Open a run folder, or make a small run; see `open_session`. Expected errors show as one line from here on."""
+    short_errors()
+    _opened.clear()
+    session = open_session(run, stage, knobs)
+    _opened.append(Desk(session) if person_watches() else Batch(session))
+    labeled, unlabeled = len(session.experiment.labeled), len(session.experiment.split.unlabeled)
+    print(f"{session.experiment.folder}, after {session.stage}: {labeled} labelled and {unlabeled} unlabelled images")
+
+
+def make_errors() -> None:
+    """Part 1: auxiliary decoders that err, by how much, and how differently."""
+    _current().make_errors()
+
+
+def find_errors() -> None:
+    """Part 2: ELN's map beside plain scores, and what a threshold keeps."""
+    _current().find_errors()
+
+
+def what_if() -> None:
+    """Part 3: ELN trained on these errors; settings and pictures to keep."""
+    _current().what_if()
+
+
+def _current() -> Desk | Batch:
+    if not _opened:
+        short_errors()
+        raise ParamsError("no run is open in this kernel, perhaps because it was restarted: run the cells above first")
+    return _opened[0]

@@ -1,0 +1,120 @@
+"""The lab with a person at it: controls wired to work that goes on beside them."""
+
+from functools import partial
+from html import escape
+
+import ipywidgets as w
+from IPython.display import display
+
+from eln_kit.lab import views
+from eln_kit.lab.panels import FindErrors, MakeErrors, WhatIf
+from eln_kit.lab.session import Session
+from eln_kit.lab.worker import Worker
+from eln_kit.params import ParamsError
+
+
+class Desk:
+    """Three panels over one session."""
+
+    def __init__(self, session: Session):
+        self.session, self.worker = session, Worker(self.complain)
+        self.make = MakeErrors(session, self.refresh, self.sweep)
+        self.find = FindErrors(session, self.refresh)
+        self.what = WhatIf(self.train_eln, self.stop_eln, self.write_params, self.save_pictures)
+        self.complaints = [w.HTML() for _ in range(3)]
+        parts = zip((self.make, self.find, self.what), self.complaints, strict=True)
+        self.parts = [w.VBox([w.HTML(views.STYLE), words, part]).add_class("eln-lab") for part, words in parts]
+        self.begun = False
+
+    def make_errors(self) -> None:
+        self._display(0)
+
+    def find_errors(self) -> None:
+        self._display(1)
+
+    def what_if(self) -> None:
+        self._display(2)
+
+    def _display(self, part: int) -> None:
+        display(self.parts[part])
+        if not self.begun:
+            self.begun = True
+            self.refresh()
+
+    def complain(self, line: str) -> None:
+        """One line above each part, gone with the next thing that works."""
+        for words in self.complaints:
+            words.value = f'<span style="color: #b00">{escape(line)}</span>' if line else ""
+
+    def refresh(self, _=None) -> None:
+        """Bring everything up to the controls; what is known already is not computed again."""
+        self.complain("")
+        self.worker.start("look", self._look(self.make.settings, self.make.place, self.find.which.value or 0))
+
+    def _look(self, settings, place, which):
+        make, find, session = self.make, self.find, self.session
+        for share in session.make_errors(settings):
+            yield partial(make.done, 0.9 * share)
+        yield partial(make.show_errors, place)
+        yield make.show_ratios
+        yield make.show_numbers
+        which = min(which, len(settings.ratios))
+        for share in session.rank(which):
+            yield partial(make.done, 0.9 + 0.1 * share)
+        judged = session.judge(place, which)
+        yield partial(find.offer, session.names)
+        yield partial(find.show, place, which, judged)
+        yield partial(make.done, 1.0)
+
+    def sweep(self) -> None:
+        self.worker.start("sweep", self._sweep(self.make.settings))
+
+    def _sweep(self, settings):
+        shown = 0
+        for share, rates in self.session.sweep(settings):
+            yield partial(self.make.done, share)
+            if len(rates) > shown:
+                shown = len(rates)
+                yield partial(self.make.show_sweep, rates)
+
+    def train_eln(self) -> None:
+        self.stopped = False
+        self.worker.start("eln", self._train_eln(self.what.steps.value))
+
+    def stop_eln(self) -> None:
+        self.stopped = True
+
+    def _train_eln(self, steps):
+        session, what = self.session, self.what
+        yield from (partial(what.done, 0.0) for _ in session.rank(0))
+        before = views.detection(session, 0)
+        for share in session.train_eln(steps):
+            yield partial(what.done, share)
+            if self.stopped:
+                break
+        yield from (partial(what.done, 0.99) for _ in session.rank(0))
+        yield partial(what.say, views.learnt(session, before))
+        yield partial(what.done, 1.0)
+        yield self.refresh
+
+    def write_params(self) -> None:
+        try:
+            path = self.session.write_params(self.make.settings, self.find.threshold.value, self.what.name.value)
+            self.what.say(views.caption(f"Wrote {escape(str(path))}. Train with: eln-kit run params/{path.name}"))
+        except ParamsError as error:
+            self.complain(str(error))
+
+    def save_pictures(self) -> None:
+        """Write the pictures as they are into the run folder."""
+        make, find = self.make, self.find
+        pictures = {"errors": make.errors, "ratios": make.curves, "sweep": make.swept}
+        pictures |= {"maps": find.maps, "filter": find.filtered}
+        there = {name: picture.image.value for name, picture in pictures.items() if picture.image.value}
+        folder = self.session.experiment.folder / "error_lab"
+        try:
+            folder.mkdir(exist_ok=True)
+            for name, data in there.items():
+                (folder / f"{name}.png").write_bytes(data)
+            self.what.say(views.caption(f"Saved {', '.join(there)} in {escape(str(folder))}."))
+        except OSError as error:
+            self.complain(f"{folder}: cannot be written ({error.strerror})")

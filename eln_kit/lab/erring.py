@@ -1,0 +1,74 @@
+"""One auxiliary decoder, trained on frozen features to err by a ratio of its own."""
+
+import torch
+from torch import Tensor
+
+from eln_kit.lab.frozen import Crops, Held
+from eln_kit.losses import auxiliary_loss, cross_entropy
+from eln_kit.models.features import upsample
+from eln_kit.models.segmenter import AuxiliaryDecoder
+from eln_kit.params import Params
+
+BATCH = 4
+LR = 2e-3  # a run's own may be too small for a few seconds
+
+
+class Erring:
+    """An auxiliary decoder and its training so far, which depends on its number, ratio, noise and dropout alone.
+
+    Attributes:
+        ratios: its loss over the main one's at each step so far; it learns only while that is above its ratio.
+        predictions: its mask of each held-out image, uint8 `H W`, after `predict`.
+    """
+
+    def __init__(self, crops: Crops, params: Params, channels, classes, number, ratio, noise=0.0, dropout=0.0):
+        self.crops, self.number, self.ratio, self.noise, self.dropout = crops, number, ratio, noise, dropout
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            decoder = AuxiliaryDecoder(channels, params.model, classes, noise, dropout)
+        self.decoder = decoder.to(crops.mask.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=LR)
+        self.ratios: list[float] = []
+        self.predictions: list[Tensor] = []
+
+    def step(self) -> None:
+        """One step on some of the crops; no step of the optimizer while the loss is under its ratio."""
+        self.decoder.train()
+        self.predictions = []
+        with torch.random.fork_rng():
+            torch.manual_seed(1000 * len(self.ratios) + self.number)
+            part = self.crops[torch.randperm(len(self.crops))[:BATCH]]
+            loss = cross_entropy(self.decoder(part.features), part.mask)
+        main = cross_entropy(part.logits, part.mask)
+        self.ratios.append((loss / main).item())
+        gated = auxiliary_loss([loss], main, [self.ratio])
+        if gated > 0:
+            self.optimizer.zero_grad()
+            gated.backward()
+            self.optimizer.step()
+
+    @torch.no_grad()
+    def logits(self, image: Held) -> Tensor:
+        """Class logits of a held-out image, float `1 C h w`; the same noise at each call."""
+        self.decoder.eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.number)
+            return self.decoder(image.prediction.features)
+
+    def predict(self, image: Held) -> None:
+        """Add the mask of the next held-out image."""
+        self.predictions.append(classes_at(self.logits(image), image.truth.shape))
+
+    @torch.no_grad()
+    def on_crops(self) -> Tensor:
+        """Class logits of all crops, float `N C h w`, in evaluation mode."""
+        self.decoder.eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.number)
+            places = torch.arange(len(self.crops)).split(BATCH)
+            return torch.cat([self.decoder(self.crops[place].features) for place in places])
+
+
+def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The classes of `1 C h w` at another size, uint8 `H W` on the CPU."""
+    return upsample(logits, size).argmax(dim=1)[0].to(torch.uint8).cpu()

@@ -1,0 +1,84 @@
+"""A segmenter that learns no more, and what it says of labelled crops and of held-out images, computed once."""
+
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from eln_kit.data import Item, read_image, read_mask
+from eln_kit.data.loaders import training_batches
+from eln_kit.evaluate import spread
+from eln_kit.experiment import Experiment
+from eln_kit.models import Prediction, Segmenter
+from eln_kit.models.features import Features
+from eln_kit.predict import prepare
+
+CROPS = 24  # labelled crops to train on
+IMAGES = 8  # held-out images to look at and to measure on
+LARGEST = 640  # pixels of the longer side at which an image is shown and measured
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Labelled crops, `image` float `N 3 h w` and `mask` long `N h w`, and the segmenter's view of them."""
+
+    image: Tensor
+    mask: Tensor
+    features: Features
+    logits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, places: Tensor) -> "Crops":
+        """Some of them."""
+        features = Features(self.features.low[places], self.features.deep[places])
+        return Crops(self.image[places], self.mask[places], features, self.logits[places])
+
+
+@dataclass(frozen=True)
+class Held:
+    """A validation image: uint8 `3 H W` and its truth `H W` as they are shown; `seen`, float `1 3 h w` in 0..1, is
+    what the segmenter saw, and `prediction` what it said of it.
+    """
+
+    item: Item
+    image: Tensor
+    truth: Tensor
+    seen: Tensor
+    prediction: Prediction
+
+
+@torch.no_grad()
+def crops(segmenter: Segmenter, experiment: Experiment) -> Crops:
+    """Weak views of labelled images, in the order in which training would meet them."""
+    count = -(-CROPS // experiment.params.data.batch_labeled)
+    loader = training_batches(experiment.labeled, experiment.dataset, experiment.params, True, range(count))
+    batches = list(islice(loader, count))
+    target = next(segmenter.parameters()).device
+    image = torch.cat([batch["image"] for batch in batches])[:CROPS].to(target)
+    mask = torch.cat([batch["mask"] for batch in batches])[:CROPS].to(target)
+    segmenter.eval()
+    said = [segmenter(part) for part in image.split(experiment.params.data.batch_labeled)]
+    features = Features(*(torch.cat(maps) for maps in zip(*(each.features for each in said), strict=True)))
+    return Crops(image, mask, features, torch.cat([each.logits for each in said]))
+
+
+@torch.no_grad()
+def held(segmenter: Segmenter, experiment: Experiment) -> list[Held]:
+    """`IMAGES` validation images, evenly spread; large ones are made smaller for showing, not for the segmenter."""
+    segmenter.eval()
+    found = []
+    for item in spread(experiment.dataset.val, IMAGES):
+        image, truth = read_image(item), read_mask(item, experiment.dataset)
+        seen, _ = prepare(image, None, experiment.params)
+        seen = seen.to(next(segmenter.parameters()).device)
+        factor = min(1, LARGEST / max(image.shape[1:]))
+        size = [max(1, round(side * factor)) for side in image.shape[1:]]
+        image = v2.functional.resize(image, size, antialias=True)
+        truth = v2.functional.resize(tv_tensors.Mask(truth), size).as_subclass(Tensor)
+        found.append(Held(item, image, truth, seen, segmenter(seen)))
+    return found

@@ -1,0 +1,61 @@
+"""The lab where nobody watches: the same figures and words at three fixed settings, kept in the run folder."""
+
+from dataclasses import replace
+
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+from eln_kit import notebook
+from eln_kit.lab import views
+from eln_kit.lab.session import Session, Settings
+
+THRESHOLDS = (0.3, 0.5, 0.8)
+PLACE = 0  # the held-out image shown
+ELN_STEPS = 20
+
+
+class Batch:
+    """Three parts over one session."""
+
+    def __init__(self, session: Session):
+        self.session, self.folder = session, session.experiment.folder / "error_lab"
+        knobs = session.params.error_localization
+        own = Settings(tuple(knobs.ratios) or (2.0,), noise=knobs.noise, dropout=knobs.dropout)
+        self.settings = [own, replace(own, ratios=(2.0, 5.0, 20.0, 50.0)), replace(own, noise=0.5, dropout=0.3)]
+        display(HTML(views.STYLE))
+
+    def make_errors(self) -> None:
+        for number, settings in enumerate(self.settings, 1):
+            list(self.session.make_errors(settings))
+            display(HTML(views.caption(f"Setting {number}: {settings}.")))
+            self._show(f"errors_{number}", *views.errors(self.session, PLACE))
+            display(HTML(views.numbers(self.session)))
+            self._show(f"ratios_{number}", *views.ratios(self.session))
+        *_, (_, rates) = self.session.sweep(self.settings[0])
+        self._show("sweep", *views.sweep(self.session, rates))
+
+    def find_errors(self) -> None:
+        judged = self._judge()
+        self._show("maps", *views.maps(self.session, PLACE, 0, judged))
+        filtering = views.filtering(self.session, PLACE, 0, judged)
+        pooled = self.session.rankings(0)["ELN"]
+        for number, threshold in enumerate(THRESHOLDS, 1):
+            display(HTML(views.filter_numbers(threshold, judged.ranking, pooled, len(self.session.held))))
+            self._show(f"filter_{number}", filtering.at(threshold), views.caption(views.FILTER_CAPTION))
+
+    def what_if(self) -> None:
+        self._judge()
+        before = views.detection(self.session, 0)
+        list(self.session.train_eln(ELN_STEPS))
+        judged = self._judge()
+        display(HTML(views.learnt(self.session, before)))
+        self._show("maps_after", *views.maps(self.session, PLACE, 0, judged))
+
+    def _judge(self):
+        """The main decoder's prediction, with the errors of the first setting."""
+        list(self.session.make_errors(self.settings[0]))
+        list(self.session.rank(0))
+        return self.session.judge(PLACE, 0)
+
+    def _show(self, name: str, figure: Figure, caption: str) -> None:
+        display(notebook.keep(figure, self.folder / f"{name}.png"), HTML(caption))

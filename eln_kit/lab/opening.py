@@ -1,0 +1,41 @@
+"""Where the error lab starts: a run's checkpoint, or a small run of its own on generated scenes."""
+
+from eln_kit import checkpoint
+from eln_kit.experiment import Experiment, open_experiment, reopen
+from eln_kit.lab.session import Session
+from eln_kit.params import ParamsError
+from eln_kit.params_file import build
+from eln_kit.paths import resolve
+from eln_kit.stages import STAGES, Control, ErrorLocalization, Supervised
+from eln_kit.train import fit
+
+STAGE_NAMES = [name for name in STAGES if name != Control.name]
+SMALL = {  # under a minute on two cores
+    "supervised.steps": 150,
+    "error_localization.steps": 40,
+    "run.control": False,
+    "run.folder": "runs/error_lab",
+}
+
+
+def open_session(run: str = "", stage: str = "", knobs: str = "") -> Session:
+    """A session on a run folder's networks after `stage`, by default the last finished of stages 1 to 3.
+
+    Without `run`, a small experiment on generated scenes is trained, or loaded where it was trained before.
+
+    Raises:
+        ParamsError, DataError, CheckpointError: the run cannot be used.
+    """
+    if stage and stage not in STAGE_NAMES:
+        raise ParamsError(f"stage = {stage!r}: should be one of {', '.join(STAGE_NAMES)}, or empty for the last")
+    experiment = reopen(resolve(run), knobs.split()) if run else _small(knobs.split())
+    finished = [name for name in STAGE_NAMES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
+    stage = stage or (finished or STAGE_NAMES)[-1 if finished else 0]
+    return Session(experiment, stage, experiment.networks(after=stage))
+
+
+def _small(knobs: list[str]) -> Experiment:
+    experiment = open_experiment(build(build({}, SMALL).model_dump(), knobs))
+    for kind in (Supervised, ErrorLocalization):
+        fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+    return experiment

@@ -1,0 +1,44 @@
+"""Long work beside a notebook's controls: computed in a thread, shown in the kernel's own."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from eln_kit.experiment import EXPECTED
+
+
+class Worker:
+    """Drives generators whose pieces take long and which yield functions that show what came out.
+
+    All pieces run one after another in one thread of their own, and what they yield is called by the kernel's event
+    loop, between the controls' messages. So controls stay usable, nothing piles up, and no two pieces of work meet.
+    """
+
+    def __init__(self, failed: Callable[[str], None]):
+        self.failed = failed
+        self.thread = ThreadPoolExecutor(1, "error lab")
+        self.tasks: dict[str, asyncio.Task] = {}
+
+    def start(self, name: str, pieces: Iterator[Callable[[], None]]) -> None:
+        """Begin some work in place of what runs under the same name, of which the piece at hand is still done."""
+        self.stop(name)
+        self.tasks[name] = asyncio.get_running_loop().create_task(self._drive(pieces))
+
+    def stop(self, name: str) -> None:
+        if name in self.tasks:
+            self.tasks.pop(name).cancel()
+
+    def busy(self, name: str) -> bool:
+        return name in self.tasks and not self.tasks[name].done()
+
+    async def _drive(self, pieces: Iterator[Callable[[], None]]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while show := await loop.run_in_executor(self.thread, next, pieces, None):
+                show()
+                await asyncio.sleep(0)
+        except EXPECTED as error:
+            self.failed(str(error))
+        except Exception as error:
+            self.failed(f"{type(error).__name__}: {error}")
+            raise  # for the server's log

@@ -1,0 +1,188 @@
+"""JupyterLab in a real browser: the error lab's controls give the pictures and numbers that the package computes."""
+
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from eln_kit import cli, figures
+from eln_kit.experiment import open_experiment
+from eln_kit.lab import Settings, open_session, views
+from eln_kit.params_file import load
+from eln_kit.paths import project_root
+from eln_kit.stages import Supervised
+from eln_kit.train import fit
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+PATIENCE = 120_000  # milliseconds
+
+
+@pytest.fixture
+def project(tiny, tmp_path, monkeypatch):
+    """A project folder with a run after stage 1, and the notebook set to open it."""
+    params = tiny({"run.folder": str(tmp_path / "runs" / "tiny")})
+    source = nbformat.read(project_root() / "notebooks" / "error_lab.ipynb", as_version=4)
+    for cell in source.cells:
+        cell.source = cell.source.replace('\nrun = ""', '\nrun = "runs/tiny"')
+    shutil.copytree(project_root() / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "params").mkdir()
+    nbformat.write(source, tmp_path / "notebooks" / "error_lab.ipynb")
+    monkeypatch.chdir(tmp_path)
+    experiment = open_experiment(params)
+    fit(Supervised(experiment.networks(), params), experiment)
+    return tmp_path
+
+
+@pytest.fixture
+def server(project):
+    """JupyterLab on a free port: its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={project}"]
+    options += [
+        "--ServerApp.ip=127.0.0.1",
+        "--IdentityProvider.token=t",
+        "--LabApp.news_url=",
+        "--no-browser",
+        "--allow-root",
+    ]
+    own = {f"JUPYTER_{kind}_DIR": str(project / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    settings = project / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"windowingMode": "none"}))  # else cells out of sight are not on the page
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(project / "settings")}
+    command = [sys.executable, "-m", "jupyter", "lab", *options]
+    with open(project / "server.log", "w") as log:
+        process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/status?token=t", process, project / "server.log")
+        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/error_lab.ipynb?token=t"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def page(server):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        page.goto(server)
+        yield page
+        browser.close()
+
+
+def test_the_labs_controls_show_what_the_package_computes(page, project):
+    page.get_by_text("| Idle").wait_for()  # earlier, JupyterLab asks which kernel to run in
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    session = open_session("runs/tiny")
+    settings = Settings((2.0, 5.0))
+    shown = expected(session, settings, 0.5)
+    wait_until(lambda: found(page) == shown)
+
+    threshold = slider(page, "threshold")
+    for _ in range(7):
+        threshold.press("ArrowRight")
+    dragged = expected(session, settings, 0.57)
+    assert dragged["filter"] != shown["filter"]
+    wait_until(lambda: found(page) == dragged)
+
+    slider(page, "ratio of auxiliary 1").press("ArrowRight")  # the exponent of 10 goes up by 0.05
+    harder = Settings((float(f"{10 ** (0.30103 + 0.05):.3g}"), 5.0))
+    changed = expected(session, harder, 0.57)
+    assert changed["errors"] != dragged["errors"]
+    wait_until(lambda: found(page) == changed)
+
+    page.get_by_role("button", name="Train ELN").click()
+    page.get_by_text("After 20 steps here in all").wait_for()
+    list(session.train_eln(20))
+    learnt = expected(session, harder, 0.57)
+    assert learnt["filter"] != changed["filter"]
+    wait_until(lambda: found(page) == learnt)
+
+    page.get_by_role("button", name="Write params file").click()
+    page.get_by_text("Train with: eln-kit run params/my_lab.yaml").wait_for()
+    written = load(project / "params" / "my_lab.yaml")
+    assert written.error_localization.ratios == list(harder.ratios)
+    assert written.semi_supervised.threshold == 0.57
+    assert cli.main(["run", "params/my_lab.yaml", "--dry-run"]) == 0
+
+
+def expected(session, settings: Settings, threshold: float) -> dict:
+    """Pictures and tables as the package gives them."""
+    list(session.make_errors(settings))
+    list(session.rank(0))
+    judged = session.judge(0, 0)
+    numbers = views.filter_numbers(threshold, judged.ranking, session.rankings(0)["ELN"], len(session.held))
+    return {
+        "errors": figures.drawn(views.errors(session, 0)[0]),
+        "maps": figures.drawn(views.maps(session, 0, 0, judged)[0]),
+        "filter": views.filtering(session, 0, 0, judged).png(threshold),
+        "tables": [cells(views.numbers(session)), cells(numbers)],
+    }
+
+
+def found(page) -> dict:
+    """The same from the page."""
+    parts = page.evaluate(READ)
+    pictures = [base64.b64decode(each) for each in parts["pictures"]]
+    if len(pictures) < 5:
+        return {}
+    errors, _ratios, _sweep, maps, filtered = pictures
+    return {"errors": errors, "maps": maps, "filter": filtered, "tables": parts["tables"]}
+
+
+READ = """async () => {
+  const read = async (img) => {
+    const data = new Uint8Array(await (await fetch(img.src)).arrayBuffer());
+    return btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join(""));
+  };
+  const cells = (table) => Array.from(table.querySelectorAll("th, td"), (cell) => cell.textContent);
+  return {
+    pictures: await Promise.all(Array.from(document.querySelectorAll(".eln-lab img"), read)),
+    tables: Array.from(document.querySelectorAll(".eln-lab .eln-numbers"), cells),
+  };
+}"""
+
+
+def cells(table: str) -> list[str]:
+    return [html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
+
+
+def slider(page, name: str):
+    return page.locator(".widget-slider", has_text=name).locator(".noUi-handle")
+
+
+def wait_until(is_true) -> None:
+    end = time.monotonic() + PATIENCE / 1000
+    while not is_true():
+        assert time.monotonic() < end, "the page does not come to show it"
+        time.sleep(0.2)
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + PATIENCE / 1000
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
