@@ -270,7 +270,7 @@ def test_a_decoder_taken_away_while_it_is_looked_at_gives_way_to_the_others(desk
 def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
     settled(desk, desk.train_eln)
     assert session.eln_steps == 20
-    assert "After 20 steps here in all: AUPR of errors of main decoder: ELN" in desk.what.said.value
+    assert "After 20 steps here in all: AUPR of errors of main decoder: ELN" in desk.what.learnt.value
 
     def train_and_stop():
         desk.train_eln()

@@ -93,14 +93,15 @@ class Desk:
             if self.stopped:
                 break
         yield from (partial(what.done, 0.99) for _ in session.rank(0))
-        yield partial(what.say, views.learnt(session, before))
+        yield partial(setattr, what.learnt, "value", views.learnt(session, before))
         yield partial(what.done, 1.0)
         yield self.refresh
 
     def write_params(self) -> None:
         try:
             path = self.session.write_params(self.make.settings, self.find.threshold.value, self.what.name.value)
-            self.what.say(views.caption(f"Wrote {escape(str(path))}. Train with: eln-kit run params/{path.name}"))
+            words = f"Wrote {escape(str(path))}. Train with: eln-kit run params/{path.name}"
+            self.what.kept.value = views.caption(words)
         except ParamsError as error:
             self.complain(str(error))
 
@@ -115,6 +116,6 @@ class Desk:
             folder.mkdir(exist_ok=True)
             for name, data in there.items():
                 (folder / f"{name}.png").write_bytes(data)
-            self.what.say(views.caption(f"Saved {', '.join(there)} in {escape(str(folder))}."))
+            self.what.kept.value = views.caption(f"Saved {', '.join(there)} in {escape(str(folder))}.")
         except OSError as error:
             self.complain(f"{folder}: cannot be written ({error.strerror})")

@@ -75,7 +75,7 @@ class FindErrors(w.VBox):
         self.threshold = w.FloatSlider(start, **options, **controls.look())
         self.threshold.observe(self._moved, "value")
         self.maps, self.filtered, self.numbers = controls.Picture(), controls.Picture(950), w.HTML()
-        super().__init__([controls.row(self.which, self.threshold), self.maps, self.numbers, self.filtered])
+        super().__init__([self.which, self.maps, self.threshold, self.numbers, self.filtered])
 
     def offer(self, names: list[str]) -> None:
         """The predictions there are now; a change of their names alone changes nothing."""
@@ -111,12 +111,9 @@ class WhatIf(w.VBox):
         self.stop.disabled = True
         learn = controls.row(self.steps, controls.button("Train ELN", train, "play"), self.stop, self.progress)
         kept = [controls.button("Write params file", write, "file"), controls.button("Save pictures", save, "image")]
-        self.said = w.HTML()
-        super().__init__([learn, controls.row(self.name, *kept), self.said])
+        self.learnt, self.kept = w.HTML(), w.HTML()
+        super().__init__([learn, self.learnt, controls.row(self.name, *kept), self.kept])
 
     def done(self, share: float) -> None:
         self.progress.value = share
         self.stop.disabled = share >= 1
-
-    def say(self, words: str) -> None:
-        self.said.value = words

@@ -17,6 +17,7 @@ STYLE = """<style>
 .eln-lab.jupyter-widgets-disconnected::before {
   content: "The kernel was restarted, so these controls do nothing: run all cells again (Run, Run All Cells).";
   font: bold 14px sans-serif; color: #b00; padding: 8px }
+.eln-lab .jupyter-widgets-disconnected::before { display: none }
 </style>"""
 
 
