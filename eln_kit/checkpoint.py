@@ -11,7 +11,7 @@ from eln_kit import __version__
 
 FILE = "checkpoint.pt"
 BEST = "best.pt"
-INDIFFERENT = {("data", "root"), ("data", "workers")}  # to what comes out
+INDIFFERENT = {("data", "root"), ("data", "workers"), ("data", "cache")}  # to what comes out
 KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from eln_kit.contrast import Contrast
 from eln_kit.models.decoder import upsample
 
 VOID = 255
@@ -102,23 +102,13 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
     student, mine = _by_window(student), _by_window(labels[:, :, None])[..., 0]  # W N E, W N
     teacher = _by_window(from_processes(teacher))  # W M E
     theirs = _by_window(from_processes(labels)[:, :, None])[..., 0]  # W M
-    member, others = one_hot(mine, classes), one_hot(theirs, classes)  # W N C, W M C; zero where dropped
-    windows = zip(F.normalize(student, dim=2), F.normalize(teacher, dim=2), others, strict=True)
-    mass = torch.stack(  # W N C; computed twice, so that a window's N x M similarities are not kept
-        [checkpoint(_mass, *each, temperature, use_reentrant=False, preserve_rng_state=False) for each in windows]
-    )
-    least = torch.finfo(mass.dtype).tiny
-    per_pixel = mass.sum(2).clamp(min=least).log() - (mass * member).sum(2).clamp(min=least).log()  # W N
+    member = one_hot(mine, classes)  # W N C; zero where dropped
     count = over_processes(member.sum(1))  # W C
-    per_class = (per_pixel[..., None] * member).sum(1) / count.clamp(min=FEW)
-    return (per_class.sum(1) / (count > 0).sum(1).clamp(min=1)).mean()
-
-
-def _mass(student: Tensor, teacher: Tensor, member: Tensor, temperature: float) -> Tensor:
-    """`N E`, `M E`, `M C` -> `N C`: sum over a class's teacher pixels j of exp((s_ij - 1) / t)."""
-    similarity = (student @ teacher.T).float()
+    present = (count > 0).sum(1, keepdim=True).clamp(min=1)
+    weight = (member / (count.clamp(min=FEW) * present * len(count))[:, None]).sum(2)  # W N
     with torch.autocast(student.device.type, enabled=False):
-        return similarity.sub(1).div(temperature).exp() @ member
+        student, teacher = (F.normalize(each.float(), dim=2) for each in (student, teacher))
+        return Contrast.apply(student, teacher, mine, theirs, weight, one_hot(theirs, classes), temperature)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

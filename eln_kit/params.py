@@ -51,7 +51,15 @@ class Data(Section):
     resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
     batch_labeled: int = Field(8, ge=1, description="labelled images a step, all processes together")
     batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step, all processes together")
-    workers: int = Field(0, ge=0, description="loader processes; 0 loads between the steps")
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="loader processes of each training process; 0 loads between the steps; auto: 0 without a GPU, else "
+        "as many as the processor's cores allow, up to 8",
+    )
+    cache: Literal["auto", "none"] = Field(
+        "auto",
+        description="auto: keep decoded images in memory, as long as they take less than a quarter of what is free",
+    )
     shapes_train: int = Field(400, ge=1, description="generated training scenes")
     shapes_val: int = Field(100, ge=1, description="generated validation scenes")
     shapes_size: int = Field(64, ge=32, le=1024, description="side of a generated scene, pixels")

@@ -31,7 +31,7 @@ from eln_kit.log import Log
 from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
 from eln_kit.progress import Progress
-from eln_kit.stages import STAGES, Stage
+from eln_kit.stages import STAGES, Outcome, Stage
 
 
 def fit(stage: Stage, experiment: Experiment) -> list[dict]:
@@ -71,9 +71,8 @@ def train_stage(params: dict, name: str) -> None:
 
 def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     params, folder = experiment.params, experiment.folder / stage.name
-    accelerator = _accelerator(params.run, folder)
-    groups = stage.networks.parameter_groups(params.optimizer.lr, params.optimizer.encoder_lr_factor)
-    optimizer = torch.optim.AdamW(groups, weight_decay=params.optimizer.weight_decay)
+    accelerator = accelerate(params.run, folder)
+    optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
     stage.to(accelerator.device, memory_format=torch.channels_last)
@@ -101,16 +100,11 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
     saved = _saved_before(DataError, lambda: save(step)) if alone else nullcontext()
     with _signals() as received, progress, saved:
-        for step, batch in enumerate(_batches(stage, experiment, accelerator, first), start=first + 1):
+        for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
             lr = _set_lr(optimizer, params.optimizer, step, stage.steps)
-            losses, measures = model(batch)
-            accelerator.backward(sum(losses.values()))
-            optimizer.step()
-            optimizer.zero_grad()
+            log.add(*one_step(model, batch, optimizer, accelerator))
             stage.after_step()
-
-            log.add(losses, measures)
             images += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
             progress.step()
             if step % params.run.log_every == 0 or step == stage.steps or best.due(step):
@@ -127,7 +121,21 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
                 raise KeyboardInterrupt(f"{stage.name}: saved at step {step}; run again to go on")
 
 
-def _accelerator(run: Run, folder: Path) -> Accelerator:
+def make_optimizer(stage: Stage, knobs: Optimizer) -> torch.optim.AdamW:
+    groups = stage.networks.parameter_groups(knobs.lr, knobs.encoder_lr_factor)
+    return torch.optim.AdamW(groups, weight_decay=knobs.weight_decay, fused=True)
+
+
+def one_step(model: Stage, batch: dict[str, Tensor], optimizer, accelerator: Accelerator) -> Outcome:
+    """Forward, backward and optimizer's step on a batch: the losses and measures, still on the device."""
+    losses, measures = model(batch)
+    accelerator.backward(sum(losses.values()))
+    optimizer.step()
+    optimizer.zero_grad()
+    return losses, measures
+
+
+def accelerate(run: Run, folder: Path) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
     AcceleratorState._reset_state()  # a notebook may have trained with another precision before
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -155,7 +163,7 @@ def _anyone(flag: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def _batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
+def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
     kinds = [(experiment.labeled, True)]
     if stage.unlabeled:

@@ -5,10 +5,11 @@ import signal
 import pytest
 import torch
 import yaml
+from torch.nn import functional
 
 from eln_kit import checkpoint, train
 from eln_kit.checkpoint import CheckpointError
-from eln_kit.data import DataError, Split
+from eln_kit.data import VOID, DataError, Split
 from eln_kit.experiment import open_experiment
 from eln_kit.log import Log, TrainingError
 from eln_kit.params import ParamsError
@@ -251,3 +252,41 @@ def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert train.precision_of("auto") == "fp32"
     assert train.precision_of("fp32") == "fp32"
+
+
+def plain_contrastive_loss(student, teacher, labels, temperature, classes):
+    """As `losses.contrastive_loss`, in its windows' whole matrices of similarities, differentiated by autograd."""
+    x, y = (functional.normalize(m.permute(1, 0, 3, 4, 2).flatten(1, 3).float(), dim=2) for m in (student, teacher))
+    label = labels.permute(1, 0, 2, 3).flatten(1)
+    e = ((x @ y.detach().mT) / temperature).exp() * (label != VOID)[:, None]
+    same = label[:, :, None] == label[:, None]
+    per_pixel = e.sum(2).log() - (e * same).sum(2).clamp(min=1e-30).log()
+    total = 0 * student.sum()
+    for window, terms in zip(label, per_pixel, strict=True):
+        means = [terms[window == c].mean() for c in range(classes) if (window == c).any()]
+        total = total + sum(means) / max(len(means), 1)
+    return total / len(label)
+
+
+def test_fifty_steps_of_stage_3_have_the_loss_curve_of_the_plain_path(tiny, tmp_path, monkeypatch):
+    def curve(name, knobs):
+        more = {"run.folder": str(tmp_path / name), "semi_supervised.steps": 50, "semi_supervised.filter": "none"}
+        params = tiny(more | knobs)
+        experiment, _ = run_chain(params)
+        return experiment.records("3_semi_supervised")
+
+    fast = curve("fast", {})
+    monkeypatch.setattr("eln_kit.stages.contrastive_loss", plain_contrastive_loss)
+    make = train.make_optimizer
+    monkeypatch.setattr(train, "make_optimizer", lambda *given: unfused(make(*given)))
+    plain = curve("plain", {"data.cache": "none"})
+    for one, other in zip(fast, plain, strict=True):
+        near = 2e-3 if one["step"] <= 20 else 0.05  # later a pixel whose two best classes tie may differ
+        for name in ("main", "auxiliary", "weak", "strong", "contrast_weak", "contrast_strong"):
+            assert one[name] == pytest.approx(other[name], rel=near, abs=1e-4), (one["step"], name)
+
+
+def unfused(optimizer):
+    for group in optimizer.param_groups:
+        group["fused"] = False
+    return optimizer

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from eln_kit.data import DataError
 from eln_kit.data.loaders import Draws, TrainingImages, training_batches
 from eln_kit.data.views import labeled_views, resize, unlabeled_views
 from eln_kit.experiment import open_experiment
@@ -109,3 +111,28 @@ def test_loading_leaves_the_random_state_alone(tiny):
     before = torch.get_rng_state()
     assert not torch.equal(images[0, 1]["image"], images[0, 2]["image"])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+def test_an_image_kept_in_memory_gives_the_same_views_without_its_file(tiny, tmp_path, labeled):
+    params = tiny({"data.root": str(tmp_path / "scenes")})
+    experiment = open_experiment(params)
+    items = experiment.split.labeled
+    kept = TrainingImages(items, experiment.dataset, params, labeled, room=2**20)
+    bare = TrainingImages(items, experiment.dataset, params, labeled)
+    first = [kept[0, seed] for seed in (1, 2)]
+    assert all(torch.equal(value, bare[0, 2][name]) for name, value in first[1].items())
+    items[0].image.unlink()
+    assert all(torch.equal(value, first[1][name]) for name, value in kept[0, 2].items())
+    with pytest.raises(DataError, match="no such file"):
+        bare[0, 2]
+
+
+def test_no_more_is_kept_in_memory_than_there_is_room_for(tiny):
+    params = tiny()
+    experiment = open_experiment(params)
+    one = 4 * 32 * 32  # bytes of an image and its mask
+    images = TrainingImages(experiment.split.labeled, experiment.dataset, params, True, room=2 * one)
+    for index in range(4):
+        images[index, 0]
+    assert len(images.kept) == 2

@@ -15,7 +15,7 @@ from eln_kit.params import Data
 from eln_kit.paths import resolve
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
-NOT_DECIDING = {"root", "held_out", "resize", "batch_labeled", "batch_unlabeled", "workers"}  # of a split
+NOT_DECIDING = {"root", "held_out", "resize", "batch_labeled", "batch_unlabeled", "workers", "cache"}  # of a split
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""The contrastive loss alone, forward and backward: ours, and the official code's where a clone of it is given.
+
+python benchmarks/contrast.py [CLONE]        CLONE: a clone of the public repository kinux98/SSL_ELN
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from types import ModuleType, SimpleNamespace
+
+import torch
+
+from eln_kit.losses import contrastive_loss
+
+BATCH, CHANNELS, SIDE, CLASSES, WINDOWS, KEPT, ROUNDS = 6, 128, 32, 21, 8, 0.85, 7
+
+
+def official(clone: Path):
+    """The official loss of one window, taken from its file without the modules that file imports."""
+    lines = (clone / "utils" / "losses.py").read_text().splitlines()
+    lines = [line for line in lines if not line.startswith(("from PIL", "from dataset", "crop_f ="))]
+    module = ModuleType("official_losses")
+    exec("\n".join(lines), module.__dict__)
+    return module.batch_pixelwise_distanceloss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clone", nargs="?", type=Path)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(BATCH, WINDOWS, CHANNELS, SIDE, SIDE, generator=draw).to(device) for _ in range(2))
+    labels = torch.randint(0, CLASSES, (BATCH, WINDOWS, 4, 4), generator=draw)
+    labels = labels.repeat_interleave(SIDE // 4, 2).repeat_interleave(SIDE // 4, 3).to(device)
+    keep = (torch.rand(labels.shape, generator=draw) < KEPT).to(device)
+    student.requires_grad_()
+
+    def ours() -> None:
+        contrastive_loss(student, teacher, labels.masked_fill(~keep, 255), 0.5, CLASSES).backward()
+
+    work = {"ours": ours}
+    if options.clone:
+        loss, setting = official(options.clone), SimpleNamespace(args=SimpleNamespace(temp=0.5))
+
+        def theirs() -> None:
+            for w in range(WINDOWS):
+                loss(setting, teacher[:, w], student[:, w], keep[:, w].long(), labels[:, w]).backward()
+
+        work["official"] = theirs
+    seconds = {name: [] for name in work}
+    for number in range(ROUNDS + 1):
+        for name, act in work.items():
+            begin = time.perf_counter()
+            act()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                seconds[name].append(time.perf_counter() - begin)
+    for name, values in seconds.items():
+        print(f"{name:<10}{median(values):.3f} s for {WINDOWS} windows of {BATCH} x {SIDE} x {SIDE} on {device}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

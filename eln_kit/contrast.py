@@ -1,0 +1,67 @@
+"""The contrastive loss's inner part, with its gradient: tile by tile, so that no window's similarities are kept."""
+
+import torch
+from torch import Tensor
+
+from eln_kit.data.items import VOID
+
+TILE, GPU_TILE = 2**19, 2**28  # similarities at a time: what a processor's caches hold; a gigabyte on a GPU
+
+
+class Contrast(torch.autograd.Function):
+    """Sum over pixels i of `weight_i (log sum_j exp(s_ij / t) - log sum_{j of i's class} exp(s_ij / t))`.
+
+    A tile's rows see all columns, so a tile's gradient is known with its loss: two products of matrices in all.
+
+    Args:
+        student, teacher: unit vectors, float `W N E` and `W M E`, each window by itself; only the student's gets a
+            gradient.
+        mine, theirs: labels, `W N` and `W M`; a void j counts in no sum.
+        weight: float `W N`, 0 for a void i.
+        members: one-hot `theirs`, float `W M C`, zero for void.
+        temperature: t.
+    """
+
+    @staticmethod
+    def forward(ctx, student, teacher, mine, theirs, weight, members, temperature):
+        loss, gradient = student.new_zeros(()), torch.zeros_like(student)
+        most = TILE if student.device.type == "cpu" else GPU_TILE
+        together = max(1, most // (mine.shape[1] * theirs.shape[1]))
+        for windows in torch.arange(len(mine)).split(together):
+            windows = slice(int(windows[0]), int(windows[-1]) + 1)
+            rows, columns = _kept(mine[windows]), _kept(theirs[windows])
+            fixed = [each[windows][:, columns] for each in (teacher, theirs, members)]
+            moving = [each[windows][:, rows] for each in (student, mine, weight)]
+            height = max(1, most // max(1, fixed[1].numel()))
+            parts = [
+                _tile(*tile, *fixed, temperature) for tile in zip(*(e.split(height, 1) for e in moving), strict=True)
+            ]
+            loss = loss + sum(part for part, _ in parts)
+            gradient[windows][:, rows] = torch.cat([part for _, part in parts], dim=1)
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx, above):
+        (gradient,) = ctx.saved_tensors
+        return above * gradient, None, None, None, None, None, None
+
+
+def _tile(student, mine, weight, teacher, theirs, members, temperature) -> tuple[Tensor, Tensor]:
+    """Loss of some rows, and its gradient: `w n E`, `w n`, `w n` against all of `w m E`, `w m`, `w m C`."""
+    bias = student.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
+    exponential = torch.baddbmm(bias, student, teacher.mT, alpha=1 / temperature).exp_()  # of (s - 1) / t; w n m
+    mass = exponential @ members  # w n C
+    least = torch.finfo(mass.dtype).tiny
+    total = mass.sum(2, keepdim=True).clamp(min=least)
+    own = mass.gather(2, mine.long().clamp(max=mass.shape[2] - 1)[..., None]).clamp(min=least)
+    loss = (weight[..., None] * (total.log() - own.log())).sum()
+    share = weight[..., None] / temperature
+    same = mine[..., None] == theirs[:, None]
+    exponential *= torch.where(same, share / total - share / own, share / total)
+    return loss, exponential @ teacher
+
+
+def _kept(labels: Tensor) -> Tensor | slice:
+    """Pixels that are kept in any of the windows, `w n`; all on a GPU, which would have to be waited for."""
+    return slice(None) if labels.is_cuda else (labels != VOID).any(0).nonzero()[:, 0]
