@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from eln_kit.data.items import VOID
 
@@ -27,8 +28,8 @@ class Contrast(torch.autograd.Function):
         loss, gradient = student.new_zeros(()), torch.zeros_like(student)
         most = TILE if student.device.type == "cpu" else GPU_TILE
         together = max(1, most // (mine.shape[1] * theirs.shape[1]))
-        for windows in torch.arange(len(mine)).split(together):
-            windows = slice(int(windows[0]), int(windows[-1]) + 1)
+        for first in range(0, len(mine), together):
+            windows = slice(first, first + together)
             rows, columns = _kept(mine[windows]), _kept(theirs[windows])
             fixed = [each[windows][:, columns] for each in (teacher, theirs, members)]
             moving = [each[windows][:, rows] for each in (student, mine, weight)]
@@ -63,5 +64,7 @@ def _tile(student, mine, weight, teacher, theirs, members, temperature) -> tuple
 
 
 def _kept(labels: Tensor) -> Tensor | slice:
-    """Pixels that are kept in any of the windows, `w n`; all on a GPU, which would have to be waited for."""
-    return slice(None) if labels.is_cuda else (labels != VOID).any(0).nonzero()[:, 0]
+    """Pixels that are kept in any of the windows, `w n`; all where knowing would mean to wait for a GPU, or to compute
+    while memory alone is reckoned.
+    """
+    return slice(None) if labels.is_cuda or is_fake(labels) else (labels != VOID).any(0).nonzero()[:, 0]

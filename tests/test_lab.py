@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from eln_kit.data import DataError
 from eln_kit.experiment import open_experiment
 from eln_kit.lab import Settings, open_session, views
 from eln_kit.lab.desk import Desk
-from eln_kit.lab.session import SWEEP, Session, rank_correlation
+from eln_kit.lab.session import SWEEP, Session, finish, rank_correlation
 from eln_kit.lab.worker import Worker
 from eln_kit.params import ParamsError
 from eln_kit.params_file import build, load
@@ -236,12 +237,11 @@ def desk(session) -> Desk:
 def test_controls_show_what_the_session_computes(desk, session):
     assert desk.make.numbers.value == views.numbers(session)
     threshold = desk.find.threshold
-    judged = session.judge(0, 0)
+    judged = finish(session.find(0, 0))
     for value in (0.3, 0.8):
         threshold.value = value
-        assert desk.find.filtered.image.value == views.filtering(session, 0, 0, judged).png(value)
-        pooled = session.rankings(0)["ELN"]
-        assert desk.find.numbers.value == views.filter_numbers(value, judged.ranking, pooled, len(session.held))
+        assert desk.find.filtered.image.value == views.filtering(session, judged).png(value)
+        assert desk.find.numbers.value == views.filter_numbers(value, judged)
 
 
 def test_as_many_ratios_are_offered_as_there_are_decoders(desk, session):
@@ -270,7 +270,7 @@ def test_a_decoder_taken_away_while_it_is_looked_at_gives_way_to_the_others(desk
 def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
     settled(desk, desk.train_eln)
     assert session.eln_steps == 20
-    assert "After 20 steps here in all: AUPR of errors of main decoder: ELN" in desk.what.learnt.value
+    assert "After 20 steps here in all: AUPR of the errors of the main decoder: ELN" in desk.what.learnt.value
 
     def train_and_stop():
         desk.train_eln()
@@ -296,3 +296,67 @@ def test_a_part_without_an_open_run_says_to_run_the_cells_above(monkeypatch):
     monkeypatch.setattr(lab, "_opened", [])
     with pytest.raises(ParamsError, match="restarted: run the cells above first"):
         lab.find_errors()
+
+
+def test_looking_at_another_image_while_eln_trains_shows_that_image_and_no_error(desk, session):
+    def train_and_look():
+        desk.what.steps.value = 30
+        desk.train_eln()
+        desk.make.image.value = 3
+
+    settled(desk, train_and_look)
+    assert [each.value for each in desk.complaints] == [""] * 3
+    assert desk.find.judged.place == 2
+    assert session.eln_steps == desk.find.judged.eln_steps == 30
+    assert desk.find.filtered.image.value == views.filtering(session, finish(session.find(2, 0))).png(0.5)
+
+
+def test_eln_is_trained_on_errors_that_are_made_to_the_end(desk, session):
+    def change_and_train():
+        desk.make.ratios[0].value = 4.0
+        desk.train_eln()
+
+    settled(desk, change_and_train)
+    assert [len(each.ratios) for each in session.erring] == [10, 10]
+
+
+def test_a_sweep_leaves_the_decoders_that_are_shown_alone(session):
+    list(session.make_errors(Settings((1.0,), steps=2)))
+    list(session.sweep(Settings((1.0,), steps=4)))
+    assert len(session.erring[0].ratios) == 2
+    assert session.erring[0].predictions
+
+
+def test_work_that_fails_leaves_bars_full_and_stop_buttons_off(desk, monkeypatch, capsys):
+    monkeypatch.setattr(Session, "_eln_step", lambda *_: 1 / 0)
+    settled(desk, desk.train_eln)
+    assert "ZeroDivisionError" in desk.complaints[0].value
+    assert desk.what.stop.disabled
+    assert desk.what.progress.value == desk.make.progress.value == 1
+    settled(desk, desk.refresh)
+    assert desk.complaints[0].value == ""
+
+
+def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monkeypatch):
+    for folder in ("params", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    desk.what.name.value = "../x"
+    desk.write_params()
+    assert "letters, digits" in desk.complaints[2].value
+    assert desk.what.kept.value == ""
+    desk.what.name.value = "good"
+    desk.write_params()
+    assert desk.complaints[2].value == ""
+    assert "eln-kit run params/good.yaml" in desk.what.kept.value
+
+
+def test_what_is_not_defined_is_a_dash_and_names_are_escaped(session, monkeypatch):
+    list(session.make_errors(QUICK))
+    judged = finish(session.find(0, 0))
+    assert "nan" not in views.filter_numbers(0.0, judged) + views.filter_numbers(1.1, judged)
+    assert "–" in views.filter_numbers(0.0, judged)
+    assert rank_correlation(dict.fromkeys(SWEEP, 0.5)) != rank_correlation(dict.fromkeys(SWEEP, 0.5))
+    item = dataclasses.replace(session.held[0].item, id="a&b<i>c")
+    monkeypatch.setattr(session, "held", [dataclasses.replace(session.held[0], item=item)])
+    assert "a&amp;b&lt;i&gt;c" in views.errors(session, 0)[1]

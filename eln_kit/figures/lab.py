@@ -138,8 +138,9 @@ class Filtering:
         self.shown[1].set_data(outcome)
         kept = keep[self.known]
         self.shown[0].axes.set_title(f"kept at {threshold:.2f}: {_share(kept):.1%} of this image", fontsize=9)
-        right = _share(self.right[self.known & keep])
-        self.shown[1].axes.set_title(f"{right:.1%} of the kept are right", fontsize=9)
+        right = self.right[self.known & keep]
+        words = f"{_share(right):.1%} of the kept are right" if right.size else "nothing is kept"
+        self.shown[1].axes.set_title(words, fontsize=9)
         now = self.ranking.at(threshold)
         self.dots[0].set_data([now["recall"]], [now["precision"]])
         self.dots[1].set_data([now["kept_share"]], [1 - now["kept_accuracy"]])

@@ -20,7 +20,8 @@ _opened: list[Desk | Batch] = []
 def open_run(run: str = "", stage: str = "", knobs: str = "") -> None:
     """Open a run folder, or make a small run; see `open_session`. Expected errors show as one line from here on."""
     short_errors()
-    _opened.clear()
+    while _opened:
+        _opened.pop().close()
     session = open_session(run, stage, knobs)
     _opened.append(Desk(session) if person_watches() else Batch(session))
     labeled, unlabeled = len(session.experiment.labeled), len(session.experiment.split.unlabeled)

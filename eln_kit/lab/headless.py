@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from eln_kit import notebook
 from eln_kit.lab import views
-from eln_kit.lab.session import Session, Settings
+from eln_kit.lab.session import Judged, Session, Settings, finish
 
 THRESHOLDS = (0.3, 0.5, 0.8)
 PLACE = 0  # the held-out image shown
@@ -26,36 +26,37 @@ class Batch:
 
     def make_errors(self) -> None:
         for number, settings in enumerate(self.settings, 1):
-            list(self.session.make_errors(settings))
-            display(HTML(views.caption(f"Setting {number}: {settings}.")))
+            finish(self.session.make_errors(settings))
+            ratios = ", ".join(f"{ratio:g}" for ratio in settings.ratios)
+            display(HTML(views.caption(f"Setting {number}: ratios {ratios}; {views.describe(settings)}.")))
             self._show(f"errors_{number}", *views.errors(self.session, PLACE))
             display(HTML(views.numbers(self.session)))
             self._show(f"ratios_{number}", *views.ratios(self.session))
         *_, (_, rates) = self.session.sweep(self.settings[0])
-        self._show("sweep", *views.sweep(self.session, rates))
+        self._show("sweep", *views.sweep(self.session, self.settings[0], rates))
 
     def find_errors(self) -> None:
-        judged = self._judge()
-        self._show("maps", *views.maps(self.session, PLACE, 0, judged))
-        filtering = views.filtering(self.session, PLACE, 0, judged)
-        pooled = self.session.rankings(0)["ELN"]
+        judged = self._find()
+        self._show("maps", *views.maps(self.session, judged))
+        filtering = views.filtering(self.session, judged)
         for number, threshold in enumerate(THRESHOLDS, 1):
-            display(HTML(views.filter_numbers(threshold, judged.ranking, pooled, len(self.session.held))))
+            display(HTML(views.filter_numbers(threshold, judged)))
             self._show(f"filter_{number}", filtering.at(threshold), views.caption(views.FILTER_CAPTION))
 
     def what_if(self) -> None:
-        self._judge()
-        before = views.detection(self.session, 0)
-        list(self.session.train_eln(ELN_STEPS))
-        judged = self._judge()
-        display(HTML(views.learnt(self.session, before)))
-        self._show("maps_after", *views.maps(self.session, PLACE, 0, judged))
+        before = self._find()
+        finish(self.session.train_eln(ELN_STEPS))
+        after = self._find()
+        display(HTML(views.learnt(before, after)))
+        self._show("maps_after", *views.maps(self.session, after))
 
-    def _judge(self):
-        """The main decoder's prediction, with the errors of the first setting."""
-        list(self.session.make_errors(self.settings[0]))
-        list(self.session.rank(0))
-        return self.session.judge(PLACE, 0)
+    def close(self) -> None:
+        """As a desk has it; nothing goes on here."""
+
+    def _find(self) -> Judged:
+        """Of the main decoder's prediction, with the errors of the first setting."""
+        finish(self.session.make_errors(self.settings[0]))
+        return finish(self.session.find(PLACE, 0))
 
     def _show(self, name: str, figure: Figure, caption: str) -> None:
         display(notebook.keep(figure, self.folder / f"{name}.png"), HTML(caption))

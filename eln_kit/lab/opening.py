@@ -29,9 +29,13 @@ def open_session(run: str = "", stage: str = "", knobs: str = "") -> Session:
     if stage and stage not in STAGE_NAMES:
         raise ParamsError(f"stage = {stage!r}: should be one of {', '.join(STAGE_NAMES)}, or empty for the last")
     experiment = reopen(resolve(run), knobs.split()) if run else _small(knobs.split())
-    finished = [name for name in STAGE_NAMES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
-    stage = stage or (finished or STAGE_NAMES)[-1 if finished else 0]
+    stage = stage or _last_finished(experiment)
     return Session(experiment, stage, experiment.networks(after=stage))
+
+
+def _last_finished(experiment: Experiment) -> str:
+    finished = [name for name in STAGE_NAMES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
+    return finished[-1] if finished else STAGE_NAMES[0]
 
 
 def _small(knobs: list[str]) -> Experiment:

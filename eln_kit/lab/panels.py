@@ -11,14 +11,14 @@ DECODERS = 4
 class MakeErrors(w.VBox):
     """Part 1: how many auxiliary decoders, how bad, and what else makes them err."""
 
-    def __init__(self, session: Session, changed, sweep):
+    def __init__(self, session: Session, changed, sweep, stop):
         knobs, images = session.params.error_localization, len(session.held)
         ratios = [*knobs.ratios[:DECODERS], 10.0, 20.0, 50.0, 100.0][:DECODERS]
         self.session = session
         self.count = controls.whole("auxiliary decoders", min(max(len(knobs.ratios), 1), DECODERS), 1, DECODERS)
         self.ratios = [controls.ratio(number, min(value, 100)) for number, value in enumerate(ratios, 1)]
         self.steps = controls.whole("training steps", Settings.steps, 10, 400, 10)
-        self.noise = controls.share("noise on features", knobs.noise, 2)
+        self.noise = controls.share("noise on features", knobs.noise, 5)
         self.dropout = controls.share("dropped channels", knobs.dropout, 0.9)
         self.image = controls.whole("image", 1, 1, images)
         self.progress = controls.progress()
@@ -29,7 +29,9 @@ class MakeErrors(w.VBox):
             control.observe(changed, "value")
         self.count.observe(self._offer, "value")
         self._offer()
-        go = controls.row(controls.button("Error rate by ratio", sweep, "line-chart"), self.progress)
+        self.stop = controls.button("Stop", stop, "stop")
+        self.stop.disabled = True
+        go = controls.row(controls.button("Error rate by ratio", sweep, "line-chart"), self.stop, self.progress)
         pictures = [self.errors, self.numbers, self.curves, self.swept]
         super().__init__([controls.row(*moved), go, *pictures])
 
@@ -59,8 +61,8 @@ class MakeErrors(w.VBox):
     def show_ratios(self) -> None:
         self.curves.show(*views.ratios(self.session))
 
-    def show_sweep(self, rates: dict[float, float]) -> None:
-        self.swept.show(*views.sweep(self.session, rates))
+    def show_sweep(self, settings: Settings, rates: dict[float, float]) -> None:
+        self.swept.show(*views.sweep(self.session, settings, rates))
 
 
 class FindErrors(w.VBox):
@@ -85,19 +87,17 @@ class FindErrors(w.VBox):
             self.which.options = options
             self.which.value = chosen
 
-    def show(self, place: int, which: int, judged: Judged) -> None:
+    def show(self, judged: Judged) -> None:
         """A new image, prediction or ELN; the threshold stays."""
-        self.judged, self.pooled = judged, self.session.rankings(which)["ELN"]
-        self.filtering = views.filtering(self.session, place, which, judged)
+        self.judged, self.filtering = judged, views.filtering(self.session, judged)
         self._moved()
-        self.maps.show(*views.maps(self.session, place, which, judged))
+        self.maps.show(*views.maps(self.session, judged))
 
     def _moved(self, _=None) -> None:
         if self.filtering is not None:
             threshold = round(self.threshold.value, 2)
             self.filtered.show_png(self.filtering.png(threshold), views.caption(views.FILTER_CAPTION))
-            images = len(self.session.held)
-            self.numbers.value = views.filter_numbers(threshold, self.judged.ranking, self.pooled, images)
+            self.numbers.value = views.filter_numbers(threshold, self.judged)
 
 
 class WhatIf(w.VBox):

@@ -5,7 +5,7 @@ Work that takes long is a generator of the share done, so that whoever drives it
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from eln_kit.errors import Ranking, near_boundary, overlap, taken_for, wrong_pix
 from eln_kit.experiment import Experiment
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
+from eln_kit.lab.frozen import Held
 from eln_kit.losses import correctness, error_localization_loss
-from eln_kit.models import Networks
+from eln_kit.models import ErrorLocalizer, Networks
 from eln_kit.models.features import upsample
 from eln_kit.params import Params, ParamsError
 from eln_kit.params_file import build, save
@@ -45,14 +46,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class Judged:
-    """Who trusts which pixel of one prediction of one image: detector -> probability of being right, `H W`.
+    """Who trusts which pixel of one prediction of one held-out image.
 
-    `ranking` is ELN's over the image's pixels that are not void.
+    Attributes:
+        place: of the image.
+        name: of the prediction.
+        eln_steps: that ELN had been trained for here.
+        prediction: `H W`.
+        trust: detector -> probability of being right, `H W`.
+        here: ELN's ranking of the image's pixels that are not void.
+        rankings: each detector's, of pixels of all held-out images, at most `evaluation.pixels` of each.
     """
 
+    place: int
+    name: str
+    eln_steps: int
     prediction: Tensor
     trust: dict[str, Tensor]
-    ranking: Ranking
+    here: Ranking
+    rankings: dict[str, Ranking]
 
 
 class Session:
@@ -102,8 +114,11 @@ class Session:
         for old in self.erring:
             if (old.number, old.ratio, old.noise, old.dropout) == wanted and len(old.ratios) <= settings.steps:
                 return old
+        return self._new(number, ratio, settings)
+
+    def _new(self, number: int, ratio: float, settings: Settings) -> Erring:
         channels, classes = self.segmenter.encoder.channels, len(self.experiment.dataset.classes)
-        return Erring(self.crops, self.params, channels, classes, *wanted)
+        return Erring(self.crops, self.params, channels, classes, number, ratio, settings.noise, settings.dropout)
 
     def predictions(self, place: int) -> list[Tensor]:
         """Of a held-out image: the main decoder's mask, then each auxiliary one's, uint8 `H W`."""
@@ -150,7 +165,7 @@ class Session:
         """
         rates = {}
         for place, ratio in enumerate(SWEEP):
-            decoder = self._decoder(1, ratio, settings)
+            decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
             while len(decoder.ratios) < settings.steps:
                 decoder.step()
                 yield (place + len(decoder.ratios) / settings.steps) / len(SWEEP), rates
@@ -167,47 +182,31 @@ class Session:
     def main_error_rate(self) -> float:
         return self._error_rate(self.main)
 
-    @torch.no_grad()
-    def judge(self, place: int, which: int) -> Judged:
-        """ELN's and the plain scores' trust in prediction `which` (0 the main decoder's) of a held-out image."""
-        image, size = self.held[place], self.held[place].truth.shape
-        logits = image.prediction.logits if which == 0 else self.erring[which - 1].logits(image)
-        judged = self.eln.eval()(image.seen, upsample(logits, image.seen.shape[2:]))
-        logits = upsample(logits, size)
-        trust = {
-            "ELN": upsample(judged, size)[:, 0].sigmoid(),
-            "1 - max softmax": 1 - detectors.max_softmax(logits),
-            "entropy": 1 - detectors.entropy(logits),
-        }
-        trust = {name: each[0].float().cpu() for name, each in trust.items()}
-        prediction, known = logits.argmax(dim=1)[0].cpu(), image.truth != VOID
-        return Judged(prediction, trust, Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known]))
+    def find(self, place: int, which: int) -> Generator[float, None, Judged]:
+        """Who trusts which pixel of prediction `which` (0 the main decoder's), with ELN as it is when this begins.
 
-    def rank(self, which: int) -> Iterator[float]:
-        """Judge a prediction of all held-out images, which `rankings` needs; nothing where that is known."""
-        if self._key(which) in self._rankings:
-            return
-        samples, generator = [], torch.Generator().manual_seed(0)
-        for place, image in enumerate(self.held):
-            judged = self.judge(place, which)
-            known = (image.truth != VOID).flatten().nonzero()[:, 0]
-            drawn = known[torch.randperm(len(known), generator=generator)[: self.params.evaluation.pixels]]
-            wrong = wrong_pixels(judged.prediction, image.truth).flatten()[drawn]
-            samples.append({"wrong": wrong, **{n: each.flatten()[drawn] for n, each in judged.trust.items()}})
-            yield (place + 1) / len(self.held)
-        pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
-        wrong = pooled.pop("wrong")
-        self._rankings[self._key(which)] = {name: Ranking(trust, wrong) for name, trust in pooled.items()}
-
-    def rankings(self, which: int) -> dict[str, Ranking]:
-        """Of each detector over pixels of all held-out images, at most `evaluation.pixels` of each; after `rank`."""
-        return self._rankings[self._key(which)]
-
-    def _key(self, which: int) -> tuple:
-        if which == 0:
-            return (0, self.eln_steps)
-        of = self.erring[which - 1]
-        return (which, self.eln_steps, of.ratio, of.noise, of.dropout, len(of.ratios))
+        Yields: the share done. Returns: that of the image at `place`; `finish` waits for it.
+        """
+        eln, steps = copy.deepcopy(self.eln).eval(), self.eln_steps
+        erring, name = None if which == 0 else self.erring[which - 1], self.names[which]
+        key = (steps, name, *((erring.noise, erring.dropout, len(erring.ratios)) if erring else ()))
+        if key not in self._rankings:
+            samples, generator = [], torch.Generator().manual_seed(0)
+            for image in self.held:
+                prediction, trust = _judge(eln, erring, image)
+                known = (image.truth != VOID).flatten().nonzero()[:, 0]
+                drawn = known[torch.randperm(len(known), generator=generator)[: self.params.evaluation.pixels]]
+                wrong = wrong_pixels(prediction, image.truth).flatten()[drawn]
+                samples.append({"wrong": wrong, **{n: each.flatten()[drawn] for n, each in trust.items()}})
+                yield len(samples) / (len(self.held) + 1)
+            pooled = {n: torch.cat([sample[n] for sample in samples]) for n in samples[0]}
+            wrong = pooled.pop("wrong")
+            self._rankings[key] = {n: Ranking(trust, wrong) for n, trust in pooled.items()}
+        image = self.held[place]
+        prediction, trust = _judge(eln, erring, image)
+        known = image.truth != VOID
+        here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
+        return Judged(place, name, steps, prediction, trust, here, self._rankings[key])
 
     def train_eln(self, steps: int) -> Iterator[float]:
         """Train this session's copy of ELN on the predictions of now for the labelled crops, as stage 2 does."""
@@ -238,7 +237,7 @@ class Session:
         Raises:
             ParamsError: the file cannot be written.
         """
-        if not re.fullmatch(r"[\w-]+", name):
+        if not re.fullmatch(r"\w[\w-]*", name):
             raise ParamsError(f"{name!r}: a params file's name has letters, digits, - and _ alone")
         folder = project_root() / "params"
         taken = {file.stem for file in folder.glob("*.yaml")}
@@ -247,7 +246,7 @@ class Session:
             "error_localization.ratios": list(settings.ratios),
             "error_localization.noise": settings.noise,
             "error_localization.dropout": settings.dropout,
-            "semi_supervised.threshold": threshold,
+            "semi_supervised.threshold": round(threshold, 2),
             "run.folder": f"runs/{name}",
         }
         path = folder / f"{name}.yaml"
@@ -258,6 +257,32 @@ class Session:
         return path
 
 
+@torch.no_grad()
+def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Tensor, dict[str, Tensor]]:
+    """The prediction of a decoder (None the main one), and who trusts which pixel of it; all `H W` on the CPU."""
+    size = image.truth.shape
+    logits = image.prediction.logits if erring is None else erring.logits(image)
+    judged = eln(image.seen, upsample(logits, image.seen.shape[2:]))
+    logits = upsample(logits, size)
+    trust = {
+        "ELN": upsample(judged, size)[:, 0].sigmoid(),
+        "1 - max softmax": 1 - detectors.max_softmax(logits),
+        "entropy": 1 - detectors.entropy(logits),
+    }
+    return logits.argmax(dim=1)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
+
+
+def finish(work: Generator[float, None, Judged] | Iterator) -> Judged | None:
+    """Do all of some work, and give what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 def rank_correlation(rates: dict[float, float]) -> float:
-    """Spearman's, of ratio and error rate; NaN for fewer than three."""
-    return float(spearmanr(list(rates), list(rates.values())).statistic) if len(rates) > 2 else float("nan")
+    """Spearman's, of ratio and error rate; NaN for fewer than three ratios, or where all have one rate."""
+    if len(rates) < 3 or len(set(rates.values())) < 2:
+        return float("nan")
+    return float(spearmanr(list(rates), list(rates.values())).statistic)

@@ -5,14 +5,14 @@ from html import escape
 from matplotlib.figure import Figure
 
 from eln_kit import figures
-from eln_kit.errors import Ranking
-from eln_kit.lab.session import BOUNDARY, MAIN, Judged, Session, rank_correlation
+from eln_kit.lab.session import BOUNDARY, MAIN, Judged, Session, Settings, rank_correlation
 
 STYLE = """<style>
 .eln-numbers { border-collapse: collapse; margin: 6px 0; line-height: 1.4 }
 .eln-numbers td, .eln-numbers th { padding: 3px 10px; text-align: right; border-bottom: 1px solid #8885 }
 .eln-numbers td:first-child { text-align: left; white-space: nowrap }
 .eln-numbers th:first-child, .eln-numbers .words { text-align: left }
+.eln-numbers .words { min-width: 16em }
 .eln-caption { max-width: 75em; line-height: 1.4 }
 .eln-lab.jupyter-widgets-disconnected::before {
   content: "The kernel was restarted, so these controls do nothing: run all cells again (Run, Run All Cells).";
@@ -32,9 +32,10 @@ def errors(session: Session, place: int) -> tuple[Figure, str]:
         f"auxiliary {each.number}, held at {each.ratio:g} times its loss, on {rate:.1%}"
         for each, rate in zip(session.erring, rates[1:], strict=True)
     ]
+    which = f"{escape(image.item.id)} ({place + 1} of {len(session.held)})"
     return figure, caption(
-        f"Held-out image {image.item.id} ({place + 1} of {len(session.held)}): of its pixels {', '.join(parts)}. Wrong "
-        "pixels are vermilion on a dark image, void ones light grey."
+        f"Held-out image {which}: of its pixels {', '.join(parts)}. Wrong pixels are "
+        "vermilion on a dark image, void ones light grey."
     )
 
 
@@ -52,54 +53,67 @@ def numbers(session: Session) -> str:
     """A table of what the errors on all held-out images are like."""
     rows = session.describe_errors()
     head = ["prediction", "wrong", f"within {BOUNDARY} px of a boundary"]
-    head += [f"shared with {_short(row['name'])}" for row in rows] + ["most often taken (true → predicted)"]
+    head += [
+        "shared with main",
+        *(f"with {each.number}" for each in session.erring),
+        "most often taken (true → predicted)",
+    ]
     body = []
     for row in rows:
         shared = [f"{row['overlap'][o['name']]:.2f}" if o["name"] in row["overlap"] else "" for o in rows]
         taken = ", ".join(f"{true} → {said} {share:.0%}" for true, said, share in row["taken_for"][:3])
-        body.append([row["name"], f"{row['error_rate']:.1%}", f"{row['near_boundary']:.1%}", *shared, taken])
+        body.append([row["name"], percent(row["error_rate"]), percent(row["near_boundary"]), *shared, taken])
     return table(head, body, words=True) + caption(
         f"Over all {len(session.held)} held-out images. Shared: intersection over union of two predictions' wrong "
         "pixels; the lower, the more diverse the errors. The last column has shares of a prediction's errors."
     )
 
 
-def sweep(session: Session, rates: dict[float, float]) -> tuple[Figure, str]:
+def sweep(session: Session, settings: Settings, rates: dict[float, float]) -> tuple[Figure, str]:
     """Error rate against ratio, and a caption."""
     correlation = rank_correlation(rates)
     figure = figures.ratio_sweep(rates, session.main_error_rate, correlation)
+    known = (
+        f" Spearman's rank correlation of ratio and error rate: {correlation:.2f}."
+        if correlation == correlation
+        else ""
+    )
     return figure, caption(
-        f"One auxiliary decoder trained anew at each of {len(rates)} ratios: wrong pixels on the held-out images. "
-        f"Spearman's rank correlation of ratio and error rate: {correlation:.2f}."
+        f"One auxiliary decoder trained anew at each of {len(rates)} ratios, {describe(settings)}: wrong pixels on the "
+        f"held-out images.{known}"
     )
 
 
-def maps(session: Session, place: int, which: int, judged: Judged) -> tuple[Figure, str]:
+def describe(settings: Settings) -> str:
+    return f"{settings.steps} steps, noise {settings.noise:g}, {settings.dropout:.0%} of the channels dropped"
+
+
+def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     """Who expects errors where in a prediction, and a caption."""
-    image = session.held[place]
+    image = session.held[judged.place]
     figure = figures.wrongness_maps(image.image, image.truth, judged.prediction, judged.trust)
-    trained = f" and {session.eln_steps} steps of training here" if session.eln_steps else ""
-    young = " (not trained yet)" if session.stage == "1_supervised" and not session.eln_steps else ""
+    trained = f" and {judged.eln_steps} steps of training here" if judged.eln_steps else ""
+    young = " (not trained yet)" if session.stage == "1_supervised" and not judged.eln_steps else ""
     return figure, caption(
-        f"Where {escape(session.names[which])} is wrong, and how wrong it seems to ELN after {session.stage}{trained}"
-        f"{young}, to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, all on one scale."
+        f"Where the {escape(judged.name)} is wrong, and how wrong it seems to: ELN after {session.stage}{trained}{young},"
+        " 1 - max softmax, and entropy over its largest value, log C; bright is wrong, all on one scale."
     )
 
 
-def filtering(session: Session, place: int, which: int, judged: Judged) -> figures.Filtering:
+def filtering(session: Session, judged: Judged) -> figures.Filtering:
     """The figure that a threshold moves."""
-    image, dataset = session.held[place], session.experiment.dataset
-    trust, rankings = judged.trust["ELN"], session.rankings(which)
+    image, dataset = session.held[judged.place], session.experiment.dataset
+    trust, rankings = judged.trust["ELN"], judged.rankings
     return figures.Filtering(
         image.image, image.truth, judged.prediction, trust, rankings, dataset.classes, dataset.colors
     )
 
 
-def filter_numbers(threshold: float, here: Ranking, pooled: Ranking, images: int) -> str:
+def filter_numbers(threshold: float, judged: Judged) -> str:
     """A table of what a threshold does on one image and over all held-out ones."""
-    rows = {"this image": here.at(threshold), f"all {images} held-out images": pooled.at(threshold)}
+    rows = {"this image": judged.here.at(threshold), "all held-out images": judged.rankings["ELN"].at(threshold)}
     head = ["ELN", "kept share", "right among kept", "precision of dropped", "recall of errors"]
-    return table(head, [[name, *(f"{value:.1%}" for value in row.values())] for name, row in rows.items()])
+    return table(head, [[name, *map(percent, row.values())] for name, row in rows.items()])
 
 
 FILTER_CAPTION = """Left: the pseudo-labels that are kept; dropped pixels are striped. Right: what became of each pixel;
@@ -107,17 +121,21 @@ dark is kept and right. Below, over all held-out images: precision against recal
 pixels among the kept ones; the dot is ELN at this threshold."""
 
 
-def detection(session: Session, which: int) -> str:
-    """AUPR of each detector on one prediction of the held-out images, in words."""
-    found = ", ".join(f"{name} {ranking.aupr:.3f}" for name, ranking in session.rankings(which).items())
-    return f"AUPR of errors of {escape(session.names[which])}: {found}"
-
-
-def learnt(session: Session, before: str) -> str:
+def learnt(before: Judged, after: Judged) -> str:
     """How ELN's training here has changed what it finds."""
-    return caption(f"Before: {before}.") + caption(
-        f"After {session.eln_steps} steps here in all: {detection(session, 0)}. The run's own ELN stays as it is."
+    return caption(f"Before: {_detection(before)}.") + caption(
+        f"After {after.eln_steps} steps here in all: {_detection(after)}. The run's own ELN stays as it is."
     )
+
+
+def _detection(judged: Judged) -> str:
+    found = ", ".join(f"{name} {ranking.aupr:.3f}" for name, ranking in judged.rankings.items())
+    return f"AUPR of the errors of the {escape(judged.name)}: {found}"
+
+
+def percent(share: float) -> str:
+    """A dash where there was nothing to divide by."""
+    return f"{share:.1%}" if share == share else "–"
 
 
 def caption(words: str) -> str:
@@ -128,11 +146,7 @@ def table(head: list[str], rows: list[list[str]], words: bool = False) -> str:
     """HTML of text cells; those of the last column are `words`."""
     lines = []
     for tag, row in [("th", head), *(("td", row) for row in rows)]:
-        kinds = [' class="words"' if words and cell is row[-1] else "" for cell in row]
+        kinds = [""] * (len(row) - 1) + [' class="words"' if words else ""]
         cells = [f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<table class="eln-numbers">{"".join(lines)}</table>'
-
-
-def _short(name: str) -> str:
-    return name.partition(",")[0]

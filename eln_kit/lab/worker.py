@@ -1,6 +1,8 @@
 """Long work beside a notebook's controls: computed in a thread, shown in the kernel's own."""
 
 import asyncio
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,4 +43,4 @@ class Worker:
             self.failed(str(error))
         except Exception as error:
             self.failed(f"{type(error).__name__}: {error}")
-            raise  # for the server's log
+            traceback.print_exc(file=sys.__stderr__)  # the server's log

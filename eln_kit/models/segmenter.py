@@ -79,5 +79,5 @@ def perturb(maps: Tensor, noise: float, dropout: float) -> Tensor:
     The channels that stay are scaled up by 1 / (1 - dropout).
     """
     if noise:
-        maps = maps + noise * maps.std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(maps)
+        maps = maps + noise * maps.std(dim=(0, 2, 3), correction=0, keepdim=True) * torch.randn_like(maps)
     return F.dropout2d(maps, dropout) if dropout else maps

@@ -19,6 +19,7 @@ import pytest
 from eln_kit import cli, figures
 from eln_kit.experiment import open_experiment
 from eln_kit.lab import Settings, open_session, views
+from eln_kit.lab.session import finish
 from eln_kit.params_file import load
 from eln_kit.paths import project_root
 from eln_kit.stages import Supervised
@@ -127,14 +128,12 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
 def expected(session, settings: Settings, threshold: float) -> dict:
     """Pictures and tables as the package gives them."""
     list(session.make_errors(settings))
-    list(session.rank(0))
-    judged = session.judge(0, 0)
-    numbers = views.filter_numbers(threshold, judged.ranking, session.rankings(0)["ELN"], len(session.held))
+    judged = finish(session.find(0, 0))
     return {
         "errors": figures.drawn(views.errors(session, 0)[0]),
-        "maps": figures.drawn(views.maps(session, 0, 0, judged)[0]),
-        "filter": views.filtering(session, 0, 0, judged).png(threshold),
-        "tables": [cells(views.numbers(session)), cells(numbers)],
+        "maps": figures.drawn(views.maps(session, judged)[0]),
+        "filter": views.filtering(session, judged).png(threshold),
+        "tables": [cells(views.numbers(session)), cells(views.filter_numbers(threshold, judged))],
     }
 
 
