@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from eln_kit.data.items import VOID
 
-TILE, GPU_TILE = 2**19, 2**28  # similarities at a time: what a processor's caches hold; a gigabyte on a GPU
+TILE, GPU_TILE = 2**21, 2**28  # similarities at a time: what a processor's caches hold; a gigabyte on a GPU
 
 
 class Contrast(torch.autograd.Function):
@@ -55,11 +55,12 @@ def _tile(student, mine, weight, teacher, theirs, members, temperature) -> tuple
     mass = exponential @ members  # w n C
     least = torch.finfo(mass.dtype).tiny
     total = mass.sum(2, keepdim=True).clamp(min=least)
-    own = mass.gather(2, mine.long().clamp(max=mass.shape[2] - 1)[..., None]).clamp(min=least)
+    index = mine.long().clamp(max=mass.shape[2] - 1)[..., None]
+    own = mass.gather(2, index).clamp(min=least)
     loss = (weight[..., None] * (total.log() - own.log())).sum()
     share = weight[..., None] / temperature
-    same = mine[..., None] == theirs[:, None]
-    exponential *= torch.where(same, share / total - share / own, share / total)
+    by_class = (share / total).expand_as(mass).scatter_add(2, index, -share / own)
+    exponential *= by_class @ members.mT
     return loss, exponential @ teacher
 
 

@@ -95,8 +95,8 @@ def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     trained = f" and {judged.eln_steps} steps of training here" if judged.eln_steps else ""
     young = " (not trained yet)" if session.stage == "1_supervised" and not judged.eln_steps else ""
     return figure, caption(
-        f"Where the {escape(judged.name)} is wrong, and how wrong it seems to: ELN after {session.stage}{trained}{young},"
-        " 1 - max softmax, and entropy over its largest value, log C; bright is wrong, all on one scale."
+        f"Where the {escape(judged.name)} is wrong, and how wrong it seems to ELN after {session.stage}{trained}{young}"
+        ", to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, all on one scale."
     )
 
 
