@@ -20,7 +20,9 @@ test: .venv/installed  ## style and tests
 lab: .venv/installed  ## JupyterLab on the notebooks
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
-bench: .venv/installed  ## how quickly the error lab answers: make bench RUN=runs/camvid
+bench: .venv/installed  ## what a step costs, and how quickly the error lab answers: make bench RUN=runs/camvid
+	.venv/bin/python benchmarks/steps.py
+	.venv/bin/python benchmarks/contrast.py $(OFFICIAL)
 	.venv/bin/python benchmarks/lab.py $(RUN)
 
 format: .venv/installed  ## mend the style, and take outputs out of the notebooks

@@ -25,7 +25,7 @@ from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.params_file import build
 from eln_kit.stages import ErrorLocalization, SemiSupervised, Stage, Supervised, evaluating
-from eln_kit.train import accelerate, batches, make_optimizer, one_step
+from eln_kit.train import accelerate, batches, layout, make_optimizer, one_step
 
 SETTINGS = {
     "shapes": {},
@@ -42,6 +42,7 @@ SETTINGS = {
         "semi_supervised.window": 16,
     },
     "official": {  # the official networks on a small crop
+        "run.channels_last": torch.cuda.is_available(),
         "data.shapes_size": 160,
         "data.batch_labeled": 2,
         "data.batch_unlabeled": 2,
@@ -87,7 +88,7 @@ def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
     experiment = Experiment(params, Path(params.run.folder), dataset, make_split(dataset, params.data))
     stage = kind(Networks(params, len(dataset.classes)), params)
     accelerator = accelerate(params.run, experiment.folder)
-    stage.to(accelerator.device, memory_format=torch.channels_last)
+    stage.to(accelerator.device, memory_format=layout(params.run))
     model, optimizer = accelerator.prepare(stage, make_optimizer(stage, params.optimizer))
     model.train()
     loader = iter(batches(stage, experiment, accelerator, 0))

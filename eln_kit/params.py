@@ -260,7 +260,12 @@ class Run(Section):
     )
     tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent to as well")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the processor or GPU has it, else fp32"
+        "auto",
+        description="auto: bf16 where the GPU, or the processor by AMX, computes in it; else fp16 or fp32",
+    )
+    channels_last: bool = Field(
+        True,
+        description="layout of images and weights; on processors, wide decoders on small maps are faster without",
     )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")

@@ -75,7 +75,7 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
-    stage.to(accelerator.device, memory_format=torch.channels_last)
+    stage.to(accelerator.device, memory_format=layout(params.run))
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:
         optimizer.load_state_dict(state["optimizer"])
@@ -181,17 +181,23 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
         )
         for items, labeled in kinds
     ]
+    images, kept = layout(experiment.params.run), torch.preserve_format
     try:
         for parts in zip(*loaders, strict=True):
             batch = {name: tensor for part in parts for name, tensor in part.items()}
-            yield {name: _to_device(tensor, accelerator.device) for name, tensor in batch.items()}
+            yield {
+                name: tensor.to(
+                    accelerator.device, non_blocking=True, memory_format=images if tensor.dim() == 4 else kept
+                )
+                for name, tensor in batch.items()
+            }
     except DataError as error:  # from a loader process it comes wrapped in that one's traceback
         raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None
 
 
-def _to_device(tensor: Tensor, target: torch.device) -> Tensor:
-    layout = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
-    return tensor.to(target, non_blocking=True, memory_format=layout)
+def layout(run: Run) -> torch.memory_format:
+    """How images and weights lie in memory."""
+    return torch.channels_last if run.channels_last else torch.contiguous_format
 
 
 def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
