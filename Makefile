@@ -3,7 +3,7 @@ PYTHON ?= python3
 PARAMS ?= params/shapes.yaml
 ARGS ?=
 
-.PHONY: help run test lab bench format
+.PHONY: help run test lab bench torture format
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -24,6 +24,10 @@ bench: .venv/installed  ## what a step costs, and how quickly the error lab answ
 	.venv/bin/python benchmarks/steps.py
 	.venv/bin/python benchmarks/contrast.py $(OFFICIAL)
 	.venv/bin/python benchmarks/lab.py $(RUN)
+
+torture: .venv/installed  ## kill each stage 30 times at random moments, then train for 5,000 steps: some 20 minutes
+	.venv/bin/python tests/torture.py
+	.venv/bin/python tests/endurance.py
 
 format: .venv/installed  ## mend the style, and take outputs out of the notebooks
 	.venv/bin/ruff check --fix .

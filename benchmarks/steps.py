@@ -4,12 +4,14 @@
 
 For each stage: (a) the step with the real loader, (b) with the batch in memory, (c) the bare networks: forward and
 backward of exactly the passes that the stage needs, on the same images, with no loss beyond a mean and no optimizer.
-Rounds are interleaved and medians taken, so that a noisy machine does not decide. Seconds a step.
+Rounds are interleaved and medians taken, so that a noisy machine does not decide. Seconds a step; `wait` is the share
+of (a) that is spent on getting the batch, and GiB the largest memory while (a) and (b) ran: the device's, or on a
+processor this process's (Linux).
 """
 
 import argparse
+import itertools
 import json
-import resource
 import tempfile
 import time
 from functools import partial
@@ -30,6 +32,7 @@ from eln_kit.train import accelerate, batches, layout, make_optimizer, one_step
 SETTINGS = {
     "shapes": {},
     "camvid": {  # as params/camvid.yaml, on generated scenes and without pretrained weights
+        "run.channels_last": True,
         "data.shapes_size": 240,
         "data.batch_labeled": 6,
         "data.batch_unlabeled": 6,
@@ -42,7 +45,6 @@ SETTINGS = {
         "semi_supervised.window": 16,
     },
     "official": {  # the official networks on a small crop
-        "run.channels_last": torch.cuda.is_available(),
         "data.shapes_size": 160,
         "data.batch_labeled": 2,
         "data.batch_unlabeled": 2,
@@ -57,10 +59,14 @@ SETTINGS = {
     },
 }
 
+STEPS = dict.fromkeys(("supervised.steps", "error_localization.steps", "semi_supervised.steps"), 10**6)
+COLUMNS = {"a": 3, "b": 3, "c": 3, "b/c": 2, "a/b": 2, "wait": 3, "gib": 2}  # digits of each
+WARM = 2  # rounds that are not counted
+
 
 def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
     """Forward and backward of the networks that a step of the stage needs."""
-    networks, judged = stage.networks, []
+    networks = stage.networks
     names = ["image", "weak", "strong"] if isinstance(stage, SemiSupervised) else ["image"]
     with accelerator.autocast():
         prediction = networks.student(torch.cat([batch[name] for name in names]))
@@ -74,16 +80,31 @@ def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
             outputs.append(networks.eln(batch["image"].repeat(len(every) // count, 1, 1, 1), every))
         if len(names) > 1:
             with torch.no_grad(), evaluating(networks.eln) as eln:
-                judged.append(
-                    eln(batch["weak"], upsample(networks.teacher(batch["weak"]).logits, batch["weak"].shape[2:]))
-                )
+                logits = networks.teacher(batch["weak"]).logits
+                eln(batch["weak"], upsample(logits, batch["weak"].shape[2:]))
         loss = sum(each.float().mean() for each in outputs)
     accelerator.backward(loss)
     optimizer.zero_grad()
 
 
+class PeakMemory:
+    """The largest memory since it was made, GiB."""
+
+    def __init__(self):
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> float:
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**30
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
+
+
 def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
-    """Medians of seconds a step for (a), (b) and (c), and the ratios."""
+    """Medians of seconds a step for (a), (b) and (c), the ratios, the share of waiting, and memory."""
     dataset = open_dataset(params.data)
     experiment = Experiment(params, Path(params.run.folder), dataset, make_split(dataset, params.data))
     stage = kind(Networks(params, len(dataset.classes)), params)
@@ -98,22 +119,26 @@ def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
         one_step(model, batch, optimizer, accelerator)
         stage.after_step()
 
-    work = {
-        "a": lambda: step(next(loader)),
-        "b": partial(step, kept),
-        "c": partial(bare, stage, kept, optimizer, accelerator),
-    }
-    seconds = {name: [] for name in work}
-    for number in range(rounds + 2):
+    def real_step() -> None:
+        begin = time.perf_counter()
+        batch = next(loader)
+        seconds["wait"].append(time.perf_counter() - begin)
+        step(batch)
+
+    work = {"a": real_step, "b": partial(step, kept), "c": partial(bare, stage, kept, optimizer, accelerator)}
+    seconds = {name: [] for name in (*work, "wait")}
+    memory, peak = PeakMemory(), 0.0
+    for _ in range(rounds + WARM):
         for name, act in work.items():
+            if name == "c":
+                peak = memory.read()
             begin = time.perf_counter()
             act()
             if accelerator.device.type == "cuda":
                 torch.cuda.synchronize()
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - begin)
-    found = {name: median(values) for name, values in seconds.items()}
-    return found | {"b/c": found["b"] / found["c"], "a/b": found["a"] / found["b"]}
+            seconds[name].append(time.perf_counter() - begin)
+    a, b, c, wait = (median(seconds[name][WARM:]) for name in (*work, "wait"))
+    return {"a": a, "b": b, "c": c, "b/c": b / c, "a/b": a / b, "wait": wait / a, "gib": peak}
 
 
 def main() -> None:
@@ -121,29 +146,20 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--set", nargs="+", default=[], metavar="SECTION.KNOB=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     rows = []
-    print(
-        f"{'setting':<10}{'precision':<11}{'stage':<22}{'a, s':>8}{'b, s':>8}{'c, s':>8}{'b/c':>7}{'a/b':>7}{'GiB':>7}"
-    )
+    print(f"{'setting':<10}{'precision':<11}{'stage':<22}" + "".join(f"{name:>8}" for name in COLUMNS))
     with tempfile.TemporaryDirectory() as folder:
-        for setting in options.settings:
-            for precision in options.precision:
-                for kind in (Supervised, ErrorLocalization, SemiSupervised):
-                    steps = {
-                        f"{section}.steps": 10**6 for section in ("supervised", "error_localization", "semi_supervised")
-                    }
-                    params = build({}, SETTINGS[setting] | steps | {"run.precision": precision, "run.folder": folder})
-                    row = measure(params, kind, options.rounds)
-                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-                    rows.append(
-                        {"setting": setting, "precision": precision, "stage": kind.name, **row, "peak_gib": peak}
-                    )
-                    figures = (
-                        "".join(f"{row[n]:>8.3f}" for n in "abc") + f"{row['b/c']:>7.2f}{row['a/b']:>7.2f}{peak:>7.1f}"
-                    )
-                    print(f"{setting:<10}{precision:<11}{kind.name:<22}{figures}", flush=True)
+        for setting, precision in itertools.product(options.settings, options.precision):
+            params = build({}, SETTINGS[setting] | STEPS | {"run.precision": precision, "run.folder": folder})
+            params = build(params.model_dump(), options.set)
+            for kind in (Supervised, ErrorLocalization, SemiSupervised):
+                row = measure(params, kind, options.rounds)
+                rows.append({"setting": setting, "precision": precision, "stage": kind.name, **row})
+                figures = "".join(f"{row[name]:>8.{digits}f}" for name, digits in COLUMNS.items())
+                print(f"{setting:<10}{precision:<11}{kind.name:<22}{figures}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
 

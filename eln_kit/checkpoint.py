@@ -1,18 +1,27 @@
-"""Checkpoints: written whole or not at all, loaded without running code, and plain about what does not fit."""
+"""Checkpoints: written whole or not at all, loaded without running code, and plain about what does not fit.
+
+`checkpoint.pt` is the newest; `checkpoint.1.pt`, `checkpoint.2.pt` ... are those before it, `run.keep` files in all.
+They are torch's zip files, whose every part has a checksum.
+"""
 
 import os
 import pickle
 import shutil
+import sys
+import zipfile
+import zlib
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from eln_kit import __version__
+from eln_kit.params import Params
 
 FILE = "checkpoint.pt"
 BEST = "best.pt"
 INDIFFERENT = {("data", "root"), ("data", "workers"), ("data", "cache")}  # to what comes out
-KEYS = {"stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
+KEYS = {"version", "stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
 class CheckpointError(RuntimeError):
@@ -35,8 +44,10 @@ def snapshot(stage, classes: list[str], step: int, **more) -> dict:
     }
 
 
-def save(path: Path, state: dict) -> None:
-    """Write `state` (tensors and plain values) beside `path`, flush it to disk, and rename it over `path`.
+def save(path: Path, state: dict, keep: int = 1) -> None:
+    """Write `state` (tensors and plain values) beside `path`, flush it to disk, and rename it to `path`.
+
+    The `keep - 1` checkpoints before it stay, older ones go.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old checkpoint is untouched.
@@ -48,7 +59,11 @@ def save(path: Path, state: dict) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        for age in range(keep - 1, 0, -1):
+            if (before := _aged(path, age - 1)).exists():
+                os.replace(before, _aged(path, age))
         os.replace(beside, path)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         full = shutil.disk_usage(path.parent).free < 2**20
         reason = "no space left on device" if full else getattr(error, "strerror", None) or _first_line(error)
@@ -56,26 +71,53 @@ def save(path: Path, state: dict) -> None:
         raise CheckpointError(
             f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept"
         ) from None
+    for age in count(keep):
+        if not _aged(path, age).exists():
+            break
+        _aged(path, age).unlink()
 
 
 def load(path: Path) -> dict:
     """Read a checkpoint on the CPU with `weights_only=True`, which refuses to run code.
 
-    Tensors are mapped from the file, so looking at the rest of a large checkpoint is quick.
+    Where it is cut short or its checksums do not fit, the one before it is read, and a line on stderr says so.
 
     Raises:
-        CheckpointError: it is missing, cut short, or holds something else.
+        CheckpointError: it is missing, or it and those before it are cut short, or hold something else.
     """
-    if not path.is_file():
+    found = _ages(path)
+    if not found:
         maker = "3_semi_supervised" if path.parent.name == "control" else path.parent.name
         raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{maker}.ipynb first")
+    errors = []
+    for place in found:
+        try:
+            state = _read(place)
+        except CheckpointError as error:
+            errors.append(error)
+            continue
+        if errors:
+            print(f"{errors[-1]}; going on from {place.name}", file=sys.stderr, flush=True)
+        return state
+    raise errors[0]
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a checkpoint, or one before it."""
+    return bool(_ages(path))
+
+
+def _read(path: Path) -> dict:
     try:
+        with zipfile.ZipFile(path) as parts:
+            if broken := parts.testzip():
+                raise zlib.error(f"checksum of {broken}")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path}: not a whole checkpoint, or it holds more than tensors and plain values; delete it to train again"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = _first_line(error)
         raise CheckpointError(f"{path}: not a whole checkpoint ({reason}); delete it to train again") from None
     if not (isinstance(state, dict) and state.keys() >= KEYS):
@@ -85,15 +127,21 @@ def load(path: Path) -> dict:
 
 def is_finished(path: Path) -> bool:
     """Whether there is a checkpoint of a stage's last step."""
-    return path.is_file() and load(path)["finished"]
+    return exists(path) and load(path)["finished"]
 
 
-def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]) -> None:
-    """Refuse a checkpoint whose params, in the sections that its result depends on, differ from those of now.
+def check_same(path: Path, state: dict, params: Params) -> None:
+    """Refuse a checkpoint of another version, or whose params, in the sections that it depends on, differ from these.
 
     Where the data lie does not matter: class names and the split are checked elsewhere.
     """
-    knobs = [(section, knob) for section in sections for knob in made_with[section]] + [("run", "seed")]
+    if state["version"] != __version__:
+        raise CheckpointError(
+            f"{path}: made by eln-kit {state['version']}, and this is {__version__}: install that one to go on, "
+            f"choose another run.folder, or delete {path.parent} to train it again"
+        )
+    made_with, now = state["params"], params.model_dump()
+    knobs = [(section, knob) for section in state["sections"] for knob in made_with[section]] + [("run", "seed")]
     differences = [
         f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
         for section, knob in knobs
@@ -106,9 +154,23 @@ def check_same(path: Path, made_with: dict, now: dict, sections: tuple[str, ...]
         )
 
 
+def check_stages(folder: Path, params: Params) -> None:
+    """Refuse params other than those that the stages in a run folder were trained with (CheckpointError)."""
+    for path in stages(folder):
+        check_same(path, load(path), params)
+
+
+def stages(folder: Path) -> list[Path]:
+    """The places of the stages' checkpoints in a run folder."""
+    return sorted({place.with_name(FILE) for place in folder.glob("*/checkpoint*.pt")})
+
+
 def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> None:
     """Load the parts in `states` into `networks`, each completely; name the first thing that does not fit."""
     for part, state in states.items():
+        for name, value in state.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise CheckpointError(f"{path}: its {part} holds NaN or infinite weights ({name}); delete it")
         try:
             getattr(networks, part).load_state_dict(state)
         except RuntimeError as error:
@@ -118,3 +180,23 @@ def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> N
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def _aged(path: Path, age: int) -> Path:
+    return path.with_suffix(f".{age}{path.suffix}") if age else path
+
+
+def _ages(path: Path) -> list[Path]:
+    """The checkpoint and those before it that are there, newest first."""
+    older = path.parent.glob(f"{path.stem}.*{path.suffix}")
+    numbered = [place for place in older if place.suffixes[0][1:].isdigit()]
+    return [place for place in (path, *sorted(numbered, key=lambda p: int(p.suffixes[0][1:]))) if place.is_file()]
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

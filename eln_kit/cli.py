@@ -6,9 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+AGAIN = 75  # EX_TEMPFAIL: a run that a signal stopped has saved, and the same command goes on; schedulers may requeue
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 unusable params or arguments, 130 or 143 stopped by a signal."""
+    """Exit status: 0 done, 1 failed, 2 unusable params or arguments, 130 interrupted; see `AGAIN` for a run."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -30,6 +32,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_set(run)
     run.add_argument("--dry-run", action="store_true", help="only say what would be done, and how large it is")
     run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="read all of a params file's data once, and list every fault")
+    check.add_argument("params", metavar="PARAMS.yaml")
+    _add_set(check)
+    check.set_defaults(command=_check)
     evaluate = commands.add_parser("evaluate", help="measure a run's networks, as notebook 4 does")
     evaluate.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
     evaluate.add_argument("--out", metavar="FILE.json", type=Path, help="write everything measured")
@@ -73,24 +79,54 @@ def _add_set(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options) -> int:
-    from eln_kit import experiment, params, params_file, plan, report, run  # slow to import: --help should not wait
+    from eln_kit import checkpoint, lock, params, params_file, report, run  # slow to import: --help should not wait
 
     try:
         wanted = params_file.load(options.params, options.set)
         if options.dry_run:
-            print(plan.describe(wanted, run.NOTEBOOKS))
-            return 0
+            return _dry_run(wanted)
         folder = run.run(wanted, run.NOTEBOOKS)
     except params.ParamsError as error:
         return _complain(error, 2)
-    except (run.RunError, *experiment.EXPECTED) as error:
+    except (run.RunError, lock.LockedError, checkpoint.CheckpointError) as error:
         return _complain(error, 1)
     except run.Interrupted as error:
-        return _complain(error, 128 + error.number)
+        return _complain(error, AGAIN)
     results = folder / report.RESULTS
     if results.is_file():
         print(f"\n{report.table(json.loads(results.read_text()))}\n")
     print(folder / "index.html")
+    return 0
+
+
+def _dry_run(wanted) -> int:
+    from eln_kit import experiment, params, plan, run
+
+    try:
+        print(plan.describe(wanted, run.NOTEBOOKS))
+    except params.ParamsError:
+        raise
+    except (run.RunError, *experiment.EXPECTED) as error:
+        return _complain(error, 1)
+    return 0
+
+
+def _check(options) -> int:
+    from eln_kit import params, params_file
+    from eln_kit.data import DataError, check, make_split, open_dataset
+
+    try:
+        data = params_file.load(options.params, options.set).data
+        dataset = open_dataset(data)
+        void = check.read_everything(dataset)
+        split = make_split(dataset, data)
+        check.refuse_void(split.labeled, void)
+    except params.ParamsError as error:
+        return _complain(error, 2)
+    except DataError as error:
+        return _complain(error, 1)
+    print(f"{dataset.name}: {len(dataset.train)} training images, {len(split.labeled)} of them labelled, and ", end="")
+    print(f"{len(dataset.val)} validation images, all of which can be read; {len(void)} masks are void everywhere")
     return 0
 
 

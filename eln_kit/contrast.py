@@ -26,17 +26,17 @@ class Contrast(torch.autograd.Function):
     @staticmethod
     def forward(ctx, student, teacher, mine, theirs, weight, members, temperature):
         loss, gradient = student.new_zeros(()), torch.zeros_like(student)
+        bias = student.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
         most = TILE if student.device.type == "cpu" else GPU_TILE
         together = max(1, most // (mine.shape[1] * theirs.shape[1]))
         for first in range(0, len(mine), together):
             windows = slice(first, first + together)
             rows, columns = _kept(mine[windows]), _kept(theirs[windows])
-            fixed = [each[windows][:, columns] for each in (teacher, theirs, members)]
+            fixed = teacher[windows][:, columns], bias[windows][..., columns], members[windows][:, columns]
             moving = [each[windows][:, rows] for each in (student, mine, weight)]
             height = max(1, most // max(1, fixed[1].numel()))
-            parts = [
-                _tile(*tile, *fixed, temperature) for tile in zip(*(e.split(height, 1) for e in moving), strict=True)
-            ]
+            tiles = zip(*(each.split(height, dim=1) for each in moving), strict=True)
+            parts = [_tile(*tile, *fixed, temperature) for tile in tiles]
             loss = loss + sum(part for part, _ in parts)
             gradient[windows][:, rows] = torch.cat([part for _, part in parts], dim=1)
         ctx.save_for_backward(gradient)
@@ -48,9 +48,11 @@ class Contrast(torch.autograd.Function):
         return above * gradient, None, None, None, None, None, None
 
 
-def _tile(student, mine, weight, teacher, theirs, members, temperature) -> tuple[Tensor, Tensor]:
-    """Loss of some rows, and its gradient: `w n E`, `w n`, `w n` against all of `w m E`, `w m`, `w m C`."""
-    bias = student.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
+def _tile(student, mine, weight, teacher, bias, members, temperature) -> tuple[Tensor, Tensor]:
+    """Loss of some rows, and its gradient: `w n E`, `w n`, `w n` against all of `w m E`, `w 1 m`, `w m C`.
+
+    The bias is -1 / t, and minus infinity where void.
+    """
     exponential = torch.baddbmm(bias, student, teacher.mT, alpha=1 / temperature).exp_()  # of (s - 1) / t; w n m
     mass = exponential @ members  # w n C
     least = torch.finfo(mass.dtype).tiny

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
+from torchmetrics.functional.classification import binary_average_precision
 
 from eln_kit.data import VOID
 
@@ -73,9 +74,9 @@ class Ranking:
 
     @property
     def aupr(self) -> float:
-        """Area under precision over recall of errors, as a mean of the precision at each error."""
-        precision = self.caught[1:] / torch.arange(1, len(self.caught))
-        return _ratio((precision * self.caught.diff()).sum().item(), self.caught[-1].item())
+        """Area under precision over recall of errors; NaN without an error."""
+        wrong = self.caught.diff().long()
+        return binary_average_precision(1 - self.trust, wrong).item() if wrong.any() else float("nan")
 
     def curve(self, points: int = 400) -> dict[str, list[float]]:
         """The values of `after`, each a list over `points` evenly spaced numbers of dropped pixels, below all."""

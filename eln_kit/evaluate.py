@@ -80,13 +80,18 @@ def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet,
     for item in validation_items(dataset, params):
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
         scores = _right_logits(segmenter, eln, seen, mask.shape, params.evaluation)
-        right, usable = scores.pop("prediction") == mask, (mask != VOID).flatten().nonzero()[:, 0]
-        drawn = usable[torch.randperm(len(usable), generator=generator)[: params.evaluation.pixels]]
+        right, drawn = scores.pop("prediction") == mask, draw_pixels(mask, params.evaluation.pixels, generator)
         samples.append({"right": right.flatten()[drawn], **{n: s.flatten()[drawn] for n, s in scores.items()}})
     pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
     trusted = (pooled["ELN"].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
     return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in ("ELN", "1 - max softmax")]
+
+
+def draw_pixels(mask: Tensor, at_most: int, generator: torch.Generator) -> Tensor:
+    """Places, in the flattened mask, of pixels that are not void."""
+    usable = (mask != VOID).flatten().nonzero()[:, 0]
+    return usable[torch.randperm(len(usable), generator=generator)[:at_most]]
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     """The teacher's prediction for an image, ELN's view of it, and the pixels that the stage's filter keeps."""
     networks, params = stage.networks.eval(), stage.params
     seen, truth = _read(item, dataset, params, networks)
-    logits = predict(networks.teacher.module, seen, params.evaluation)
+    logits = predict(networks.teacher, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
     wrongness = (-networks.eln(seen, logits)[0, 0]).sigmoid()

@@ -10,15 +10,16 @@ import torch
 from eln_kit import checkpoint
 from eln_kit.data import DataError, DataSet, Item, Split, deciding, load_split, make_split, open_dataset, save_split
 from eln_kit.evaluate import spread
+from eln_kit.lock import LockedError
 from eln_kit.log import TrainingError
 from eln_kit.models import Networks
 from eln_kit.params import Params, ParamsError
 from eln_kit.params_file import build, load
-from eln_kit.paths import resolve
+from eln_kit.paths import resolve, write_whole
 from eln_kit.processes import WorkerError
 
 # Each message is for a person: one line, but for a process's traceback.
-EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError, WorkerError)
+EXPECTED = (ParamsError, DataError, checkpoint.CheckpointError, TrainingError, WorkerError, LockedError)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Experiment:
                 f"{path}: made for {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...), "
                 f"not for the {len(self.dataset.classes)} of {self.dataset.name}; choose another run.folder"
             )
-        checkpoint.check_same(path, state["params"], self.params.model_dump(), tuple(state["sections"]))
+        checkpoint.check_same(path, state, self.params)
 
     def records(self, stage: str) -> list[dict]:
         """The lines of a stage's `metrics.jsonl`; empty when it has none."""
@@ -80,7 +81,7 @@ class Experiment:
         """Write results as JSON into the run folder (`4_evaluate/results.json`) and give them back."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1))
+        write_whole(path, json.dumps(results, indent=1))
         return results
 
 
@@ -133,17 +134,10 @@ def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
 def load_params(folder: Path, knobs: list[str] = ()) -> Params:
     """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
     file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
-    stages = sorted(folder.glob(f"[123]_*/{checkpoint.FILE}"))
+    stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
     if file.is_file() or not stages:
         return build(load(file, knobs).model_dump(), here)
     return build(build(checkpoint.load(stages[-1])["params"], knobs).model_dump(), here)
-
-
-def check_stages(folder: Path, params: Params) -> None:
-    """Refuse params other than those that the stages in a run folder were trained with (CheckpointError)."""
-    for path in sorted(folder.glob(f"*/{checkpoint.FILE}")):
-        state = checkpoint.load(path)
-        checkpoint.check_same(path, state["params"], params.model_dump(), tuple(state["sections"]))
 
 
 def device() -> torch.device:

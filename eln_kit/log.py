@@ -2,12 +2,14 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from eln_kit.paths import write_whole
 
 
 class TrainingError(RuntimeError):
@@ -34,9 +36,8 @@ class Log:
         path, first = self.path, self.first
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
-        beside = path.with_suffix(".tmp")
-        beside.write_text("".join(f"{line}\n" for line in kept))
-        os.replace(beside, path)
+        with _disk(path):
+            write_whole(path, "".join(f"{line}\n" for line in kept))
 
     def add(self, losses: dict[str, Tensor], measures: dict[str, Tensor]) -> None:
         self.names = list(losses) + list(measures)
@@ -67,7 +68,15 @@ class Log:
             if values:
                 record[name] = sum(values) / len(values)
         if self.path is not None:
-            with self.path.open("a") as file:
+            with _disk(self.path), self.path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         self.first, self.done = step, []
         return record
+
+
+@contextmanager
+def _disk(path: Path):
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{path}: could not be written ({error.strerror}); mend that and run again") from None

@@ -198,6 +198,6 @@ def _check_networks(file: Path, params: Params, depth: int) -> None:
 
 def _free_folder(params: Params) -> Path:
     folder = resolve(params.run.folder)
-    for path in sorted(folder.glob(f"*/{checkpoint.FILE}")):
+    for path in checkpoint.stages(folder):
         raise CheckpointError(f"{path}: the run folder has stages already; choose another with --out")
     return folder

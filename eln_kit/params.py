@@ -261,14 +261,16 @@ class Run(Section):
     tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent to as well")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="auto: bf16 where the GPU, or the processor by AMX, computes in it; else fp16 or fp32",
+        description="auto: bf16 where the GPU, or the processor by AVX-512 or AMX, computes in it; else fp16 or fp32",
     )
-    channels_last: bool = Field(
-        True,
-        description="layout of images and weights; on processors, wide decoders on small maps are faster without",
+    channels_last: bool | Literal["auto"] = Field(
+        "auto",
+        description="layout of images and weights; auto: on a GPU alone, though on processors, too, some networks of "
+        "depthwise convolutions are faster with it",
     )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, le=100, description="checkpoints of a stage that are kept; older ones are deleted")
     show: int = Field(4, ge=1, le=16, description="images in a figure")
 
 

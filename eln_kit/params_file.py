@@ -6,16 +6,33 @@
 
 import difflib
 import re
+import reprlib
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from eln_kit.params import Params, ParamsError
+from eln_kit.paths import write_whole
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means."""
+    """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means.
+
+    A knob that is there twice is an error. So are aliases, with which a short file can stand for an endless one.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*{self.peek_event().anchor}) are not read; write the value itself")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name} is there twice")
+        return super().construct_mapping(node, deep)
 
 
 _Yaml.add_implicit_resolver(
@@ -35,7 +52,7 @@ def load(file: str | Path, knobs: str | list[str] | dict = ()) -> Params:
         raise ParamsError(f"{file}: no such params file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{file}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ParamsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
     return build(sections or {}, knobs, source=str(file))
 
@@ -44,7 +61,7 @@ def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "par
     """Check sections (`{"data": {...}, ...}`) and apply knobs; `source` is named in errors."""
     if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
         raise ParamsError(f"{source}: should be sections ({', '.join(Params.model_fields)}), each of knob: value")
-    sections = {name: dict(section) for name, section in sections.items()}
+    sections = {str(name): dict(section) for name, section in sections.items()}
     for knob, value in _parse_knobs(knobs).items():
         section, dot, name = knob.partition(".")
         if not dot:
@@ -59,7 +76,7 @@ def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "par
 
 def save(params: Params, file: Path) -> None:
     """Write every knob, so that `load` gives the same params."""
-    file.write_text(yaml.safe_dump(params.model_dump(), sort_keys=False))
+    write_whole(file, yaml.safe_dump(params.model_dump(), sort_keys=False))
 
 
 def knob_names() -> list[str]:
@@ -88,7 +105,7 @@ def _parse_knobs(knobs) -> dict:
             raise ParamsError(f"{text!r}: write section.knob=value, such as supervised.steps=100")
         try:
             parsed[name.strip()] = yaml.load(value, _Yaml)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError, ValueError):
             raise ParamsError(f"{text!r}: {value!r} is not a value") from None
     return parsed
 
@@ -98,7 +115,7 @@ def _explain(fault: dict, source: str) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{source}: there is no knob {knob}{_nearest(knob)}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{source}: {knob} = {fault['input']!r}: {message}"
+    return f"{source}: {knob} = {reprlib.repr(fault['input'])}: {message}"
 
 
 def _nearest(knob: str) -> str:

@@ -1,5 +1,6 @@
-"""Where relative paths in params start."""
+"""Where relative paths in params start, and how small files are written."""
 
+import os
 from pathlib import Path
 
 
@@ -16,3 +17,16 @@ def project_root() -> Path:
 def resolve(path: str | Path) -> Path:
     """A path from params as an absolute one; `~` is the home folder."""
     return (project_root() / Path(path).expanduser()).resolve()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside `path`, flush to disk and rename: a kill or a full disk leaves the earlier file (OSError)."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit import checkpoint, processes
 from eln_kit.data import DataSet, Split, make_split, open_dataset
-from eln_kit.experiment import check_held_out, check_stages, check_unlabeled, device
+from eln_kit.experiment import check_held_out, check_unlabeled, device
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params, ParamsError
@@ -32,7 +32,7 @@ def describe(params: Params, names: list[str]) -> str:
         ParamsError, DataError, CheckpointError, RunError: what would stop the run at its start.
     """
     folder = resolve(params.run.folder)
-    check_stages(folder, params)
+    checkpoint.check_stages(folder, params)
     dataset = open_dataset(params.data)
     split = make_split(dataset, params.data)
     check_held_out(params, split)
@@ -80,18 +80,26 @@ def _sizes(networks: Networks, params: Params) -> str:
 
 
 def _training(networks: Networks, params: Params) -> Iterator[str]:
-    """A line a stage: its steps, where it would go on, and the memory that a process of it needs."""
+    """A line a stage: its steps, where it would go on, what a process of it needs, and what it keeps on disk."""
     precision = precision_of(params.run.precision)
     for name, kind in STAGES.items():
         if name == "control" and not params.run.control:
             continue
         path = resolve(params.run.folder) / name / checkpoint.FILE
-        step, steps = checkpoint.load(path)["step"] if path.is_file() else 0, kind.length(params)
+        step, steps = checkpoint.load(path)["step"] if checkpoint.exists(path) else 0, kind.length(params)
         rest = "finished" if step == steps else f"steps {step + 1} to {steps}"
         number = processes.count(params, kind.unlabeled_images(params))
-        memory = memory_of(kind(networks, params), number, precision)
+        stage = kind(networks, params)
+        memory, size = memory_of(stage, number, precision), size_of_checkpoint(stage) / 2**20
         at = f"{number} process{'es' if number > 1 else ''} on {device().type}, {precision}"
-        yield f"{name:<21} {rest}; {at}; at least {memory / GIB:.1f} GiB each"
+        kept = f"{params.run.keep} checkpoints of {size:.0f} MiB"
+        yield f"{name:<21} {rest}; {at}; at least {memory / GIB:.1f} GiB each; {kept}"
+
+
+def size_of_checkpoint(stage: Stage) -> int:
+    """Bytes of a checkpoint in the midst of a stage: its networks, and AdamW's two moments of those that it trains."""
+    sizes = {part: _parameters(getattr(stage.networks, part)) for part in stage.parts}
+    return 4 * sum(sizes.values()) + 8 * (sum(sizes.values()) - sizes.get("teacher", 0))
 
 
 def memory_of(stage: Stage, number: int, precision: str) -> int:

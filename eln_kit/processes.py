@@ -25,6 +25,11 @@ def launched() -> bool:
     return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def is_first() -> bool:
+    """Whether this process is alone, or the first of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def count(params: Params, unlabeled: bool) -> int:
     """How many processes train a stage.
 

@@ -7,6 +7,7 @@ import time
 from tqdm.auto import tqdm
 
 SECONDS_BETWEEN_LINES = 5
+LINES = 40  # before their distance grows with the time that has passed, so that days of training stay short
 
 
 def person_watches() -> bool:
@@ -42,7 +43,8 @@ class Progress:
             self.bar.set_postfix(values, refresh=False)
             return
         now, done = time.monotonic(), record["step"]
-        too_soon = now - self.last_line < SECONDS_BETWEEN_LINES and done < self.steps
+        distance = max(SECONDS_BETWEEN_LINES, (now - self.began) / LINES)
+        too_soon = now - self.last_line < distance and done < self.steps
         if too_soon or not self.shown:
             return
         self.last_line = now

@@ -1,12 +1,13 @@
 """What a run found, as a table for the terminal and as `index.html` in the run folder."""
 
 import json
-import os
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 import yaml
+
+from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
 STYLE = """
@@ -80,7 +81,7 @@ def write_index(folder: Path) -> Path:
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
     page = f"<!doctype html>\n<html lang=en><head>{head}<title>{escape(folder.name)}</title></head><body>\n"
-    _write(folder / "index.html", page + "\n".join(parts) + "\n</body></html>\n")
+    write_whole(folder / "index.html", page + "\n".join(parts) + "\n</body></html>\n")
     return folder / "index.html"
 
 
@@ -92,7 +93,7 @@ def read_state(folder: Path) -> dict:
 
 def write_state(folder: Path, state: dict):
     """The counterpart of `read_state`."""
-    _write(folder / "state.json", json.dumps(state, indent=1))
+    write_whole(folder / "state.json", json.dumps(state, indent=1))
 
 
 def duration(seconds: float) -> str:
@@ -194,10 +195,3 @@ def _pictures(folder: Path) -> list[str]:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return parts
-
-
-def _write(file: Path, text: str):
-    """Whole or not at all: a full disk leaves the earlier file."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text)
-    os.replace(new, file)

@@ -5,7 +5,6 @@ finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -27,10 +26,11 @@ from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit import report
-from eln_kit.experiment import check_stages
+from eln_kit.checkpoint import check_stages
+from eln_kit.lock import held
 from eln_kit.params import Params
 from eln_kit.params_file import save
-from eln_kit.paths import project_root, resolve
+from eln_kit.paths import project_root, resolve, write_whole
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
 CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
@@ -102,13 +102,14 @@ def run(params: Params, names: list[str]) -> Path:
     Raises:
         CheckpointError: the folder holds stages trained with other params; nothing was touched.
         RunError: a notebook is missing or failed, or the run folder cannot be used.
+        LockedError: another run uses the folder.
         Interrupted: SIGINT or SIGTERM came.
     """
     sources = notebooks(names)
     folder = resolve(params.run.folder)
     try:
         check_stages(folder, params)
-        with _locked(folder), Stop() as stop:
+        with held(folder, patience=0), Stop() as stop:
             if not (folder / "params.yaml").exists():
                 save(params, folder / "params.yaml")
             try:
@@ -128,18 +129,6 @@ def notebooks(names: list[str]) -> dict[str, Path]:
         if not source.is_file():
             raise RunError(f"{source}: no such notebook; run this inside the project's folder")
     return sources
-
-
-@contextlib.contextmanager
-def _locked(folder: Path):
-    """Make the run folder and keep a second run out of it; the lock goes with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"run folder {folder} is in use by another run") from None
-        yield
 
 
 def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) -> dict[str, tuple[bool, str]]:
@@ -242,4 +231,4 @@ def _export(executed: Path):
         logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
         exporter = HTMLExporter(embed_images=True)
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
-        executed.with_suffix(".html").write_text(page.replace("</head>", f"{CODE_STYLE}</head>", 1))
+        write_whole(executed.with_suffix(".html"), page.replace("</head>", f"{CODE_STYLE}</head>", 1))

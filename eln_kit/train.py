@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from timm.layers import convert_sync_batchnorm
@@ -24,9 +25,11 @@ from torch import Tensor
 
 from eln_kit import checkpoint, processes, tracking
 from eln_kit.best import Best
+from eln_kit.cli import AGAIN
 from eln_kit.data import DataError
-from eln_kit.data.loaders import training_batches
+from eln_kit.data.loaders import FAULT, Faults, training_batches
 from eln_kit.experiment import EXPECTED, Experiment, check_unlabeled, device, open_experiment
+from eln_kit.lock import held
 from eln_kit.log import Log
 from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
@@ -46,7 +49,8 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
 
     Raises:
         CheckpointError: the checkpoint was made with other params, or cannot be read or written.
-        TrainingError: a loss is NaN or infinite.
+        TrainingError: a loss is NaN or infinite, or the disk is full.
+        LockedError: another process trains this stage in this run folder.
         WorkerError: one of several processes died.
     """
     path = experiment.folder / stage.name / checkpoint.FILE
@@ -54,7 +58,8 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     if not state["finished"]:
         number = processes.count(experiment.params, stage.unlabeled)
         if number == 1 or processes.launched():
-            _train(stage, experiment, state)
+            with held(path.parent) if processes.is_first() else nullcontext():
+                _train(stage, experiment, _resume(path, stage, experiment))  # another may have gone on meanwhile
         else:
             print(f"{stage.name}: {number} processes", flush=True)
             processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
@@ -82,7 +87,6 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     if state["scaler"] and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
 
-    folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "metrics.jsonl" if accelerator.is_main_process else None
     mean = partial(accelerator.reduce, reduction="mean")
     log = Log(lines, state["step"] - len(state["pending"]), state["pending"], mean)
@@ -98,6 +102,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     model.train()
     began, images, step = time.monotonic(), 0, first
     alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
+    group = None if alone else dist.new_group(backend="gloo")
     saved = _saved_before(DataError, lambda: save(step)) if alone else nullcontext()
     with _signals() as received, progress, saved:
         for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
@@ -114,7 +119,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
                 progress.show(record)
                 accelerator.log(record, step=step)
                 began, images = time.monotonic(), 0
-            stop = _anyone(received.signal is not None, accelerator)
+            stop = _anyone(received.signal is not None, group)
             if stop or step % params.run.save_every == 0 or step == stage.steps:
                 save(step)
             if stop and step < stage.steps:
@@ -156,11 +161,16 @@ def _seed(seed: int, step: int, accelerator: Accelerator) -> None:
     torch.manual_seed((seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
 
 
-def _anyone(flag: bool, accelerator: Accelerator) -> bool:
-    """Whether the flag is up in any of the processes, so that all of them stop in the same step."""
-    if accelerator.num_processes == 1:
+def _anyone(flag: bool, group: dist.ProcessGroup | None) -> bool:
+    """Whether the flag is up in any of the processes, so that all of them stop in the same step.
+
+    It is asked among the processors, so that nobody waits for a GPU.
+    """
+    if group is None:
         return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
+    flags = torch.tensor(float(flag))
+    dist.all_reduce(flags, group=group)
+    return bool(flags)
 
 
 def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
@@ -181,23 +191,25 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
         )
         for items, labeled in kinds
     ]
-    images, kept = layout(experiment.params.run), torch.preserve_format
+    faults = [Faults(len(items)) for items, _ in kinds]
+    images = layout(experiment.params.run)
     try:
         for parts in zip(*loaders, strict=True):
+            for part, noted in zip(parts, faults, strict=True):
+                noted.note(part.pop(FAULT))
             batch = {name: tensor for part in parts for name, tensor in part.items()}
-            yield {
-                name: tensor.to(
-                    accelerator.device, non_blocking=True, memory_format=images if tensor.dim() == 4 else kept
-                )
-                for name, tensor in batch.items()
-            }
+            for name, tensor in batch.items():
+                order = images if tensor.dim() == 4 else torch.preserve_format
+                batch[name] = tensor.to(accelerator.device, non_blocking=True, memory_format=order)
+            yield batch
     except DataError as error:  # from a loader process it comes wrapped in that one's traceback
         raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None
 
 
 def layout(run: Run) -> torch.memory_format:
     """How images and weights lie in memory."""
-    return torch.channels_last if run.channels_last else torch.contiguous_format
+    wanted = device().type == "cuda" if run.channels_last == "auto" else run.channels_last
+    return torch.channels_last if wanted else torch.contiguous_format
 
 
 def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
@@ -214,13 +226,13 @@ def precision_of(wanted: str) -> str:
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)()  # with AVX-512 alone bf16 was slower than fp32
-    return "bf16" if tiles else "fp32"
+    has_it = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+    return "bf16" if has_it else "fp32"
 
 
 def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:
     """The state to go on from; at the start, one that has done nothing."""
-    if not path.exists():
+    if not checkpoint.exists(path):
         return {"step": 0, "finished": False, "optimizer": None, "scaler": None, "pending": []}
     state = checkpoint.load(path)
     experiment.check(path, state)
@@ -244,7 +256,8 @@ def _save(stage, experiment, optimizer, accelerator, log, best, step) -> None:
         "best": best.so_far,
     }
     path = experiment.folder / stage.name / checkpoint.FILE
-    checkpoint.save(path, checkpoint.snapshot(stage, experiment.dataset.classes, step, **going_on))
+    state = checkpoint.snapshot(stage, experiment.dataset.classes, step, **going_on)
+    checkpoint.save(path, state, experiment.params.run.keep)
 
 
 @contextmanager
@@ -286,7 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         train_stage(load(options.params, options.set).model_dump(), options.stage)
     except (*EXPECTED, KeyboardInterrupt) as error:
         print(error, file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return AGAIN if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

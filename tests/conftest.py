@@ -2,7 +2,11 @@ import matplotlib
 import pytest
 from published import CITYSCAPES_COUNTS, VOC_COUNTS, write_archives
 
+from eln_kit.experiment import open_experiment
+from eln_kit.lab import open_session
 from eln_kit.params_file import build
+from eln_kit.stages import ErrorLocalization, Supervised
+from eln_kit.train import fit
 
 matplotlib.use("Agg")
 
@@ -44,6 +48,23 @@ def tiny(tmp_path, scenes):
         return build({}, TINY | folders | dict(knobs))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, scenes):
+    """A run folder with stages 1 and 2."""
+    folder = tmp_path_factory.mktemp("lab") / "run"
+    params = build({}, TINY | {"data.root": str(scenes), "run.folder": str(folder)})
+    experiment = open_experiment(params)
+    for kind in (Supervised, ErrorLocalization):
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    return folder
+
+
+@pytest.fixture
+def session(trained):
+    """An error lab's session on it."""
+    return open_session(str(trained))
 
 
 @pytest.fixture(scope="session")

@@ -124,5 +124,5 @@ def test_both_encoders_get_the_dilations_of_the_params(tiny):
     knobs = {"model.encoder": "resnet18", "model.dilations": [3, 5], "model.eln_encoder": "resnet18"}
     networks = Networks(tiny(knobs | {"model.eln_dilations": [1, 1]}), classes=9)
     assert convolutions(networks.student.encoder) == [[3, 3], [5, 5]]
-    assert convolutions(networks.teacher.module.encoder) == [[3, 3], [5, 5]]
+    assert convolutions(networks.teacher.encoder) == [[3, 3], [5, 5]]
     assert convolutions(networks.eln.encoder) == [[1, 1], [1, 1]]

@@ -104,9 +104,8 @@ def test_every_trainable_parameter_reaches_the_optimizer_once_and_batchnorm_is_a
 
 def test_the_teacher_averages_weights_and_batchnorm_statistics_and_stays_in_evaluation_mode(tiny):
     networks = Networks(tiny({"semi_supervised.ema": 0.75}), classes=9).train()
-    networks.update_teacher()  # the first update copies
     norm = networks.student.decoder.reduce[1]
-    teacher = networks.teacher.module.decoder.reduce[1]
+    teacher = networks.teacher.decoder.reduce[1]
     mean, weight = teacher.running_mean.clone(), teacher.weight.clone()
     norm.running_mean += 4
     norm.weight.data += 8

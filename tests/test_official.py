@@ -10,7 +10,8 @@ from official_networks import predict
 from trees import voc_tree
 
 from eln_kit import checkpoint, cli, official, params_file
-from eln_kit.experiment import check_stages, open_experiment
+from eln_kit.checkpoint import check_stages
+from eln_kit.experiment import open_experiment
 from eln_kit.models import Networks
 from eln_kit.stages import ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.train import fit

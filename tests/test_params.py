@@ -26,9 +26,27 @@ def test_a_number_without_a_point_before_its_exponent_is_a_number(tmp_path):
     assert load(file).optimizer.lr == 1e-4
 
 
+BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (BOMB, ["aliases (*a) are not read"]),
+        ("run: !!python/object/apply:os.system [touch ran]", ["not YAML", "could not determine a constructor"]),
+        ("run: !mine {seed: 1}", ["not YAML", "!mine"]),
+        ("run:\n  seed: 1\n  seed: 2\n", ["seed is there twice"]),
+        ("run: {seed: 1}\nrun: {seed: 2}\n", ["run is there twice"]),
+        ("[" * 5000, ["not YAML"]),
+        ("run: [1, 2]", ["should be sections"]),
+        ("seed: 1", ["should be sections"]),
+        ("run: {seed: {seed: 1}}", ["run.seed", "integer"]),
+        ("1: {seed: 1}", ["there is no knob 1"]),
+        ("run: {1: 1}", ["run.1"]),
+        ("run: {[1]: 1}", ["not YAML"]),
+        ("run: {seed: [" + "1, " * 9999 + "1]}", ["run.seed = [1, 1,", "..."]),
+        ("\x00", ["not YAML"]),
+        ("run: {seed: 2026-13-45}", ["not YAML"]),
         ("superviced:\n  steps: 7\n", ["superviced", "did you mean supervised"]),
         ("supervised:\n  step: 7\n", ["supervised.step", "did you mean supervised.steps"]),
         ("supervised:\n  steps: many\n", ["supervised.steps", "'many'", "integer"]),

@@ -166,7 +166,8 @@ def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, 
     assert cli.main(["run", str(file), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "4 labelled and 8 unlabelled images; 3 to validate on" in told
-    assert re.search(r"3_semi_supervised +steps 1 to 4; 1 process on cpu, fp32; at least 0\.\d GiB each", told)
+    line = r"3_semi_supervised +steps 1 to 4; 1 process on cpu, fp32; at least 0\.\d GiB each; 2 checkpoints of \d+ MiB"
+    assert re.search(line, told)
     assert "control" not in told
     assert "skipped     nothing" in told
     assert not (tmp_path / "run").exists()
@@ -212,7 +213,7 @@ def test_tensorboard_gets_losses_rates_miou_and_a_picture(tiny):
     assert [event.step for event in events.Scalars("main")] == [2, 4]
     assert events.Scalars("main")[1].value == pytest.approx(run.records("3_semi_supervised")[1]["main"])
     assert any(tag.startswith("predictions") for tag in tags["images"])
-    miou = evaluate.segmentation(run.networks("3_semi_supervised").teacher.module, run.dataset, run.params)["miou"]
+    miou = evaluate.segmentation(run.networks("3_semi_supervised").teacher, run.dataset, run.params)["miou"]
     assert events.Scalars("validation_miou")[0].value == pytest.approx(miou)
 
 

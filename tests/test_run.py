@@ -82,7 +82,7 @@ print("saved at step 3")
 
 
 @pytest.mark.parametrize(
-    ("number", "end", "status"), [(signal.SIGINT, "raise KeyboardInterrupt", 130), (signal.SIGTERM, "", 143)]
+    ("number", "end", "status"), [(signal.SIGINT, "raise KeyboardInterrupt", 75), (signal.SIGTERM, "", 75)]
 )
 def test_a_stopped_notebook_saves_first(project, number, end, status):
     write(project, "1_a", STOPPED.format(seconds=4, end=end), "Path('next cell').touch()")
@@ -103,12 +103,12 @@ def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, c
     write(project, "1_a", STOPPED.format(seconds=400, end=""))
     process = _start_process(project)
     assert start("1_a") == 1
-    assert "in use by another run" in capsys.readouterr().err
+    assert "runs/toy: in use by process" in capsys.readouterr().err
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "Traceback" not in err
 
 
@@ -130,8 +130,9 @@ def _start_process(project):
 
 
 def test_a_dead_kernel_is_one_line(project, capsys):
-    write(project, "1_a", "import os; os._exit(9)")
+    write(project, "1_a", "print('as far as this')", "import os; os._exit(9)")
     assert start("1_a") == 1
+    assert "as far as this" in (project / "runs/toy/1_a.ipynb").read_text()
     assert capsys.readouterr().err == "1_a: its kernel died; the system may have run out of memory\n"
     assert (project / "runs/toy/1_a.html").is_file()
 
@@ -194,3 +195,45 @@ def test_help_does_not_import_torch():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0
     assert "supervised" in out.stdout
+
+
+KILLED = """
+import os, signal, sys
+from eln_kit import cli, run
+run.NOTEBOOKS[:] = ["1_a", "2_b"]
+execute = run._execute
+def execute_first(source, *more):
+    if source.stem == "2_b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    execute(source, *more)
+run._execute = execute_first
+cli.main(["run", "params/toy.yaml"])
+"""
+
+
+def test_a_run_killed_between_two_notebooks_goes_on_with_the_second(project, capfd):
+    write(project, "1_a", "print('one')")
+    write(project, "2_b", "print('two')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment).returncode == -signal.SIGKILL
+    assert start("1_a", "2_b") == 0
+    said = capfd.readouterr().out
+    assert said.count("one\n") == said.count("two\n") == 1
+    assert "1_a: finished before, skipped" in said
+
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def test_no_page_carries_script_from_a_name(project):
+    """From outputs of an executed notebook, a picture's name, an error, a run's name."""
+    folder = project / "runs/<img src=x onerror=alert(1)>"
+    (folder / "1_a").mkdir(parents=True)
+    (folder / "1_a" / "<b onclick=alert(1)>.png").touch()
+    write(project, "1_a", f"name = {SCRIPT!r}; print(name)", "name", "raise ValueError(name)")
+    assert start("1_a", settings=[f"run.folder={folder}"]) == 1
+    for page in ("index.html", "1_a.html"):
+        text = (folder / page).read_text()
+        assert SCRIPT not in text
+        assert "<img src=x" not in text
+        assert "<b onclick" not in text

@@ -130,7 +130,9 @@ def test_labelling_leaves_eln_in_training_mode_and_its_statistics_alone(tiny, ba
 
 
 def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny):
-    for kind, follows in ((Supervised, 0), (ErrorLocalization, 0), (SemiSupervised, 1), (Control, 1)):
+    for kind, follows in ((Supervised, False), (ErrorLocalization, False), (SemiSupervised, True), (Control, True)):
         stage = make(kind, tiny())
+        stage.networks.student.classify[-1].bias.data.fill_(9.0)
+        before = stage.networks.teacher.classify[-1].bias.clone()
         stage.after_step()
-        assert stage.networks.teacher.n_averaged == follows
+        assert (stage.networks.teacher.classify[-1].bias > before).all() == follows, kind

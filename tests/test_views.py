@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from eln_kit.data import DataError
-from eln_kit.data.loaders import Draws, TrainingImages, training_batches
+from eln_kit.data.loaders import FAULT, Draws, Faults, TrainingImages, training_batches
 from eln_kit.data.views import labeled_views, resize, unlabeled_views
 from eln_kit.experiment import open_experiment
 from eln_kit.params import Views
@@ -101,7 +101,7 @@ def test_a_loader_started_late_gives_what_an_early_one_gives_there(tiny):
         return list(training_batches(experiment.split.unlabeled, experiment.dataset, params, False, steps))
 
     for early, late in zip(batches(range(6))[4:], batches(range(4, 6)), strict=True):
-        assert all(torch.equal(early[name], late[name]) for name in early)
+        assert same(early, late)
 
 
 def test_loading_leaves_the_random_state_alone(tiny):
@@ -121,11 +121,10 @@ def test_an_image_kept_in_memory_gives_the_same_views_without_its_file(tiny, tmp
     kept = TrainingImages(items, experiment.dataset, params, labeled, room=2**20)
     bare = TrainingImages(items, experiment.dataset, params, labeled)
     first = [kept[0, seed] for seed in (1, 2)]
-    assert all(torch.equal(value, bare[0, 2][name]) for name, value in first[1].items())
+    assert same(first[1], bare[0, 2])
     items[0].image.unlink()
-    assert all(torch.equal(value, first[1][name]) for name, value in kept[0, 2].items())
-    with pytest.raises(DataError, match="no such file"):
-        bare[0, 2]
+    assert same(first[1], kept[0, 2])
+    assert "no such file" in bare[0, 2][FAULT]
 
 
 def test_no_more_is_kept_in_memory_than_there_is_room_for(tiny):
@@ -136,3 +135,56 @@ def test_no_more_is_kept_in_memory_than_there_is_room_for(tiny):
     for index in range(4):
         images[index, 0]
     assert len(images.kept) == 2
+
+
+def same(one: dict, other: dict) -> bool:
+    """Whether two samples or batches are equal."""
+    return one[FAULT] == other[FAULT] and all(torch.equal(one[name], other[name]) for name in one.keys() - {FAULT})
+
+
+@pytest.fixture
+def images(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("eln_kit.data.loaders.RETRY", 0)
+    params = tiny({"data.root": str(tmp_path / "scenes")})
+    experiment = open_experiment(params)
+    return TrainingImages(experiment.split.labeled, experiment.dataset, params, labeled=True)
+
+
+def test_an_image_that_went_bad_gives_way_to_the_next_one_and_tells_why(images):
+    images.items[3].image.write_bytes(b"no image")
+    instead = images[3, 7]
+    assert instead.pop(FAULT).startswith(f"{images.items[3].image}: cannot be read")
+    assert same(instead | {FAULT: ""}, images[0, 7])  # the last one's next is the first
+
+
+def test_a_file_that_is_away_for_a_moment_is_read_at_the_second_try(images, monkeypatch):
+    tries, decode = [], images._decode
+
+    def away_once(index):
+        tries.append(index)
+        if len(tries) == 1:
+            raise DataError("away")
+        return decode(index)
+
+    monkeypatch.setattr(images, "_decode", away_once)
+    assert images[2, 7][FAULT] == ""
+    assert tries == [2, 2]
+
+
+def test_where_no_image_is_left_it_is_an_error(images):
+    for item in images.items:
+        item.image.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        images[0, 7]
+
+
+def test_each_bad_image_is_told_once_and_more_than_a_hundredth_are_too_many(capsys):
+    faults = Faults(200)
+    for noted in (["", "a.png: x"], ["a.png: x", "b.png: y"]):
+        faults.note(noted)
+    assert capsys.readouterr().err.splitlines() == [
+        "skipped: a.png: x (1 of 200 images went bad, others take their place)",
+        "skipped: b.png: y (2 of 200 images went bad, others take their place)",
+    ]
+    with pytest.raises(DataError, match=r"c\.png: z \(3 of 200 images went bad, more than 1%\)"):
+        faults.note(["c.png: z"])

@@ -1,5 +1,6 @@
 """Any tree of `images/<train|val>/<id>.<ext>` and `masks/<train|val>/<id>.png`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def _items(root: Path, split: str) -> list[Item]:
 
 def _files_by_id(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(_walk(folder, set())):
         place = file.relative_to(folder)
         if file.suffix.lower() not in IMAGE_SUFFIXES or any(part.startswith(".") for part in place.parts):
             continue
@@ -98,6 +99,18 @@ def _files_by_id(folder: Path) -> dict[str, Path]:
             raise DataError(f"{file}: has the same id as {files[id]}; rename or remove one")
         files[id] = file
     return files
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """All files below; links to folders are followed, each folder once."""
+    if not folder.is_dir() or (real := folder.resolve()) in seen:
+        return
+    seen.add(real)
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, seen)
+        else:
+            yield entry
 
 
 def _classes_in_masks(masks: list[Path], default: Path) -> tuple[list[str], np.ndarray]:

@@ -9,7 +9,6 @@ from PIL import ExifTags, Image, ImageOps
 
 VOID = 255
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-_PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 class DataError(ValueError):
@@ -50,10 +49,13 @@ def read_image(item: Item) -> torch.Tensor:
     """
     try:
         with Image.open(item.image) as file:
+            frames = getattr(file, "n_frames", 1)
             image = ImageOps.exif_transpose(file)
             image.load()
-    except _PIL_ERRORS as error:
+    except Exception as error:  # readers of broken files raise many kinds
         raise DataError(_unreadable(item.image, error)) from None
+    if frames > 1:
+        raise DataError(f"{item.image}: holds {frames} frames or pages; save the one that is meant by itself")
     if image.mode == "F":
         raise DataError(f"{item.image}: holds floating-point numbers; save it as an 8-bit image")
     if image.mode.startswith("I"):
@@ -91,9 +93,12 @@ def read_mask_values(path: Path) -> np.ndarray:
     """A mask file's raw values as uint8, H x W; raises DataError for what is no one-channel 8-bit image."""
     try:
         with Image.open(path) as file:
-            mode, mask = file.mode, np.array(file)
-    except _PIL_ERRORS as error:
+            kind, frames, mode, mask = file.format, getattr(file, "n_frames", 1), file.mode, np.array(file)
+    except Exception as error:
         raise DataError(_unreadable(path, error)) from None
+    if kind != "PNG" or frames > 1:
+        what = f"a {kind} by another name" if kind != "PNG" else f"{frames} frames"
+        raise DataError(f"{path}: is {what}; save the mask as PNG of one image, which keeps class indices")
     if mask.ndim != 2:
         raise DataError(f"{path}: a colour image ({mode}); save the mask as one channel of class indices")
     if mode not in ("1", "L", "P") and (mask.min() < 0 or mask.max() > VOID):
@@ -107,10 +112,10 @@ def _image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size[::-1] if sideways else image.size
-    except _PIL_ERRORS as error:
+    except Exception as error:
         raise DataError(_unreadable(path, error)) from None
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+    reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
     return f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set"

@@ -1,6 +1,8 @@
 """Batches for training, each a function of (seed, step) alone: a resumed run sees what it would have seen."""
 
 import os
+import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,9 +10,13 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from eln_kit.data.items import DataSet, Item, read_image, read_mask
+from eln_kit.data.items import DataError, DataSet, Item, read_image, read_mask
 from eln_kit.data.views import labeled_views, resize, unlabeled_views
 from eln_kit.params import Data, Params
+
+FAULT = "fault"  # in a batch, beside its tensors
+RETRY = 0.5  # seconds before a file that cannot be read is tried again
+TOLERATED = 0.01  # share of the images
 
 
 class Draws(Sampler):
@@ -43,23 +49,64 @@ class Draws(Sampler):
         return int(self.order[place]), int(view_seed)
 
 
+class Faults:
+    """Files that went bad during training: each is told once, and too many stop it.
+
+    Args: number of images that the batches are drawn from.
+    """
+
+    def __init__(self, images: int):
+        self.images, self.seen = images, set()
+
+    def note(self, faults: list[str]) -> None:
+        """Raises DataError when more than `TOLERATED` of the images were bad."""
+        for fault in sorted(set(faults) - self.seen - {""}):
+            self.seen.add(fault)
+            told = f"{fault} ({len(self.seen)} of {self.images} images went bad"
+            if len(self.seen) > TOLERATED * self.images:
+                raise DataError(f"{told}, more than {TOLERATED:.0%})")
+            print(f"skipped: {told}, others take their place)", file=sys.stderr, flush=True)
+
+
 class TrainingImages(Dataset):
-    """Items as views; an index is (item, seed of its views). Decoded images are kept, up to `room` bytes."""
+    """Items as views; an index is (item, seed of its views). Decoded images are kept, up to `room` bytes.
+
+    An image that cannot be read gives way to the next one, and the sample's `FAULT` tells why; else it is empty.
+    """
 
     def __init__(self, items: list[Item], dataset: DataSet, params: Params, labeled: bool, room: int = 0):
         self.items, self.dataset, self.params, self.labeled = items, dataset, params, labeled
         self.kept: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        self.bad: dict[int, str] = {}
         self.room = room
 
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor]:
         index, seed = draw
-        image, mask = self.kept.get(index) or self._read(index)
+        image, mask, fault = self._good(index)
         make_views = labeled_views if self.labeled else unlabeled_views
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return make_views(image, mask, self.params.views)
+            return make_views(image, mask, self.params.views) | {FAULT: fault}
+
+    def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
+        """Image and mask, or those of the next image that can be read, and what is wrong with the first."""
+        count = len(self.items)
+        for place in (*range(index, count), *range(index)):
+            if place not in self.bad:
+                try:
+                    return *(self.kept.get(place) or self._read(place)), self.bad.get(index, "")
+                except DataError as error:
+                    self.bad[place] = str(error)
+        raise DataError(self.bad[index])
 
     def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        try:
+            return self._decode(index)
+        except DataError:  # a network's disk may be away for a moment
+            time.sleep(RETRY)
+            return self._decode(index)
+
+    def _decode(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         item = self.items[index]
         mask = None if item.mask is None else read_mask(item, self.dataset)
         decoded = resize(read_image(item), mask, self.params.data.resize)

@@ -1,7 +1,6 @@
 """Which training images keep their labels."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,7 +11,7 @@ import numpy as np
 from eln_kit.data.ids import find_items, read_ids
 from eln_kit.data.items import VOID, DataError, DataSet, Item, read_mask
 from eln_kit.params import Data
-from eln_kit.paths import resolve
+from eln_kit.paths import resolve, write_whole
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
 NOT_DECIDING = {"root", "held_out", "resize", "batch_labeled", "batch_unlabeled", "workers", "cache"}  # of a split
@@ -64,11 +63,8 @@ def deciding(dataset: DataSet, data: Data) -> dict:
 
 def save_split(split: Split, path: str | Path, made_with: dict | None = None) -> None:
     """Write the ids as JSON, at once or not at all; `made_with` is from `deciding`."""
-    path = Path(path)
     ids = {"labeled": [i.id for i in split.labeled], "unlabeled": [i.id for i in split.unlabeled]}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"source": split.source, "made_with": made_with} | ids, indent=1))
-    os.replace(temporary, path)
+    write_whole(Path(path), json.dumps({"source": split.source, "made_with": made_with} | ids, indent=1))
 
 
 def load_split(dataset: DataSet, path: str | Path) -> Split:

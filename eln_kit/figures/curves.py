@@ -46,7 +46,7 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     axis.set_ylim(len(classes) - 0.4, -0.6)
     if len(shares) > 1:
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figure:
@@ -73,7 +73,7 @@ def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figur
         axis.xaxis.set_tick_params(labelbottom=True)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.suptitle(title)
-    return _plain(figure)
+    return plain(figure)
 
 
 def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
@@ -94,7 +94,7 @@ def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
     axis.set(xlabel="step", ylabel="loss / main decoder's loss")
     if ratios:
         figure.legend(loc="outside right upper", frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 def confusion(matrix, classes) -> Figure:
@@ -149,7 +149,7 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
     axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
     axis.set_xticklabels(classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right")
     figure.legend(loc="outside upper center", ncols=max(1, int(width / 3.2)), frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 def reliability(curves: dict[str, dict]) -> Figure:
@@ -174,7 +174,7 @@ def reliability(curves: dict[str, dict]) -> Figure:
     bottom.xaxis.set_major_formatter(PercentFormatter(1))
     bottom.set(xlabel="confidence", ylabel="pixels")
     top.legend(frameon=False, fontsize=8)
-    return _plain(figure)
+    return plain(figure)
 
 
 def error_detection(curves: dict[str, dict]) -> Figure:
@@ -197,7 +197,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
         axis.axhline(rate, color="0.5", linestyle="--", linewidth=1, label=f"error rate, {rate:.3f}")
     axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     figure.legend(loc="outside right upper", frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 def _series(records, name) -> tuple[list, np.ndarray]:
@@ -210,7 +210,7 @@ def _spans(values, factor) -> bool:
     return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
 
 
-def _plain(figure: Figure) -> Figure:
+def plain(figure: Figure) -> Figure:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="0.9", linewidth=0.6)

@@ -25,15 +25,15 @@ def contact_sheet(images, masks, classes, colors, titles=None) -> Figure:
     """Images and their truths laid over them, two pairs a row."""
     titles = titles or [""] * len(images)
     pairs = [
-        [(_picture(image), title), (_overlay(image, mask, colors), "truth")]
+        [(as_picture(image), title), (_overlay(image, mask, colors), "truth")]
         for image, mask, title in zip(images, masks, titles, strict=True)
     ]
-    return grid(_two_a_row(pairs), _legend(classes, colors, masks))
+    return grid(_two_a_row(pairs), class_legend(classes, colors, masks))
 
 
 def views(weak, strong) -> Figure:
     """Weak views and the strong views of the same images, two pairs a row."""
-    pairs = [[(_picture(a), "weak view"), (_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)]
+    pairs = [[(as_picture(a), "weak view"), (as_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)]
     return grid(_two_a_row(pairs))
 
 
@@ -46,16 +46,16 @@ def predictions(images, truths, predictions, classes, colors) -> Figure:
     """
     rows = []
     for i, image in enumerate(images):
-        row = [(_picture(image), "image")]
+        row = [(as_picture(image), "image")]
         if truths is not None:
             row.append((colorize(truths[i], colors), "truth"))
         for name, masks in predictions.items():
             row.append((colorize(masks[i], colors), name))
             if truths is not None:
                 rate = error_rate(truths[i], masks[i])
-                row.append((_error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
+                row.append((error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
         rows.append(row)
-    return grid(rows, _legend(classes, colors, truths, wrong=truths is not None))
+    return grid(rows, class_legend(classes, colors, truths, wrong=truths is not None))
 
 
 def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> Figure:
@@ -69,7 +69,7 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
         eln_maps: K+1 maps of wrongness `H W`, the main decoder's first
     """
     names = ["main decoder"] + [f"auxiliary {k}, ratio {ratio:g}" for k, ratio in enumerate(ratios, 1)]
-    left = [(_picture(image), "image"), (colorize(truth, colors), "truth")]
+    left = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
     rows = []
     for name, mask, wrongness in zip(names, [main, *auxiliary], eln_maps, strict=True):
         rate = error_rate(truth, mask)
@@ -77,12 +77,12 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
             [
                 left.pop(0) if left else None,
                 (colorize(mask, colors), name),
-                (_error_map(image, truth, mask), f"true errors: {rate:.1%}"),
-                (_map(wrongness), "ELN: wrong?"),
+                (error_map(image, truth, mask), f"true errors: {rate:.1%}"),
+                (as_map(wrongness), "ELN: wrong?"),
             ]
         )
     rows += [[panel] for panel in left]
-    return grid(rows, _legend(classes, colors, [truth], wrong=True), "ELN's probability of being wrong")
+    return grid(rows, class_legend(classes, colors, [truth], wrong=True), "ELN's probability of being wrong")
 
 
 def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors) -> Figure:
@@ -98,16 +98,16 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
         kept = np.where(keep, mask, IGNORE)
         known = np.ones_like(keep) if truths is None else array(truths[i]) != IGNORE
         row = [
-            (_picture(image), "image"),
+            (as_picture(image), "image"),
             (colorize(mask, colors), "teacher"),
-            (_map(wrongness[i]), "ELN: wrong?"),
-            (colorize(kept, colors), f"{_share(keep[known]):.0%} kept"),
+            (as_map(wrongness[i]), "ELN: wrong?"),
+            (colorize(kept, colors), f"{share_of(keep[known]):.0%} kept"),
         ]
         if truths is not None:
             right = 1 - error_rate(truths[i], kept)
-            row.append((_error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
+            row.append((error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
         rows.append(row)
-    legend = [*_legend(classes, colors, wrong=truths is not None), entry("dropped or void", VOID)]
+    legend = [*class_legend(classes, colors, wrong=truths is not None), entry("dropped or void", VOID)]
     return grid(rows, legend, "ELN's probability of being wrong")
 
 
@@ -121,15 +121,15 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     keep = array(keep).astype(bool)
     filtered = np.where(keep, array(prediction), IGNORE)
     mask = np.repeat((255 * keep).astype(np.uint8)[..., None], 3, axis=2)
-    top = [(_picture(image), "image"), (colorize(prediction, colors), "prediction")]
+    top = [(as_picture(image), "image"), (colorize(prediction, colors), "prediction")]
     if truth is not None:
         rate = error_rate(truth, prediction)
         top[1:1] = [(colorize(truth, colors), "truth")]
-        top.append((_error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
+        top.append((error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
     bottom = [
-        (_map(wrongness), "ELN: wrong?"),
-        (mask, f"ELN's mask: {_share(keep):.0%} kept (white)"),
-        (_striped(colorize(filtered, colors), ~keep), "filtered prediction"),
+        (as_map(wrongness), "ELN: wrong?"),
+        (mask, f"ELN's mask: {share_of(keep):.0%} kept (white)"),
+        (striped(colorize(filtered, colors), ~keep), "filtered prediction"),
     ]
     shown = [prediction] if truth is None else [prediction, truth]
     present = np.unique(np.concatenate([array(each).ravel() for each in shown]))
@@ -141,12 +141,12 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     return grid([top, bottom], legend, "ELN's probability of being wrong")
 
 
-def _picture(image) -> np.ndarray:  # H W 3 uint8
+def as_picture(image) -> np.ndarray:  # H W 3 uint8
     image = array(image).transpose(1, 2, 0)
     return image if image.dtype == np.uint8 else (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _striped(picture, where) -> np.ndarray:
+def striped(picture, where) -> np.ndarray:
     """The picture with white and grey stripes where `where` is true: no class is drawn so."""
     rows, columns = np.indices(where.shape)
     width = max(2, min(where.shape) // 40)
@@ -156,12 +156,12 @@ def _striped(picture, where) -> np.ndarray:
 
 
 def _overlay(image, mask, colors) -> np.ndarray:
-    return (0.4 * _picture(image) + 0.6 * colorize(mask, colors)).astype(np.uint8)
+    return (0.4 * as_picture(image) + 0.6 * colorize(mask, colors)).astype(np.uint8)
 
 
-def _error_map(image, truth, prediction) -> np.ndarray:
+def error_map(image, truth, prediction) -> np.ndarray:
     """Wrong pixels in vermilion and void ones in grey over the darkened grey image."""
-    picture = np.repeat((0.5 * _picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
+    picture = np.repeat((0.5 * as_picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
     void = (array(truth) == IGNORE) | (array(prediction) == IGNORE)
     picture[void] = VOID
     picture[~void & (array(truth) != array(prediction))] = WRONG
@@ -171,14 +171,14 @@ def _error_map(image, truth, prediction) -> np.ndarray:
 def error_rate(truth, prediction) -> float:
     """Share of wrong pixels where neither is void; NaN where all is."""
     truth, prediction = array(truth), array(prediction)
-    return _share((truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)])
+    return share_of((truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)])
 
 
-def _share(values) -> float:
+def share_of(values) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _map(values) -> np.ndarray:
+def as_map(values) -> np.ndarray:
     return array(values).astype(np.float32)
 
 
@@ -186,7 +186,7 @@ def _two_a_row(pairs) -> list:
     return [list(chain(*pairs[i : i + 2])) for i in range(0, len(pairs), 2)]
 
 
-def _legend(classes, colors, masks=None, wrong=False) -> list:
+def class_legend(classes, colors, masks=None, wrong=False) -> list:
     entries = [entry(name, color) for name, color in zip(classes, np.asarray(colors), strict=True)]
     if wrong:
         entries.append(entry("wrong", WRONG))

@@ -8,9 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
-from eln_kit.figures.curves import _plain
+from eln_kit.figures.curves import plain
 from eln_kit.figures.grid import LINES, VOID, WRONG, array, canvas, entry, grid
-from eln_kit.figures.images import IGNORE, _error_map, _legend, _map, _picture, _share, _striped, colorize, error_rate
+from eln_kit.figures.images import (
+    IGNORE,
+    as_map,
+    as_picture,
+    class_legend,
+    colorize,
+    error_map,
+    error_rate,
+    share_of,
+    striped,
+)
 
 CAUGHT = (86, 180, 233)  # dropped and wrong
 WASTED = (240, 228, 66)  # dropped and right
@@ -24,12 +34,12 @@ def made_errors(image, truth, predictions, names, classes, colors) -> Figure:
         predictions: masks `H W`, the main decoder's first.
         names: of the predictions.
     """
-    panels = [(_picture(image), "image"), (colorize(truth, colors), "truth")]
+    panels = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
     for name, mask in zip(names, predictions, strict=True):
-        errors = _error_map(image, truth, mask), f"its errors: {error_rate(truth, mask):.1%}"
+        errors = error_map(image, truth, mask), f"its errors: {error_rate(truth, mask):.1%}"
         panels += [(colorize(mask, colors), name), errors]
     rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
-    return grid(rows, _legend(classes, colors, [truth], wrong=True))
+    return grid(rows, class_legend(classes, colors, [truth], wrong=True))
 
 
 def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
@@ -38,8 +48,8 @@ def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
     Args:
         trust: detector -> probability of being right, `H W`; 1 minus it is shown.
     """
-    row = [(_error_map(image, truth, prediction), f"true errors: {error_rate(truth, prediction):.1%}")]
-    row += [(_map(1 - array(each)), name) for name, each in trust.items()]
+    row = [(error_map(image, truth, prediction), f"true errors: {error_rate(truth, prediction):.1%}")]
+    row += [(as_map(1 - array(each)), name) for name, each in trust.items()]
     return grid([row], [entry("wrong", WRONG), entry("void", VOID)], "wrongness")
 
 
@@ -61,7 +71,7 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
     axis.set(xlabel="ratio", ylabel="wrong pixels", xlim=(0.9, 110), ylim=(0, 1), title=f"held-out images{known}")
     axis.title.set_fontsize(9)
     figure.legend(loc="outside right upper", frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 class Filtering:
@@ -82,8 +92,8 @@ class Filtering:
         self.known = array(truth) != IGNORE
         self.right = array(truth) == array(prediction)
         self.labels = colorize(prediction, colors)
-        self.stripes = _striped(self.labels.copy(), np.ones_like(self.known))
-        self.grey = np.repeat((0.5 * _picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        self.stripes = striped(self.labels.copy(), np.ones_like(self.known))
+        self.grey = np.repeat((0.5 * as_picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
         self.figure, axes = canvas(2, 2, figsize=(8.6, 6.6), dpi=DPI, height_ratios=(1.25, 1))
         self._images(axes[0], classes, colors)
         self._curves(axes[1], rankings)
@@ -96,7 +106,7 @@ class Filtering:
             axis.set_axis_off()
             axis.set_title(" ", fontsize=9, y=1)  # a fixed place, whatever moves
         outcome = {"dropped, was wrong": CAUGHT, "dropped, was right": WASTED, "kept, but wrong": WRONG, "void": VOID}
-        legend = _legend(classes, colors) + [entry(name, color) for name, color in outcome.items()]
+        legend = class_legend(classes, colors) + [entry(name, color) for name, color in outcome.items()]
         self.figure.legend(handles=legend, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
     def _curves(self, axes, rankings: dict) -> None:
@@ -123,8 +133,7 @@ class Filtering:
             axis.tick_params(labelsize=8)
             axis.xaxis.label.set_fontsize(9)
             axis.yaxis.label.set_fontsize(9)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.grid(color="0.9", linewidth=0.6)
+        plain(self.figure)
 
     def at(self, threshold: float) -> Figure:
         """The figure at a threshold; the same object each time."""
@@ -137,9 +146,9 @@ class Filtering:
         outcome[~self.known] = VOID
         self.shown[1].set_data(outcome)
         kept = keep[self.known]
-        self.shown[0].axes.set_title(f"kept at {threshold:.2f}: {_share(kept):.1%} of this image", fontsize=9)
+        self.shown[0].axes.set_title(f"kept at {threshold:.2f}: {share_of(kept):.1%} of this image", fontsize=9)
         right = self.right[self.known & keep]
-        words = f"{_share(right):.1%} of the kept are right" if right.size else "nothing is kept"
+        words = f"{share_of(right):.1%} of the kept are right" if right.size else "nothing is kept"
         self.shown[1].axes.set_title(words, fontsize=9)
         now = self.ranking.at(threshold)
         self.dots[0].set_data([now["recall"]], [now["precision"]])

@@ -24,7 +24,6 @@ class Desk:
         self.complaints = [w.HTML() for _ in range(3)]
         parts = zip((self.make, self.find, self.what), self.complaints, strict=True)
         self.parts = [w.VBox([w.HTML(views.STYLE), words, part]).add_class("eln-lab") for part, words in parts]
-        self.begun = False
 
     def make_errors(self) -> None:
         self._display(0)
@@ -37,8 +36,7 @@ class Desk:
 
     def _display(self, part: int) -> None:
         display(self.parts[part])
-        if not self.begun:
-            self.begun = True
+        if not self.worker.tasks:
             self.refresh()
 
     def complain(self, line: str) -> None:

@@ -1,15 +1,13 @@
 """A segmenter that learns no more, and what it says of labelled crops and of held-out images, computed once."""
 
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from eln_kit.data import Item, read_image, read_mask
 from eln_kit.data.loaders import training_batches
+from eln_kit.data.views import resize
 from eln_kit.evaluate import spread
 from eln_kit.experiment import Experiment
 from eln_kit.models import Prediction, Segmenter
@@ -57,7 +55,7 @@ def crops(segmenter: Segmenter, experiment: Experiment) -> Crops:
     """Weak views of labelled images, in the order in which training would meet them."""
     count = -(-CROPS // experiment.params.data.batch_labeled)
     loader = training_batches(experiment.labeled, experiment.dataset, experiment.params, True, range(count))
-    batches = list(islice(loader, count))
+    batches = list(loader)
     target = next(segmenter.parameters()).device
     image = torch.cat([batch["image"] for batch in batches])[:CROPS].to(target)
     mask = torch.cat([batch["mask"] for batch in batches])[:CROPS].to(target)
@@ -77,8 +75,5 @@ def held(segmenter: Segmenter, experiment: Experiment) -> list[Held]:
         seen, _ = prepare(image, None, experiment.params)
         seen = seen.to(next(segmenter.parameters()).device)
         factor = min(1, LARGEST / max(image.shape[1:]))
-        size = [max(1, round(side * factor)) for side in image.shape[1:]]
-        image = v2.functional.resize(image, size, antialias=True)
-        truth = v2.functional.resize(tv_tensors.Mask(truth), size).as_subclass(Tensor)
-        found.append(Held(item, image, truth, seen, segmenter(seen)))
+        found.append(Held(item, *resize(image, truth, factor), seen, segmenter(seen)))
     return found

@@ -26,7 +26,7 @@ class Batch:
 
     def make_errors(self) -> None:
         for number, settings in enumerate(self.settings, 1):
-            finish(self.session.make_errors(settings))
+            list(self.session.make_errors(settings))
             ratios = ", ".join(f"{ratio:g}" for ratio in settings.ratios)
             display(HTML(views.caption(f"Setting {number}: ratios {ratios}; {views.describe(settings)}.")))
             self._show(f"errors_{number}", *views.errors(self.session, PLACE))
@@ -45,7 +45,7 @@ class Batch:
 
     def what_if(self) -> None:
         before = self._find()
-        finish(self.session.train_eln(ELN_STEPS))
+        list(self.session.train_eln(ELN_STEPS))
         after = self._find()
         display(HTML(views.learnt(before, after)))
         self._show("maps_after", *views.maps(self.session, after))
@@ -55,7 +55,7 @@ class Batch:
 
     def _find(self) -> Judged:
         """Of the main decoder's prediction, with the errors of the first setting."""
-        finish(self.session.make_errors(self.settings[0]))
+        list(self.session.make_errors(self.settings[0]))
         return finish(self.session.find(PLACE, 0))
 
     def _show(self, name: str, figure: Figure, caption: str) -> None:

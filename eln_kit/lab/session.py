@@ -17,6 +17,7 @@ from torch import Tensor
 from eln_kit import detectors
 from eln_kit.data import VOID
 from eln_kit.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
+from eln_kit.evaluate import draw_pixels
 from eln_kit.experiment import Experiment
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
@@ -78,6 +79,8 @@ class Session:
         self.optimizer = torch.optim.AdamW(self.eln.parameters(), lr=experiment.params.optimizer.lr)
         self.crops = frozen.crops(self.segmenter, experiment)
         self.held = frozen.held(self.segmenter, experiment)
+        self.truth = _flat([each.truth for each in self.held])
+        self.edge = _flat([near_boundary(each.truth, BOUNDARY) for each in self.held])
         self.main = [classes_at(each.prediction.logits, each.truth.shape) for each in self.held]
         self.erring: list[Erring] = []
         self._rankings: dict[tuple, dict[str, Ranking]] = {}  # by what they depend on
@@ -139,24 +142,18 @@ class Session:
             For each: `name`, `error_rate`, `near_boundary` (share of the errors within `BOUNDARY` pixels of one),
             `overlap` (name -> intersection over union of the errors with that prediction's), `taken_for` (see there).
         """
-        truth = torch.cat([each.truth.flatten() for each in self.held])
-        edge = torch.cat([near_boundary(each.truth, BOUNDARY).flatten() for each in self.held])
-        flat = [torch.cat([masks.flatten() for masks in each]) for each in (self.main, *self._masks())]
-        wrong = [wrong_pixels(each, truth) for each in flat]
-        known = (truth != VOID).sum().item()
+        every = [_flat(masks) for masks in (self.main, *(each.predictions for each in self.erring))]
+        wrong = [wrong_pixels(each, self.truth) for each in every]
         return [
             {
                 "name": name,
-                "error_rate": errors.sum().item() / max(known, 1),
-                "near_boundary": (errors & edge).sum().item() / max(errors.sum().item(), 1),
+                "error_rate": self._error_rate(errors),
+                "near_boundary": (errors & self.edge).sum().item() / max(errors.sum().item(), 1),
                 "overlap": {n: overlap(errors, w) for n, w in zip(self.names, wrong, strict=True) if w is not errors},
-                "taken_for": taken_for(mask, truth, self.experiment.dataset.classes),
+                "taken_for": taken_for(mask, self.truth, self.experiment.dataset.classes),
             }
-            for name, mask, errors in zip(self.names, flat, wrong, strict=True)
+            for name, mask, errors in zip(self.names, every, wrong, strict=True)
         ]
-
-    def _masks(self) -> list[list[Tensor]]:
-        return [each.predictions for each in self.erring]
 
     def sweep(self, settings: Settings) -> Iterator[tuple[float, dict[float, float]]]:
         """Train one decoder at each ratio of `SWEEP`.
@@ -171,16 +168,15 @@ class Session:
                 yield (place + len(decoder.ratios) / settings.steps) / len(SWEEP), rates
             while len(decoder.predictions) < len(self.held):
                 decoder.predict(self.held[len(decoder.predictions)])
-            rates = {**rates, ratio: self._error_rate(decoder.predictions)}
+            rates = {**rates, ratio: self._error_rate(wrong_pixels(_flat(decoder.predictions), self.truth))}
             yield (place + 1) / len(SWEEP), rates
 
-    def _error_rate(self, masks: list[Tensor]) -> float:
-        wrong = sum(wrong_pixels(mask, each.truth).sum().item() for mask, each in zip(masks, self.held, strict=True))
-        return wrong / max(sum((each.truth != VOID).sum().item() for each in self.held), 1)
+    def _error_rate(self, wrong: Tensor) -> float:
+        return wrong.sum().item() / max((self.truth != VOID).sum().item(), 1)
 
     @property
     def main_error_rate(self) -> float:
-        return self._error_rate(self.main)
+        return self._error_rate(wrong_pixels(_flat(self.main), self.truth))
 
     def find(self, place: int, which: int) -> Generator[float, None, Judged]:
         """Who trusts which pixel of prediction `which` (0 the main decoder's), with ELN as it is when this begins.
@@ -194,8 +190,7 @@ class Session:
             samples, generator = [], torch.Generator().manual_seed(0)
             for image in self.held:
                 prediction, trust = _judge(eln, erring, image)
-                known = (image.truth != VOID).flatten().nonzero()[:, 0]
-                drawn = known[torch.randperm(len(known), generator=generator)[: self.params.evaluation.pixels]]
+                drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
                 wrong = wrong_pixels(prediction, image.truth).flatten()[drawn]
                 samples.append({"wrong": wrong, **{n: each.flatten()[drawn] for n, each in trust.items()}})
                 yield len(samples) / (len(self.held) + 1)
@@ -257,6 +252,11 @@ class Session:
         return path
 
 
+def _flat(masks: list[Tensor]) -> Tensor:
+    """The pixels of all held-out images in a row."""
+    return torch.cat([mask.flatten() for mask in masks])
+
+
 @torch.no_grad()
 def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Tensor, dict[str, Tensor]]:
     """The prediction of a decoder (None the main one), and who trusts which pixel of it; all `H W` on the CPU."""
@@ -272,7 +272,7 @@ def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Ten
     return logits.argmax(dim=1)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 
 
-def finish(work: Generator[float, None, Judged] | Iterator) -> Judged | None:
+def finish(work: Generator[float, None, Judged]) -> Judged:
     """Do all of some work, and give what it returns."""
     while True:
         try:

@@ -41,6 +41,8 @@ def _make_from_file(name: str, file: Path, in_channels: int) -> nn.Module:
         untrained = _make(name, "none", in_chans=in_channels)
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     network = _make(name, str(file), in_chans=in_channels, **source)
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        raise ParamsError(f"{file}: holds NaN or infinite weights")
     pairs = list(zip(network.parameters(), untrained.parameters(), strict=True))
     unchanged = sum(new.numel() for new, old in pairs if torch.equal(new, old))
     if unchanged > sum(new.numel() for new, _ in pairs) / 2:  # timm passes over tensors of other names

@@ -1,10 +1,11 @@
 """All networks of an experiment under one roof, so that one checkpoint holds them."""
 
+from copy import deepcopy
 from typing import Literal
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eln_kit.models.error_localizer import ErrorLocalizer
 from eln_kit.models.segmenter import AuxiliaryDecoder, Segmenter
@@ -14,8 +15,9 @@ from eln_kit.params import Params
 class Networks(nn.Module):
     """Student, auxiliary decoders, ELN and teacher.
 
-    The teacher is torch's `AveragedModel`: an exponential moving average of the student's parameters and of its
-    BatchNorm statistics. It starts as the student; stage 3 moves it, always in evaluation mode.
+    The teacher is an exponential moving average of the student's parameters and of its BatchNorm statistics, by torch's
+    function of its `AveragedModel` (which itself would wait for the device in each step). It starts as the student;
+    stage 3 moves it, always in evaluation mode.
     """
 
     def __init__(self, params: Params, classes: int):
@@ -28,10 +30,8 @@ class Networks(nn.Module):
             AuxiliaryDecoder(encoder.channels, model, classes, errors.noise, errors.dropout) for _ in errors.ratios
         )
         self.eln = ErrorLocalizer(model, classes, encoder.mean, encoder.std)
-        average = get_ema_multi_avg_fn(params.semi_supervised.ema)
-        self.teacher = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
-        self.teacher.requires_grad_(False)
-        self.teacher.eval()
+        self.average = get_ema_multi_avg_fn(params.semi_supervised.ema)
+        self.teacher = deepcopy(self.student).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Networks":
         """As usual, but the teacher never leaves evaluation mode."""
@@ -40,15 +40,19 @@ class Networks(nn.Module):
         return self
 
     def segmenter(self, which: Literal["student", "teacher"]) -> Segmenter:
-        return self.teacher.module if which == "teacher" else self.student
+        return self.teacher if which == "teacher" else self.student
 
     def restart_teacher(self) -> None:
         """Make the teacher equal to the student."""
-        self.teacher.module.load_state_dict(self.student.state_dict())
+        self.teacher.load_state_dict(self.student.state_dict())
 
     @torch.no_grad()
     def update_teacher(self) -> None:
-        self.teacher.update_parameters(self.student)
+        averaged, current = (
+            [values for values in network.state_dict().values() if values.is_floating_point()]
+            for network in (self.teacher, self.student)
+        )
+        self.average(averaged, current, None)
 
     def parameter_groups(self, lr: float, encoder_lr_factor: float) -> list[dict]:
         """Every trainable parameter once: the encoders' at a rate of their own (BatchNorm's are among them)."""
