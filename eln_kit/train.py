@@ -94,6 +94,7 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     save = partial(_save, stage, experiment, optimizer, accelerator, log, best)
     with tracking.opened(accelerator, stage, experiment):
         _loop(model, optimizer, accelerator, experiment, log, best, save, state["step"])
+    accelerator.wait_for_everyone()  # the first one has then written what the next stage reads
 
 
 def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> None:
