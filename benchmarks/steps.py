@@ -23,10 +23,9 @@ import torch
 from eln_kit.data import make_split, open_dataset
 from eln_kit.experiment import Experiment
 from eln_kit.models import Networks
-from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.params_file import build
-from eln_kit.stages import ErrorLocalization, SemiSupervised, Stage, Supervised, evaluating
+from eln_kit.stages import ErrorLocalization, SemiSupervised, Stage, Supervised
 from eln_kit.train import accelerate, batches, layout, make_optimizer, one_step
 
 SETTINGS = {
@@ -76,12 +75,16 @@ def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
             features = type(prediction.features)(*(maps[:count] for maps in prediction.features))
             labeled = prediction._replace(logits=prediction.logits[:count], features=features)
             outputs += [decoder(features) for decoder in networks.auxiliary]
-            every = torch.cat(stage.without_dropout(labeled))
-            outputs.append(networks.eln(batch["image"].repeat(len(every) // count, 1, 1, 1), every))
+            predictions = stage.without_dropout(labeled)
+            image, *looks = (
+                each.repeat(len(predictions), 1, 1, 1)
+                for each in (batch["image"], *networks.eln.look_again(networks.student, batch["image"]))
+            )
+            outputs.append(networks.eln(image, torch.cat(predictions), looks))
         if len(names) > 1:
-            with torch.no_grad(), evaluating(networks.eln) as eln:
+            with torch.no_grad():
                 logits = networks.teacher(batch["weak"]).logits
-                eln(batch["weak"], upsample(logits, batch["weak"].shape[2:]))
+                networks.eln.judge_prediction(networks.teacher, batch["weak"], logits)
         loss = sum(each.float().mean() for each in outputs)
     accelerator.backward(loss)
     optimizer.zero_grad()

@@ -5,7 +5,8 @@ from accelerate import Accelerator
 from eln_kit import checkpoint
 from eln_kit.evaluate import confusion, summarize_confusion
 from eln_kit.experiment import Experiment
-from eln_kit.stages import Stage, evaluating
+from eln_kit.models.modes import evaluating
+from eln_kit.stages import Stage
 
 
 class Best:

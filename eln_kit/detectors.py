@@ -168,7 +168,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def _judged(case: Case) -> Tensor:
-    return case.networks.eln.eval()(case.image, case.logits)[0, 0]
+    return case.networks.eln.judge_prediction(case.segmenter, case.image, case.logits)[0, 0]
 
 
 def _nats(probabilities: Tensor) -> Tensor:

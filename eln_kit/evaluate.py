@@ -99,7 +99,7 @@ def _right_logits(segmenter, eln, seen: Tensor, size, knobs: Evaluation) -> dict
     """Logits of being right by each detector and the prediction, all `H W` at the size of the mask."""
     logits = predict(segmenter, seen, knobs)
     seen = seen.to(logits.device)
-    judged = upsample(eln.eval()(seen, logits), size)[0, 0]
+    judged = upsample(eln.judge_prediction(segmenter, seen, logits), size)[0, 0]
     logits = upsample(logits, size)
     maps = {
         "ELN": judged,

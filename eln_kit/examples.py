@@ -42,7 +42,7 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
         torch.manual_seed(0)  # of the noise that auxiliary decoders may see
         every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
     logits = [upsample(each, seen.shape[2:]) for each in every]
-    wrongness = [(-networks.eln(seen, each)[0, 0]).sigmoid() for each in logits]
+    wrongness = [(-networks.eln.judge_prediction(networks.student, seen, each)[0, 0]).sigmoid() for each in logits]
     return Example(seen[0], truth, [each.argmax(dim=1)[0] for each in logits], wrongness)
 
 
@@ -54,7 +54,7 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     logits = predict(networks.teacher, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
-    wrongness = (-networks.eln(seen, logits)[0, 0]).sigmoid()
+    wrongness = (-networks.eln.judge_prediction(networks.teacher, seen, logits)[0, 0]).sigmoid()
     return Example(seen[0], truth, [logits.argmax(dim=1)[0]], [wrongness], stage.keep(batch, logits)[0])
 
 

@@ -140,6 +140,11 @@ class Model(Section):
         "residual",
         description="residual: ELN corrects the logit of the max softmax; published: it starts anew",
     )
+    eln_scales: list[Annotated[Float, Field(ge=0.25, le=4)]] = Field(
+        [],
+        max_length=4,
+        description="scales of the image at which ELN looks at it again through the segmenter; the paper has none",
+    )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
     atrous_rates: list[Annotated[int, Field(ge=1)]] = Field(

@@ -67,7 +67,8 @@ def judge(networks: Networks, which: str, item: Item, dataset: DataSet, params: 
     truth = None if item.mask is None else read_mask(item, dataset)
     seen, _ = prepare(image, None, params)
     logits = predict(networks.segmenter(which), seen, params.evaluation)
-    judged = upsample(networks.eln.eval()(seen.to(logits.device), logits), image.shape[1:])[0, 0].cpu()
+    judged = networks.eln.judge_prediction(networks.segmenter(which), seen.to(logits.device), logits)
+    judged = upsample(judged, image.shape[1:])[0, 0].cpu()
     prediction = upsample(logits, image.shape[1:]).argmax(dim=1)[0].cpu()
     keep = judged.sigmoid() >= params.semi_supervised.threshold
     return Judgement(image, truth, prediction, (-judged).sigmoid(), keep)

@@ -5,8 +5,6 @@ A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` 
 void where nobody labelled the image, which only the oracle filter and the measures look at.
 """
 
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +21,7 @@ from eln_kit.losses import (
 )
 from eln_kit.models import Networks, Prediction, Segmenter
 from eln_kit.models.decoder import upsample
+from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
 from eln_kit.params import Params
 from eln_kit.regions import at_features, mix, random_boxes, random_windows
@@ -142,7 +141,8 @@ class ErrorLocalization(Stage):
         every = self.without_dropout(prediction)
         count = len(every)
         every = torch.cat(every)  # (K+1)B C h w
-        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every)
+        looks = [look.repeat(count, 1, 1, 1) for look in self.networks.eln.look_again(self.networks.student, image)]
+        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, looks)
         target = correctness(every, mask.repeat(count, 1, 1))
         per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
         eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)
@@ -227,8 +227,8 @@ class SemiSupervised(ErrorLocalization):
         """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
         knobs = self.knobs
         if knobs.filter == "eln":
-            with evaluating(self.networks.eln) as eln:
-                return eln(batch["weak"], logits)[:, 0].sigmoid() >= knobs.threshold
+            judged = self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)
+            return judged[:, 0].sigmoid() >= knobs.threshold
         if knobs.filter == "confidence":
             return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
         if knobs.filter == "oracle":
@@ -247,16 +247,6 @@ class SemiSupervised(ErrorLocalization):
 
 
 STAGES = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
-
-
-@contextmanager
-def evaluating(module: nn.Module):
-    """The module in evaluation mode, and back to the mode it had."""
-    mode = module.training
-    try:
-        yield module.eval()
-    finally:
-        module.train(mode)
 
 
 def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from eln_kit import evaluate, examples, figures
 from eln_kit.experiment import Experiment
+from eln_kit.models.modes import evaluating
 from eln_kit.params import ParamsError, Run
-from eln_kit.stages import Stage, evaluating
+from eln_kit.stages import Stage
 
 
 def accelerator_options(run: Run, folder: Path) -> dict:

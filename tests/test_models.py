@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from eln_kit.models import Networks, Segmenter
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.error_localizer import ErrorLocalizer, confidence_logit, entropy
+from eln_kit.models.features import upsample
 from eln_kit.params import Model, ParamsError
 
 SMALL = Model(encoder="resnet10t", eln_encoder="resnet10t", decoder_channels=8, embedding_channels=4)
@@ -69,6 +70,31 @@ def test_residual_eln_begins_as_the_max_softmax_baseline():
     eln = ErrorLocalizer(SMALL, 3, (0.5,) * 3, (0.5,) * 3).eval()
     logits = torch.randn(2, 3, 32, 32)
     assert torch.allclose(eln(torch.rand(2, 3, 32, 32), logits), confidence_logit(logits), atol=1e-6)
+
+
+def test_residual_eln_with_second_looks_begins_as_the_sum_of_what_each_look_says_of_the_class():
+    model = SMALL.model_copy(update={"eln_scales": [0.5, 2.0]})
+    eln = ErrorLocalizer(model, 3, (0.5,) * 3, (0.5,) * 3).eval()
+    logits = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    looks = [torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 16, 16) for each in ([1.0, 0, 0], [0.0, 5, 0])]
+    judged = eln(torch.rand(1, 3, 32, 32), logits, looks)
+
+    def odds(p):
+        return math.log(p / (1 - p))
+
+    first = [each.softmax(0)[0].item() for each in torch.tensor([[2.0, 0, 0], [1.0, 0, 0], [0.0, 5, 0]])]
+    assert judged.flatten()[0].item() == pytest.approx(sum(map(odds, first)), abs=1e-4)
+
+
+def test_a_second_look_is_the_segmenters_prediction_of_the_scaled_image_and_moves_no_statistics(tiny):
+    networks = Networks(tiny({"model.eln_scales": [0.5]}), classes=9).train()
+    image, before = torch.rand(2, 3, 32, 32), networks.student.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    (look,) = networks.eln.look_again(networks.student, image)
+    assert networks.student.training
+    assert all(torch.equal(before[name], value) for name, value in networks.student.state_dict().items())
+    assert torch.allclose(look, networks.student.eval()(upsample(image, (16, 16))).logits)
+    assert not look.requires_grad
 
 
 def test_published_eln_is_the_network_alone():

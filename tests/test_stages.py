@@ -136,3 +136,13 @@ def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny
         before = stage.networks.teacher.classify[-1].bias.clone()
         stage.after_step()
         assert (stage.networks.teacher.classify[-1].bias > before).all() == follows, kind
+
+
+def test_in_stages_2_and_3_eln_looks_again_at_the_scales_of_the_params(tiny, batch, monkeypatch):
+    stage, seen = make(SemiSupervised, tiny({"model.eln_scales": [0.5]})), []
+    forward = stage.networks.eln.forward
+    monkeypatch.setattr(
+        stage.networks.eln, "forward", lambda image, logits, looks: seen.append(looks) or forward(image, logits, looks)
+    )
+    stage(batch)
+    assert [tuple(look.shape) for looks in seen for look in looks] == [(6, 4, 4, 4), (2, 4, 4, 4)]

@@ -10,7 +10,7 @@ from eln_kit.data.loaders import training_batches
 from eln_kit.data.views import resize
 from eln_kit.evaluate import spread
 from eln_kit.experiment import Experiment
-from eln_kit.models import Prediction, Segmenter
+from eln_kit.models import ErrorLocalizer, Prediction, Segmenter
 from eln_kit.models.features import Features
 from eln_kit.predict import prepare
 
@@ -27,6 +27,7 @@ class Crops:
     mask: Tensor
     features: Features
     logits: Tensor
+    looks: list[Tensor]  # ELN's, see `ErrorLocalizer.look_again`
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -34,7 +35,8 @@ class Crops:
     def __getitem__(self, places: Tensor) -> "Crops":
         """Some of them."""
         features = Features(self.features.low[places], self.features.deep[places])
-        return Crops(self.image[places], self.mask[places], features, self.logits[places])
+        looks = [look[places] for look in self.looks]
+        return Crops(self.image[places], self.mask[places], features, self.logits[places], looks)
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ class Held:
     truth: Tensor
     seen: Tensor
     prediction: Prediction
+    looks: list[Tensor]
 
 
 @torch.no_grad()
-def crops(segmenter: Segmenter, experiment: Experiment) -> Crops:
+def crops(segmenter: Segmenter, eln: ErrorLocalizer, experiment: Experiment) -> Crops:
     """Weak views of labelled images, in the order in which training would meet them."""
     count = -(-CROPS // experiment.params.data.batch_labeled)
     loader = training_batches(experiment.labeled, experiment.dataset, experiment.params, True, range(count))
@@ -62,11 +65,12 @@ def crops(segmenter: Segmenter, experiment: Experiment) -> Crops:
     segmenter.eval()
     said = [segmenter(part) for part in image.split(experiment.params.data.batch_labeled)]
     features = Features(*(torch.cat(maps) for maps in zip(*(each.features for each in said), strict=True)))
-    return Crops(image, mask, features, torch.cat([each.logits for each in said]))
+    looks = eln.look_again(segmenter, image)
+    return Crops(image, mask, features, torch.cat([each.logits for each in said]), looks)
 
 
 @torch.no_grad()
-def held(segmenter: Segmenter, experiment: Experiment) -> list[Held]:
+def held(segmenter: Segmenter, eln: ErrorLocalizer, experiment: Experiment) -> list[Held]:
     """`IMAGES` validation images, evenly spread; large ones are made smaller for showing, not for the segmenter."""
     segmenter.eval()
     found = []
@@ -75,5 +79,6 @@ def held(segmenter: Segmenter, experiment: Experiment) -> list[Held]:
         seen, _ = prepare(image, None, experiment.params)
         seen = seen.to(next(segmenter.parameters()).device)
         factor = min(1, LARGEST / max(image.shape[1:]))
-        found.append(Held(item, *resize(image, truth, factor), seen, segmenter(seen)))
+        shown, looks = resize(image, truth, factor), eln.look_again(segmenter, seen)
+        found.append(Held(item, *shown, seen, segmenter(seen), looks))
     return found

@@ -77,8 +77,8 @@ class Session:
         self.eln = copy.deepcopy(networks.eln)
         self.eln_steps = 0  # trained here
         self.optimizer = torch.optim.AdamW(self.eln.parameters(), lr=experiment.params.optimizer.lr)
-        self.crops = frozen.crops(self.segmenter, experiment)
-        self.held = frozen.held(self.segmenter, experiment)
+        self.crops = frozen.crops(self.segmenter, self.eln, experiment)
+        self.held = frozen.held(self.segmenter, self.eln, experiment)
         self.truth = _flat([each.truth for each in self.held])
         self.edge = _flat([near_boundary(each.truth, BOUNDARY) for each in self.held])
         self.main = [classes_at(each.prediction.logits, each.truth.shape) for each in self.held]
@@ -217,7 +217,9 @@ class Session:
             yield step / steps
 
     def _eln_step(self, logits: Tensor, part: frozen.Crops, count: int) -> None:
-        judged = self.eln.train()(part.image.repeat(count, 1, 1, 1), logits)
+        judged = self.eln.train()(
+            part.image.repeat(count, 1, 1, 1), logits, [look.repeat(count, 1, 1, 1) for look in part.looks]
+        )
         target = correctness(logits, part.mask.repeat(count, 1, 1))
         bound = self.params.error_localization.max_weight
         pairs = zip(judged.chunk(count), target.chunk(count), strict=True)
@@ -262,7 +264,7 @@ def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Ten
     """The prediction of a decoder (None the main one), and who trusts which pixel of it; all `H W` on the CPU."""
     size = image.truth.shape
     logits = image.prediction.logits if erring is None else erring.logits(image)
-    judged = eln(image.seen, upsample(logits, image.seen.shape[2:]))
+    judged = eln(image.seen, upsample(logits, image.seen.shape[2:]), image.looks)
     logits = upsample(logits, size)
     trust = {
         "ELN": upsample(judged, size)[:, 0].sigmoid(),

@@ -1,12 +1,15 @@
 """ELN, the error localization network: is the prediction right here? (paper, section 3.2)"""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from eln_kit.models.decoder import Decoder, head
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.features import upsample
-from eln_kit.models.segmenter import Normalize
+from eln_kit.models.modes import evaluating
+from eln_kit.models.segmenter import Normalize, Segmenter
 from eln_kit.params import Model
 
 
@@ -16,11 +19,18 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1, keepdim=True)
 
 
+def class_logit(logits: Tensor, classes: Tensor) -> Tensor:
+    """Logit of one class's softmax in each pixel, log(p / (1 - p)), finite where 1 - p rounds to 0.
+
+    Args: logits float `B C H W`; classes long `B 1 H W`. Returns: `B 1 H W`.
+    """
+    others = logits.scatter(1, classes, -torch.inf)
+    return logits.gather(1, classes) - others.logsumexp(dim=1, keepdim=True)
+
+
 def confidence_logit(logits: Tensor) -> Tensor:
-    """Logit of the max softmax, log(p / (1 - p)): `B C H W` -> `B 1 H W`; finite where 1 - p rounds to 0."""
-    top, index = logits.max(dim=1, keepdim=True)
-    others = logits.scatter(1, index, -torch.inf)
-    return top - others.logsumexp(dim=1, keepdim=True)
+    """Logit of the max softmax: `B C H W` -> `B 1 H W`."""
+    return class_logit(logits, logits.argmax(dim=1, keepdim=True))
 
 
 class ErrorLocalizer(nn.Module):
@@ -30,28 +40,52 @@ class ErrorLocalizer(nn.Module):
     detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`,
     whose sigmoid is the probability that the prediction is right.
 
-    Two forms: `published` is that network alone. `residual` adds it to `scale * confidence_logit + shift`, with the
-    network's last layer starting at zero, so that it begins as the max-softmax baseline and learns the correction.
+    With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the image at those
+    scales, and ELN also sees how likely each of these predictions makes the judged one's class.
+
+    Two forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the like
+    for each look, with the network's last layer starting at zero: it begins as these baselines and learns the
+    correction.
     """
 
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.encoder = Encoder(model.eln_encoder, model.eln_weights, 3 + 1 + classes, model.eln_dilations)
+        self.encoder = Encoder(
+            model.eln_encoder, model.eln_weights, 3 + 1 + classes + len(model.eln_scales), model.eln_dilations
+        )
         self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates, aspp_dropout=0.5)
         self.judge = head(model.decoder_channels, 1)
+        self.scales = model.eln_scales
         self.residual = model.eln_form == "residual"
         if self.residual:
             nn.init.zeros_(self.judge[-1].weight)
             nn.init.zeros_(self.judge[-1].bias)
             self.scale = nn.Parameter(torch.ones(()))
+            self.look_scales = nn.ParameterList(torch.ones(()) for _ in self.scales)
             self.shift = nn.Parameter(torch.zeros(()))
 
-    def forward(self, image: Tensor, logits: Tensor) -> Tensor:
+    def forward(self, image: Tensor, logits: Tensor, looks: Sequence[Tensor] = ()) -> Tensor:
         size = image.shape[2:]
         logits = upsample(logits.detach().float(), size)
-        seen = torch.cat([self.normalize(image.detach()), entropy(logits), logits], dim=1)
+        classes = logits.argmax(dim=1, keepdim=True)
+        again = [class_logit(upsample(look.float(), size), classes) for look in looks]
+        seen = torch.cat([self.normalize(image.detach()), entropy(logits), logits, *again], dim=1)
         judged = upsample(self.judge(self.decoder(self.encoder(seen))), size)
         if self.residual:
-            judged = judged + self.scale * confidence_logit(logits) + self.shift
+            judged = judged + self.scale * class_logit(logits, classes) + self.shift
+            judged = judged + sum(scale * look for scale, look in zip(self.look_scales, again, strict=True))
         return judged
+
+    @torch.no_grad()
+    def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
+        """The segmenter's class logits for the image at `model.eln_scales`, in evaluation mode: `B C h w` each."""
+        with evaluating(segmenter) as judged:
+            sizes = [[round(side * scale) for side in image.shape[2:]] for scale in self.scales]
+            return [judged(upsample(image, size)).logits for size in sizes]
+
+    @torch.no_grad()
+    def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
+        """In evaluation mode: is what the segmenter says of the image right? `B 1 H W`, logits."""
+        with evaluating(self):
+            return self(image, logits, self.look_again(segmenter, image))
