@@ -2,14 +2,10 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import (
-    BinaryAUROC,
-    BinaryAveragePrecision,
-    BinaryPrecisionRecallCurve,
-    MulticlassConfusionMatrix,
-)
+from torchmetrics.classification import BinaryPrecisionRecallCurve, MulticlassConfusionMatrix
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
+from eln_kit.measures import measure
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.decoder import upsample
 from eln_kit.models.error_localizer import confidence_logit
@@ -120,11 +116,10 @@ def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: 
     wrong, wrongness = (~right).long(), (-right_logit.double()).sigmoid()
     kept = right[right_logit.argsort(descending=True, stable=True)[: round(kept_share * len(right))]]
     both = 0 < wrong.sum() < len(wrong)
+    found = measure(wrongness, ~right)
     return {
         "name": name,
-        "auroc": BinaryAUROC()(wrongness, wrong).item() if both else None,
-        "aupr": BinaryAveragePrecision()(wrongness, wrong).item() if both else None,
-        "error_rate": wrong.double().mean().item(),
+        **{key: found[key] for key in ("auroc", "aupr", "error_rate")},
         "kept_share": kept_share,
         "kept_accuracy": kept.double().mean().item() if len(kept) else None,
         "curve": _curve(wrongness, wrong) if both else None,

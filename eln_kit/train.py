@@ -7,14 +7,11 @@ notebook, which then finds it finished: `torchrun --nnodes ... -m eln_kit.train 
 import argparse
 import os
 import random
-import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
@@ -35,6 +32,7 @@ from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
 from eln_kit.progress import Progress
 from eln_kit.stages import STAGES, Outcome, Stage
+from eln_kit.stopping import noted_signals, saved_before
 
 
 def fit(stage: Stage, experiment: Experiment) -> list[dict]:
@@ -104,8 +102,8 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     began, images, step = time.monotonic(), 0, first
     alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
     group = None if alone else dist.new_group(backend="gloo")
-    saved = _saved_before(DataError, lambda: save(step)) if alone else nullcontext()
-    with _signals() as received, progress, saved:
+    saved = saved_before(DataError, lambda: save(step)) if alone else nullcontext()
+    with noted_signals() as received, progress, saved:
         for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
             lr = _set_lr(optimizer, params.optimizer, step, stage.steps)
@@ -259,34 +257,6 @@ def _save(stage, experiment, optimizer, accelerator, log, best, step) -> None:
     path = experiment.folder / stage.name / checkpoint.FILE
     state = checkpoint.snapshot(stage, experiment.dataset.classes, step, **going_on)
     checkpoint.save(path, state, experiment.params.run.keep)
-
-
-@contextmanager
-def _saved_before(kind: type[Exception], save):
-    try:
-        yield
-    except kind:
-        save()
-        raise
-
-
-@contextmanager
-def _signals():
-    """SIGINT and SIGTERM set `received.signal` instead of stopping a step midway (main thread only)."""
-    received = SimpleNamespace(signal=None)
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def remember(number, frame):
-        received.signal = number
-
-    old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def main(arguments: list[str] | None = None) -> int:
