@@ -6,6 +6,7 @@ python benchmarks/contrast.py [CLONE]        CLONE: a clone of the public reposi
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import ModuleType, SimpleNamespace
@@ -38,10 +39,12 @@ def main() -> None:
     keep = (torch.rand(labels.shape, generator=draw) < KEPT).to(device)
     student.requires_grad_()
 
-    def ours() -> None:
-        contrastive_loss(student, teacher, labels.masked_fill(~keep, 255), 0.5, CLASSES).backward()
+    def ours(precision: torch.dtype) -> None:
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            loss = contrastive_loss(student, teacher, labels.masked_fill(~keep, 255), 0.5, CLASSES)
+        loss.backward()
 
-    work = {"ours": ours}
+    work = {"ours, fp32": partial(ours, torch.float32), "ours, bf16": partial(ours, torch.bfloat16)}
     if options.clone:
         loss, setting = official(options.clone), SimpleNamespace(args=SimpleNamespace(temp=0.5))
 
@@ -49,7 +52,7 @@ def main() -> None:
             for w in range(WINDOWS):
                 loss(setting, teacher[:, w], student[:, w], keep[:, w].long(), labels[:, w]).backward()
 
-        work["official"] = theirs
+        work["official, fp32"] = theirs
     seconds = {name: [] for name in work}
     for number in range(ROUNDS + 1):
         for name, act in work.items():
@@ -60,7 +63,7 @@ def main() -> None:
             if number:
                 seconds[name].append(time.perf_counter() - begin)
     for name, values in seconds.items():
-        print(f"{name:<10}{median(values):.3f} s for {WINDOWS} windows of {BATCH} x {SIDE} x {SIDE} on {device}")
+        print(f"{name:<16}{median(values):.3f} s for {WINDOWS} windows of {BATCH} x {SIDE} x {SIDE} on {device}")
 
 
 if __name__ == "__main__":

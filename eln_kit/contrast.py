@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from eln_kit.data.items import VOID
 
-TILE, GPU_TILE = 2**21, 2**28  # similarities at a time: what a processor's caches hold; a gigabyte on a GPU
+TILE, GPU_TILE = 2**20, 2**28  # similarities at a time: what a processor's caches hold; a gigabyte on a GPU
 
 
 class Contrast(torch.autograd.Function):
@@ -15,8 +15,8 @@ class Contrast(torch.autograd.Function):
     A tile's rows see all columns, so a tile's gradient is known with its loss: two products of matrices in all.
 
     Args:
-        student, teacher: unit vectors, float `W N E` and `W M E`, each window by itself; only the student's gets a
-            gradient.
+        student, teacher: unit vectors, `W N E` and `W M E`, each window by itself, in float or in the precision that
+            similarities and gradient are to be computed in; all sums are float. Only the student's gets a gradient.
         mine, theirs: labels, `W N` and `W M`; a void j counts in no sum.
         weight: float `W N`, 0 for a void i.
         members: one-hot `theirs`, float `W M C`, zero for void.
@@ -25,8 +25,8 @@ class Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, student, teacher, mine, theirs, weight, members, temperature):
-        loss, gradient = student.new_zeros(()), torch.zeros_like(student)
-        bias = student.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
+        loss, gradient = weight.new_zeros(()), torch.zeros_like(student)
+        bias = weight.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
         most = TILE if student.device.type == "cpu" else GPU_TILE
         together = max(1, most // (mine.shape[1] * theirs.shape[1]))
         for first in range(0, len(mine), together):
@@ -53,7 +53,7 @@ def _tile(student, mine, weight, teacher, bias, members, temperature) -> tuple[T
 
     The bias is -1 / t, and minus infinity where void.
     """
-    exponential = torch.baddbmm(bias, student, teacher.mT, alpha=1 / temperature).exp_()  # of (s - 1) / t; w n m
+    exponential = (student @ teacher.mT).float().div_(temperature).add_(bias).exp_()  # of (s - 1) / t; w n m
     mass = exponential @ members  # w n C
     least = torch.finfo(mass.dtype).tiny
     total = mass.sum(2, keepdim=True).clamp(min=least)
@@ -62,8 +62,8 @@ def _tile(student, mine, weight, teacher, bias, members, temperature) -> tuple[T
     loss = (weight[..., None] * (total.log() - own.log())).sum()
     share = weight[..., None] / temperature
     by_class = (share / total).expand_as(mass).scatter_add(2, index, -share / own)
-    exponential *= by_class @ members.mT
-    return loss, exponential @ teacher
+    by_class, members = by_class.to(student.dtype), members.to(student.dtype)
+    return loss, exponential.to(student.dtype).mul_(by_class @ members.mT) @ teacher
 
 
 def _kept(labels: Tensor) -> Tensor | slice:

@@ -18,7 +18,7 @@ from eln_kit.evaluate import draw_pixels, spread, validation_items
 from eln_kit.experiment import Experiment, reopen
 from eln_kit.measures import mean_over_images, measure, risks
 from eln_kit.models import Networks, Segmenter
-from eln_kit.models.decoder import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.predict import predict, prepare
 
@@ -70,7 +70,7 @@ def _case(networks: Networks, segmenter: Segmenter, seen: Tensor, params: Params
 @torch.no_grad()
 def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor) -> dict[str, Tensor]:
     """At the drawn pixels: each detector's score, and `wrong`, `class` (the true one) and `distance`."""
-    prediction = upsample(case.logits, mask.shape).argmax(dim=1)[0].cpu()
+    prediction = predicted(upsample(case.logits, mask.shape))[0].cpu()
     found = {"wrong": prediction != mask, "class": mask, "distance": boundary_distance(mask)}
     for name, detector in chosen.items():
         found[name] = upsample(detector.score(case)[None, None].float(), mask.shape)[0, 0].cpu()

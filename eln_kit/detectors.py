@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from eln_kit.models import Networks, Segmenter, error_localizer
-from eln_kit.models.features import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation
 from eln_kit.predict import predict
 
@@ -66,7 +66,7 @@ class Case:
 
     def doubt(self, probabilities: Tensor) -> Tensor:
         """1 - the mean probability that others, float `V C H W`, give to the judged prediction: `H W`, 0 to 1."""
-        return 1 - probabilities.mean(dim=0).gather(0, self.logits.argmax(dim=1))[0]
+        return 1 - probabilities.mean(dim=0).gather(0, predicted(self.logits))[0]
 
     @cached_property
     def dropped_out(self) -> Tensor:

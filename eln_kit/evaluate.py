@@ -7,8 +7,8 @@ from torchmetrics.classification import BinaryPrecisionRecallCurve, MulticlassCo
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
 from eln_kit.measures import measure
 from eln_kit.models import ErrorLocalizer, Segmenter
-from eln_kit.models.decoder import upsample
 from eln_kit.models.error_localizer import confidence_logit
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 from eln_kit.predict import predict, prepare
 
@@ -39,7 +39,7 @@ def confusion(segmenter: Segmenter, items: list[Item], dataset: DataSet, params:
     for item in items:
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
         logits = predict(segmenter, seen, params.evaluation)
-        counts.update(upsample(logits, mask.shape).argmax(dim=1).cpu(), mask[None].long())
+        counts.update(predicted(upsample(logits, mask.shape)).cpu(), mask[None].long())
     return counts.confmat.double()
 
 
@@ -100,7 +100,7 @@ def _right_logits(segmenter, eln, seen: Tensor, size, knobs: Evaluation) -> dict
     maps = {
         "ELN": judged,
         "1 - max softmax": confidence_logit(logits)[0, 0],
-        "prediction": logits.argmax(1)[0],
+        "prediction": predicted(logits)[0],
     }
     return {name: each.cpu() for name, each in maps.items()}
 

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
 from eln_kit.evaluate import spread
 from eln_kit.models import Networks
-from eln_kit.models.decoder import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.predict import predict, prepare
 from eln_kit.stages import SemiSupervised
@@ -43,7 +43,7 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
         every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
     logits = [upsample(each, seen.shape[2:]) for each in every]
     wrongness = [(-networks.eln.judge_prediction(networks.student, seen, each)[0, 0]).sigmoid() for each in logits]
-    return Example(seen[0], truth, [each.argmax(dim=1)[0] for each in logits], wrongness)
+    return Example(seen[0], truth, [predicted(each)[0] for each in logits], wrongness)
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
     wrongness = (-networks.eln.judge_prediction(networks.teacher, seen, logits)[0, 0]).sigmoid()
-    return Example(seen[0], truth, [logits.argmax(dim=1)[0]], [wrongness], stage.keep(batch, logits)[0])
+    return Example(seen[0], truth, [predicted(logits)[0]], [wrongness], stage.keep(batch, logits)[0])
 
 
 def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eln_kit.contrast import Contrast
-from eln_kit.models.decoder import upsample
+from eln_kit.models.features import predicted, upsample
 
 VOID = 255
 FEW = 1e-6  # what a count of pixels is at least, so that 0 / 0 is 0
@@ -66,7 +66,7 @@ def correctness(logits: Tensor, mask: Tensor) -> Tensor:
 
     Args: logits float `B C h w`, resized to the mask; mask `B H W`. Returns: uint8 `B H W`.
     """
-    right = upsample(logits.detach().float(), mask.shape[1:]).argmax(dim=1) == mask
+    right = predicted(upsample(logits.detach().float(), mask.shape[1:])) == mask
     return right.to(torch.uint8).masked_fill(mask == VOID, VOID)
 
 
@@ -98,6 +98,8 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
         labels: `B W h w`, 255 for dropped pixels.
         temperature: t, above 0.
         classes: C.
+
+    Under autocast the products of matrices are in its precision, their sums and logarithms in float.
     """
     student, mine = _by_window(student), _by_window(labels[:, :, None])[..., 0]  # W N E, W N
     teacher = _by_window(from_processes(teacher))  # W M E
@@ -106,8 +108,10 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
     count = over_processes(member.sum(1))  # W C
     present = (count > 0).sum(1, keepdim=True).clamp(min=1)
     weight = (member / (count.clamp(min=FEW) * present * len(count))[:, None]).sum(2)  # W N
-    with torch.autocast(student.device.type, enabled=False):
-        student, teacher = (F.normalize(each.float(), dim=2) for each in (student, teacher))
+    kind = student.device.type
+    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    with torch.autocast(kind, enabled=False):
+        student, teacher = (F.normalize(each.float(), dim=2).to(precision) for each in (student, teacher))
         return Contrast.apply(student, teacher, mine, theirs, weight, one_hot(theirs, classes), temperature)
 
 
@@ -123,4 +127,4 @@ def _by_window(maps: Tensor) -> Tensor:
 
 def pseudo_label(logits: Tensor, keep: Tensor) -> Tensor:
     """The teacher's classes where kept, void elsewhere: logits `B C H W`, keep bool `B H W` -> long `B H W`."""
-    return logits.argmax(dim=1).masked_fill(~keep, VOID)
+    return predicted(logits).masked_fill(~keep, VOID)

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from eln_kit.data.views import resize
 from eln_kit.models import Segmenter
-from eln_kit.models.decoder import upsample
+from eln_kit.models.features import upsample
 from eln_kit.params import Evaluation, Params
 
 

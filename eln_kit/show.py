@@ -15,7 +15,7 @@ from eln_kit.data import DataError, DataSet, Item, Split, describe_classes, open
 from eln_kit.data.items import IMAGE_SUFFIXES, VOID
 from eln_kit.experiment import Experiment, load_params
 from eln_kit.models import Networks
-from eln_kit.models.features import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.predict import predict, prepare
@@ -69,7 +69,7 @@ def judge(networks: Networks, which: str, item: Item, dataset: DataSet, params: 
     logits = predict(networks.segmenter(which), seen, params.evaluation)
     judged = networks.eln.judge_prediction(networks.segmenter(which), seen.to(logits.device), logits)
     judged = upsample(judged, image.shape[1:])[0, 0].cpu()
-    prediction = upsample(logits, image.shape[1:]).argmax(dim=1)[0].cpu()
+    prediction = predicted(upsample(logits, image.shape[1:]))[0].cpu()
     keep = judged.sigmoid() >= params.semi_supervised.threshold
     return Judgement(image, truth, prediction, (-judged).sigmoid(), keep)
 

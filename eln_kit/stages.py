@@ -20,7 +20,7 @@ from eln_kit.losses import (
     pseudo_label,
 )
 from eln_kit.models import Networks, Prediction, Segmenter
-from eln_kit.models.decoder import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
 from eln_kit.params import Params
@@ -216,7 +216,7 @@ class SemiSupervised(ErrorLocalization):
         logits = upsample(teacher.logits.float(), batch["weak"].shape[2:])
         keep = self.keep(batch, logits) & batch["valid"]
         known = batch["truth"] != VOID
-        right = (logits.argmax(dim=1) == batch["truth"]) & known
+        right = (predicted(logits) == batch["truth"]) & known
         measures = {
             "kept_share": over_processes(keep.sum()) / over_processes(batch["valid"].sum()).clamp(min=FEW),
             "kept_accuracy": over_processes((right & keep).sum()) / over_processes((known & keep).sum()),
@@ -232,7 +232,7 @@ class SemiSupervised(ErrorLocalization):
         if knobs.filter == "confidence":
             return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
         if knobs.filter == "oracle":
-            return logits.argmax(dim=1) == batch["truth"]
+            return predicted(logits) == batch["truth"]
         return torch.ones_like(batch["valid"])
 
     def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:

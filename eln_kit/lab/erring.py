@@ -5,7 +5,7 @@ from torch import Tensor
 
 from eln_kit.lab.frozen import Crops, Held
 from eln_kit.losses import auxiliary_loss, cross_entropy
-from eln_kit.models.features import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.models.segmenter import AuxiliaryDecoder
 from eln_kit.params import Params
 
@@ -71,4 +71,4 @@ class Erring:
 
 def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The classes of `1 C h w` at another size, uint8 `H W` on the CPU."""
-    return upsample(logits, size).argmax(dim=1)[0].to(torch.uint8).cpu()
+    return predicted(upsample(logits, size))[0].to(torch.uint8).cpu()

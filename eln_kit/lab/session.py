@@ -24,7 +24,7 @@ from eln_kit.lab.erring import BATCH, Erring, classes_at
 from eln_kit.lab.frozen import Held
 from eln_kit.losses import correctness, error_localization_loss
 from eln_kit.models import ErrorLocalizer, Networks
-from eln_kit.models.features import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params, ParamsError
 from eln_kit.params_file import build, save
 from eln_kit.paths import project_root
@@ -271,7 +271,7 @@ def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Ten
         "1 - max softmax": 1 - detectors.max_softmax(logits),
         "entropy": 1 - detectors.entropy(logits),
     }
-    return logits.argmax(dim=1)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
+    return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 
 
 def finish(work: Generator[float, None, Judged]) -> Judged:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from eln_kit.models.decoder import Decoder, head
 from eln_kit.models.encoder import Encoder
-from eln_kit.models.features import upsample
+from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Normalize, Segmenter
 from eln_kit.params import Model
@@ -30,7 +30,7 @@ def class_logit(logits: Tensor, classes: Tensor) -> Tensor:
 
 def confidence_logit(logits: Tensor) -> Tensor:
     """Logit of the max softmax: `B C H W` -> `B 1 H W`."""
-    return class_logit(logits, logits.argmax(dim=1, keepdim=True))
+    return class_logit(logits, predicted(logits)[:, None])
 
 
 class ErrorLocalizer(nn.Module):
@@ -68,7 +68,7 @@ class ErrorLocalizer(nn.Module):
     def forward(self, image: Tensor, logits: Tensor, looks: Sequence[Tensor] = ()) -> Tensor:
         size = image.shape[2:]
         logits = upsample(logits.detach().float(), size)
-        classes = logits.argmax(dim=1, keepdim=True)
+        classes = predicted(logits)[:, None]
         again = [class_logit(upsample(look.float(), size), classes) for look in looks]
         seen = torch.cat([self.normalize(image.detach()), entropy(logits), logits, *again], dim=1)
         judged = upsample(self.judge(self.decoder(self.encoder(seen))), size)
