@@ -142,6 +142,8 @@ def check_same(path: Path, state: dict, params: Params) -> None:
         )
     made_with, now = state["params"], params.model_dump()
     knobs = [(section, knob) for section in state["sections"] for knob in made_with[section]] + [("run", "seed")]
+    if "eln" not in state["networks"]:
+        knobs = [(section, knob) for section, knob in knobs if not knob.startswith("eln_")]
     differences = [
         f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
         for section, knob in knobs

@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("params", metavar="PARAMS.yaml")
     _add_set(check)
     check.set_defaults(command=_check)
+    sweep = commands.add_parser("sweep", help="train and measure several methods and seeds from one file, or go on")
+    sweep.add_argument("file", metavar="SWEEP.yaml")
+    sweep.set_defaults(command=_sweep)
     evaluate = commands.add_parser("evaluate", help="measure a run's networks, as notebook 4 does")
     evaluate.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
     evaluate.add_argument("--out", metavar="FILE.json", type=Path, help="write everything measured")
@@ -127,6 +130,20 @@ def _check(options) -> int:
         return _complain(error, 1)
     print(f"{dataset.name}: {len(dataset.train)} training images, {len(split.labeled)} of them labelled, and ", end="")
     print(f"{len(dataset.val)} validation images, all of which can be read; {len(void)} masks are void everywhere")
+    return 0
+
+
+def _sweep(options) -> int:
+    from eln_kit import experiment, sweep
+
+    try:
+        sweep.carry_out(sweep.load(options.file))
+    except experiment.ParamsError as error:
+        return _complain(error, 2)
+    except KeyboardInterrupt as error:
+        return _complain(error, AGAIN)
+    except experiment.EXPECTED as error:
+        return _complain(error, 1)
     return 0
 
 

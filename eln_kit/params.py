@@ -195,12 +195,13 @@ class SemiSupervised(Section):
     steps: int = Field(200, ge=1, description="training steps")
     labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
-    filter: Literal["eln", "confidence", "none", "oracle"] = Field(
-        "eln", description="who drops pixels: ELN, the max softmax, nobody, or the truth (for study)"
+    filter: Literal["eln", "confidence", "entropy", "none", "oracle"] = Field(
+        "eln", description="who drops pixels: ELN, the max softmax, the entropy, nobody, or the truth (for study)"
     )
     threshold: Share = Field(
         0.5,
-        description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on",
+        description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on; of "
+        "entropy, this share of the batch's pixels, those of the least",
     )
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")

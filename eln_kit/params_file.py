@@ -46,15 +46,20 @@ def load(file: str | Path, knobs: str | list[str] | dict = ()) -> Params:
     Raises:
         ParamsError: names the file, the knob and, for a knob that does not exist, the nearest valid name.
     """
+    return build(read(file), knobs, source=str(file))
+
+
+def read(file: str | Path) -> dict:
+    """The mapping in a YAML file, whatever it means; ParamsError names the file and what is wrong with it."""
     try:
-        sections = yaml.load(Path(file).read_text(), _Yaml)
+        content = yaml.load(Path(file).read_text(), _Yaml)
     except FileNotFoundError:
         raise ParamsError(f"{file}: no such params file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{file}: cannot be read: {error}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ParamsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
-    return build(sections or {}, knobs, source=str(file))
+    return content or {}
 
 
 def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "parameters") -> Params:

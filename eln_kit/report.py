@@ -69,7 +69,6 @@ def write_index(folder: Path) -> Path:
     found = json.loads(results.read_text()) if results.is_file() else {}
     params = folder / "params.yaml"
     parts = [
-        f"<h1>{escape(folder.name)}</h1>",
         *(_html(head, rows) for head, rows in _tables(found) if rows),
         "<h2>Notebooks</h2>",
         _notebooks(folder),
@@ -79,10 +78,15 @@ def write_index(folder: Path) -> Path:
         if params.is_file()
         else "",
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-    page = f"<!doctype html>\n<html lang=en><head>{head}<title>{escape(folder.name)}</title></head><body>\n"
-    write_whole(folder / "index.html", page + "\n".join(parts) + "\n</body></html>\n")
+    write_whole(folder / "index.html", page(folder.name, parts))
     return folder / "index.html"
+
+
+def page(title: str, parts: list[str]) -> str:
+    """A whole HTML page of parts that are HTML already."""
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+    begin = f"<!doctype html>\n<html lang=en><head>{head}<title>{escape(title)}</title></head><body>"
+    return "\n".join([begin, f"<h1>{escape(title)}</h1>", *parts, "</body></html>\n"])
 
 
 def read_state(folder: Path) -> dict:
@@ -184,14 +188,18 @@ def _notebooks(folder: Path) -> str:
 
 def _pictures(folder: Path) -> list[str]:
     parts, stage = [], None
-    for picture in sorted(folder.glob("*/*.png")):
-        if picture.parent.name != stage:
-            stage = picture.parent.name
+    for file in sorted(folder.glob("*/*.png")):
+        if file.parent.name != stage:
+            stage = file.parent.name
             parts.append(f"<h2>{escape(stage.replace('_', ' '))}</h2>")
-        caption = escape(picture.stem.replace("_", " "))
-        link = quote(f"{stage}/{picture.name}")
-        parts.append(
-            f'<figure><a href="{link}"><img src="{link}" alt="{caption}" loading="lazy"></a>'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        parts.append(picture(f"{stage}/{file.name}"))
     return parts
+
+
+def picture(place: str) -> str:
+    """A picture, by its place relative to the page."""
+    caption, link = escape(Path(place).stem.replace("_", " ")), quote(place)
+    return (
+        f'<figure><a href="{link}"><img src="{link}" alt="{caption}" loading="lazy"></a>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

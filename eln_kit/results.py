@@ -45,17 +45,20 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
 
 
 def measure_error_detection(experiment: Experiment, stages: dict[str, Networks]) -> list[dict]:
-    """What `evaluate.error_detection` gives of the student after stage 2 and of the teacher after stage 3."""
-    rows = []
+    """What `evaluate.error_detection` gives of the student after stage 2 and of the teacher after stage 3.
+
+    Where another filter than ELN was used, stage 3 has not trained it, and there is nothing to say of it.
+    """
+    rows, is_trained = [], {2: True, 3: experiment.params.semi_supervised.filter == "eln"}
     for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
-        if stage in stages:
+        if stage in stages and is_trained[number]:
             judged = stages[stage].segmenter(STAGES[stage].measured)
             found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params)
             rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
     return rows
 
 
-def evaluate(experiment: Experiment) -> dict[str, list[dict]]:
+def evaluate(experiment: Experiment) -> dict[str, list]:
     """Everything at once, as notebook 4 writes it to `results.json`.
 
     Raises:
@@ -65,6 +68,7 @@ def evaluate(experiment: Experiment) -> dict[str, list[dict]]:
     if not stages:
         raise checkpoint.CheckpointError(f"{experiment.folder}: no stage has finished; eln-kit run trains them")
     return {
+        "classes": experiment.dataset.classes,
         "segmentation": measure_segmentation(experiment, segmenters(experiment, stages)),
         "error_detection": measure_error_detection(experiment, stages),
     }

@@ -20,6 +20,7 @@ from eln_kit.losses import (
     pseudo_label,
 )
 from eln_kit.models import Networks, Prediction, Segmenter
+from eln_kit.models.error_localizer import entropy
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
@@ -176,9 +177,15 @@ class SemiSupervised(ErrorLocalization):
     def after_step(self) -> None:
         self.networks.update_teacher()
 
+    @property
+    def views(self) -> list[tuple[str, float]]:
+        """The views that the student learns from, and the weight of the cross-entropy on each."""
+        weights = {"weak": self.knobs.weak_weight, "strong": self.knobs.strong_weight}
+        return [(v, w) for v, w in weights.items() if self.knobs.unlabeled and (w or self.knobs.contrast_weight)]
+
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
-        names = ["image"] * self.knobs.labeled + ["weak", "strong"] * self.knobs.unlabeled
+        names = ["image"] * self.knobs.labeled + [view for view, _ in self.views]
         if self.knobs.unlabeled and self.params.views.cutmix:
             box = random_boxes(*batch["valid"].shape, self.params.views.cutmix).to(batch["valid"].device)
             batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
@@ -192,6 +199,12 @@ class SemiSupervised(ErrorLocalization):
             losses, measures = losses | more_losses, measures | more_measures
         return losses, measures
 
+    def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
+        """As in stage 2 where ELN filters; else stage 1's loss alone, for nobody asks auxiliary decoders and ELN."""
+        if self.knobs.filter == "eln":
+            return super().labeled_losses(prediction, image, mask)
+        return {"main": cross_entropy(prediction.logits, mask)}, {}
+
     def unlabeled_losses(self, predictions: dict[str, Prediction], batch: dict[str, Tensor]) -> Outcome:
         """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
         knobs = self.knobs
@@ -199,7 +212,7 @@ class SemiSupervised(ErrorLocalization):
         targets = {"weak": (labels, embedding, batch["valid"])}
         targets["strong"] = [mix(target, batch.get("box")) for target in targets["weak"]]
         losses = {}
-        for view, weight in (("weak", knobs.weak_weight), ("strong", knobs.strong_weight)):
+        for view, weight in self.views:
             student, (labels, embedding, valid) = predictions[view], targets[view]
             if weight:
                 average_over = valid if knobs.average == "all" else None
@@ -231,6 +244,9 @@ class SemiSupervised(ErrorLocalization):
             return judged[:, 0].sigmoid() >= knobs.threshold
         if knobs.filter == "confidence":
             return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
+        if knobs.filter == "entropy":
+            found = entropy(logits)[:, 0]
+            return found <= found.flatten().kthvalue(max(1, round(knobs.threshold * found.numel()))).values
         if knobs.filter == "oracle":
             return predicted(logits) == batch["truth"]
         return torch.ones_like(batch["valid"])

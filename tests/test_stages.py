@@ -109,8 +109,17 @@ def test_each_filter_keeps_what_its_name_says(tiny, batch):
     sure = logits.softmax(1).amax(1)
     assert torch.equal(keep("confidence", 0.9), sure >= 0.9)
     assert torch.equal(keep("eln", 0.9), sure >= 0.9)  # the residual form begins as the confidence
+    kept = keep("entropy", 0.25)
+    entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+    assert kept.sum() == kept.numel() // 4
+    assert entropy[kept].max() < entropy[~kept].min()
     assert torch.equal(keep("oracle"), logits.argmax(1) == batch["truth"])
     assert keep("none").all()
+
+
+def test_where_another_filter_keeps_pixels_auxiliary_decoders_and_eln_rest(tiny, batch):
+    losses, _ = make(SemiSupervised, tiny({"semi_supervised.filter": "confidence"}))(batch)
+    assert set(losses) == {"main", "weak", "strong", "contrast_weak", "contrast_strong"}
 
 
 def test_the_truth_of_unlabelled_images_changes_no_loss_unless_the_filter_is_the_oracle(tiny, batch):

@@ -1,0 +1,122 @@
+"""Several methods and seeds from one file, each a run folder: `eln-kit sweep FILE`, which goes on where it stopped.
+
+A sweep file names a params file and what to change in it; each method is some knobs on top:
+
+    params: params/camvid.yaml
+    folder: runs/camvid_filters
+    seeds: [0, 1, 2]                 # of weights, batches and views; the split stays that of data.seed
+    knobs: {run.control: false}      # in all methods
+    methods:
+      no filter: {semi_supervised.filter: none}
+      confidence: {semi_supervised.filter: confidence, semi_supervised.threshold: 0.95}
+
+A stage that another of the runs has trained with the same seed and the same params is taken from there. Started several
+times, on one machine or on several that share the folder, the command divides the runs.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from eln_kit import checkpoint, params_file, report, results
+from eln_kit.compare import DETECTORS
+from eln_kit.detection import detect, peers_of
+from eln_kit.experiment import Experiment, open_experiment
+from eln_kit.lock import LockedError, held
+from eln_kit.params import Params, ParamsError, Section
+from eln_kit.paths import resolve
+from eln_kit.stages import STAGES, Stage
+from eln_kit.train import fit
+
+
+class Sweep(Section):
+    """What a sweep file holds."""
+
+    params: str
+    folder: str
+    seeds: list[int] = Field(min_length=1)
+    knobs: dict[str, Any] = Field({})
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+def load(file: str | Path) -> list[Params]:
+    """The runs of a sweep file, the first method with all seeds first.
+
+    Raises:
+        ParamsError: names the file and what in it, or in the params file, cannot be used.
+    """
+    try:
+        sweep = Sweep(**params_file.read(file))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ParamsError(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    return [
+        params_file.load(resolve(sweep.params), sweep.knobs | knobs | _own(sweep, method, seed))
+        for method, knobs in sweep.methods.items()
+        for seed in sweep.seeds
+    ]
+
+
+def _own(sweep: Sweep, method: str, seed: int) -> dict[str, Any]:
+    name = re.sub(r"\W+", "_", method.lower()).strip("_")
+    return {"run.folder": f"{sweep.folder}/{name}/{seed}", "run.seed": seed}
+
+
+def carry_out(runs: list[Params]) -> None:
+    """Train and measure all of them; those that another process works on are left to it."""
+    for params in runs:
+        try:
+            with held(resolve(params.run.folder), patience=0):
+                _train(params, runs)
+        except LockedError as error:
+            print(f"left alone: {error}", flush=True)
+    for params in runs:
+        _detect(params, runs)
+
+
+def _train(params: Params, runs: list[Params]) -> None:
+    experiment = open_experiment(params)
+    if (experiment.folder / report.RESULTS).is_file():
+        checkpoint.check_stages(experiment.folder, params)
+        return
+    params_file.save(params, experiment.folder / "params.yaml")
+    print(experiment.folder, flush=True)
+    for kind in STAGES.values():
+        if kind.name == "control" and not params.run.control:
+            continue
+        _borrow(kind, experiment, runs)
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    experiment.write(report.RESULTS, results.evaluate(experiment))
+
+
+def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> None:
+    """Take over a finished stage of another run that was trained with the same params."""
+    mine = experiment.folder / kind.name
+    if checkpoint.exists(mine / checkpoint.FILE):
+        return
+    for other in runs:
+        theirs = resolve(other.run.folder) / kind.name
+        if other.run.seed == experiment.params.run.seed and checkpoint.is_finished(theirs / checkpoint.FILE):
+            try:
+                experiment.check(theirs, checkpoint.load(theirs / checkpoint.FILE))
+            except checkpoint.CheckpointError:
+                continue
+            mine.mkdir(exist_ok=True)
+            shutil.copy(theirs / "metrics.jsonl", mine)
+            os.link(theirs / checkpoint.FILE, mine / checkpoint.FILE)
+            return
+
+
+def _detect(params: Params, runs: list[Params]) -> None:
+    """All detectors after stage 2, once every run of the method is there: those of other seeds make the ensemble."""
+    folder = resolve(params.run.folder)
+    method = [resolve(run.run.folder) for run in runs if resolve(run.run.folder).parent == folder.parent]
+    if (folder / DETECTORS).is_file() or not all((each / report.RESULTS).is_file() for each in method):
+        return
+    experiment, stage = open_experiment(params), "2_error_localization"
+    peers = peers_of([each for each in method if each != folder], stage, experiment.split)
+    experiment.write(DETECTORS, detect(experiment, stage, peers=peers))
