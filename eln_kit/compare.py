@@ -61,7 +61,7 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
                     **dict(zip(_results(folder)["classes"], row["iou"], strict=True)),
                 }
             )
-    return pandas.DataFrame(rows)
+    return _table(rows)
 
 
 def detection(folders: list[Path]) -> pandas.DataFrame:
@@ -71,17 +71,16 @@ def detection(folders: list[Path]) -> pandas.DataFrame:
         for name, found in _detectors(folder).items():
             one = {"method": method(folder), "seed": _seed(folder), "detector": name}
             rows.append(one | {"single_pass": found["single_pass"]} | {key: found["pooled"][key] for key in MEASURES})
-    return pandas.DataFrame(rows)
+    return _table(rows)
 
 
 def detection_by(folders: list[Path], part: str) -> pandas.DataFrame:
-    """`method seed detector part aupr error_rate`: part is "classes" or "distances"."""
-    return pandas.DataFrame(
-        {"method": method(folder), "seed": _seed(folder), "detector": name, "part": label}
-        | {key: measured[key] for key in ("aupr", "error_rate")}
+    """`method seed detector`, and a column of AUPR for each of the parts: part is "classes" or "distances"."""
+    return _table(
+        {"method": method(folder), "seed": _seed(folder), "detector": name}
+        | {label: measured["aupr"] for label, measured in found[part].items()}
         for folder in folders
         for name, found in _detectors(folder).items()
-        for label, measured in found[part].items()
     )
 
 
@@ -113,7 +112,7 @@ def pseudo_labels(folders: list[Path]) -> pandas.DataFrame:
             if "kept_share" in record:
                 names = ("step", "kept_share", "kept_accuracy")
                 rows.append({"method": method(folder), "seed": _seed(folder)} | {n: record.get(n) for n in names})
-    return pandas.DataFrame(rows)
+    return _table(rows)
 
 
 def over_seeds(table: pandas.DataFrame, by: list[str], values: list[str], percent: bool = False) -> pandas.DataFrame:
@@ -135,6 +134,11 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     pictures = [report.picture(each.name) for each in sorted(folder.glob("*.png"))]
     write_whole(folder / "index.html", report.page(f"{folder.name}: runs compared", [*pages, *pictures]))
     return folder / "index.html"
+
+
+def _table(rows) -> pandas.DataFrame:
+    """With NaN for None, in columns of nothing else too."""
+    return pandas.DataFrame(rows).fillna(float("nan")).infer_objects()
 
 
 def _results(folder: Path) -> dict:

@@ -112,11 +112,18 @@ def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> No
 
 
 def _detect(params: Params, runs: list[Params]) -> None:
-    """All detectors after stage 2, once every run of the method is there: those of other seeds make the ensemble."""
-    folder = resolve(params.run.folder)
-    method = [resolve(run.run.folder) for run in runs if resolve(run.run.folder).parent == folder.parent]
+    """All detectors after stage 2, once every run of the method is there: those of other seeds make the ensemble.
+
+    A stage 2 that several methods share is measured once, for the first of them.
+    """
+    stage, folder = "2_error_localization", resolve(params.run.folder)
+    folders = [resolve(run.run.folder) for run in runs]
+    method = [each for each in folders if each.parent == folder.parent]
     if (folder / DETECTORS).is_file() or not all((each / report.RESULTS).is_file() for each in method):
         return
-    experiment, stage = open_experiment(params), "2_error_localization"
+    earlier = [each / stage / checkpoint.FILE for each in folders[: folders.index(folder)]]
+    if any(file.exists() and file.samefile(folder / stage / checkpoint.FILE) for file in earlier):
+        return
+    experiment = open_experiment(params)
     peers = peers_of([each for each in method if each != folder], stage, experiment.split)
     experiment.write(DETECTORS, detect(experiment, stage, peers=peers))

@@ -23,7 +23,8 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
-    expected = ["run", "stage", "knobs"] if file.stem == "error_lab" else [*Params.model_fields, "knobs"]
+    own = {"error_lab": ["run", "stage", "knobs"], "5_compare": ["runs", "out"]}
+    expected = own.get(file.stem, [*Params.model_fields, "knobs"])
     names = "|".join(expected)
     rebound = [cell for cell in code if cell not in parameters and re.search(rf"^({names})\b.*=", cell.source, re.M)]
     assert not rebound, "a parameters section is overwritten, so the notebook's cells run only once"

@@ -3,7 +3,7 @@
 import pandas
 import seaborn
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eln_kit.figures.curves import plain
 from eln_kit.figures.grid import LINES, canvas
@@ -25,11 +25,12 @@ def scores(table: pandas.DataFrame, row: str, measures: dict[str, str], hue: str
     for axis, (measure, label) in zip(axes[0], measures.items(), strict=True):
         shared = {"data": table, "y": row, "x": measure, "order": order, "hue": hue, "ax": axis, "legend": hues > 1}
         shared["palette"] = LINES[:hues] if hue else None
-        apart = 0.6 if hues > 1 else 0
+        apart = 0.8 * (1 - 1 / hues)  # as stripplot spreads its hues
         seaborn.stripplot(**shared, size=4, alpha=0.7, jitter=False, dodge=hues > 1)
         shared["legend"] = False
-        seaborn.pointplot(**shared, marker="|", markersize=12, linestyle="none", errorbar=None, dodge=apart)
+        seaborn.pointplot(**shared, marker="|", markersize=12, linestyle="none", errorbar=None, dodge=apart or False)
         axis.set(xlabel=label, ylabel="")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
     legend = [axis.get_legend() for axis in axes[0] if axis.get_legend()]
     if legend:
         handles, names = axes[0][0].get_legend_handles_labels()
@@ -40,7 +41,7 @@ def scores(table: pandas.DataFrame, row: str, measures: dict[str, str], hue: str
 
 
 def risk_coverage(curves: pandas.DataFrame, detectors: list[str]) -> Figure:
-    """The share of errors among the most trusted pixels; the band is the deviation over the seeds.
+    """The share of errors among the most trusted pixels, the mean over the seeds.
 
     Args:
         curves: `detector coverage risk`, a row a point.
@@ -51,7 +52,7 @@ def risk_coverage(curves: pandas.DataFrame, detectors: list[str]) -> Figure:
             curves[curves.detector == name],
             x="coverage",
             y="risk",
-            errorbar="sd",
+            errorbar=None,
             color=LINES[number % len(LINES)],
             linestyle=STYLES[number // len(LINES) % len(STYLES)],
             label=name,
@@ -77,6 +78,8 @@ def parts(table: pandas.DataFrame, row: str, columns: list[str], label: str) -> 
     seaborn.heatmap(
         means,
         ax=axis,
+        vmin=0,
+        vmax=100,
         cmap="cividis",
         annot=True,
         fmt=".0f",
@@ -103,6 +106,7 @@ def pseudo_labels(table: pandas.DataFrame) -> Figure:
             table, x="step", y=column, hue="method", errorbar="sd", ax=axis, palette=LINES[: table.method.nunique()]
         )
         axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set(ylabel=label)
     handles, names = axes[0][0].get_legend_handles_labels()
     for axis in axes[0]:
