@@ -73,14 +73,10 @@ def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
         if isinstance(stage, ErrorLocalization):
             count = len(batch["image"])
             features = type(prediction.features)(*(maps[:count] for maps in prediction.features))
-            labeled = prediction._replace(logits=prediction.logits[:count], features=features)
             outputs += [decoder(features) for decoder in networks.auxiliary]
-            predictions = stage.without_dropout(labeled)
-            image, *looks = (
-                each.repeat(len(predictions), 1, 1, 1)
-                for each in (batch["image"], *networks.eln.look_again(networks.student, batch["image"]))
-            )
-            outputs.append(networks.eln(image, torch.cat(predictions), looks))
+            predictions = stage.without_dropout(features.detach())
+            image = batch["image"].repeat(len(predictions) // count, 1, 1, 1)
+            outputs.append(networks.eln(image, predictions, stage.looks(batch["image"])))
         if len(names) > 1:
             with torch.no_grad():
                 logits = networks.teacher(batch["weak"]).logits

@@ -126,11 +126,18 @@ class ErrorLocalization(Stage):
         return self.labeled_losses(prediction, batch["image"], batch["mask"])
 
     @torch.no_grad()
-    def without_dropout(self, prediction: Prediction) -> list[Tensor]:
-        """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: in evaluation mode."""
-        student, features = self.networks.student, prediction.features.detach()
+    def without_dropout(self, features: Features) -> Tensor:
+        """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: `(K+1)B C h w`."""
+        student = self.networks.student
         with evaluating(student.decoder) as decoder, evaluating(self.networks.auxiliary) as auxiliary:
-            return [student.classify(decoder(features)), *(each(features) for each in auxiliary)]
+            return torch.cat([student.classify(decoder(features)), *(each(features) for each in auxiliary)])
+
+    @torch.no_grad()
+    def looks(self, image: Tensor) -> list[Tensor]:
+        """What each decoder says of the image at each of ELN's scales: a decoder is judged by its own looks."""
+        with evaluating(self.networks.student) as student:
+            views = [student.encoder(student.normalize(each)) for each in self.networks.eln.scaled(image)]
+        return [self.without_dropout(features) for features in views]
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
@@ -139,11 +146,8 @@ class ErrorLocalization(Stage):
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
         auxiliary = [cross_entropy(each, mask) for each in logits]
 
-        every = self.without_dropout(prediction)
-        count = len(every)
-        every = torch.cat(every)  # (K+1)B C h w
-        looks = [look.repeat(count, 1, 1, 1) for look in self.networks.eln.look_again(self.networks.student, image)]
-        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, looks)
+        every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
+        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
         target = correctness(every, mask.repeat(count, 1, 1))
         per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
         eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from eln_kit.models import Networks
+from eln_kit.models.features import upsample
 from eln_kit.stages import Control, ErrorLocalization, SemiSupervised, Supervised
 
 VOID = 255
@@ -50,10 +51,19 @@ def test_in_stage_2_each_loss_reaches_only_its_own_network(tiny, batch, loss, pa
 
 def test_eln_judges_predictions_made_without_dropout(tiny, batch):
     stage = make(ErrorLocalization, tiny())
-    prediction = stage.networks.student(batch["image"])
-    first, second = stage.without_dropout(prediction), stage.without_dropout(prediction)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    features = stage.networks.student(batch["image"]).features
+    assert torch.equal(stage.without_dropout(features), stage.without_dropout(features))
     assert all(module.training for module in stage.networks.student.modules())
+
+
+def test_each_decoder_is_judged_by_its_own_looks(tiny, batch):
+    stage = make(ErrorLocalization, tiny({"model.eln_scales": [0.5]}))
+    (looks,) = stage.looks(batch["image"])
+    small = upsample(batch["image"], (16, 16))
+    networks = stage.networks.eval()
+    features = networks.student(small).features
+    expected = [networks.student(small).logits, *(decoder(features) for decoder in networks.auxiliary)]
+    assert torch.allclose(looks, torch.cat(expected))
 
 
 def test_a_step_moves_the_students_batchnorm_statistics_once(tiny, batch):

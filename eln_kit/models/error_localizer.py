@@ -81,8 +81,11 @@ class ErrorLocalizer(nn.Module):
     def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
         """The segmenter's class logits for the image at `model.eln_scales`, in evaluation mode: `B C h w` each."""
         with evaluating(segmenter) as judged:
-            sizes = [[round(side * scale) for side in image.shape[2:]] for scale in self.scales]
-            return [judged(upsample(image, size)).logits for size in sizes]
+            return [judged(each).logits for each in self.scaled(image)]
+
+    def scaled(self, image: Tensor) -> list[Tensor]:
+        """The image at each of `model.eln_scales`."""
+        return [upsample(image, [round(side * scale) for side in image.shape[2:]]) for scale in self.scales]
 
     @torch.no_grad()
     def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
