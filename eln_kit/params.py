@@ -157,6 +157,12 @@ class Optimizer(Section):
 
     lr: Float = Field(2e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
     encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
+    eln_lr_factor: Float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="the rate of ELN's network over what it would be; not of the residual form's scales",
+    )
     weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
     schedule: Literal["constant", "poly"] = Field("constant", description="poly: falls as (1 - step/steps)^0.9")
 
@@ -194,6 +200,7 @@ class SemiSupervised(Section):
 
     steps: int = Field(200, ge=1, description="training steps")
     labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
+    eln_learns: bool = Field(True, description="stage 2's losses among them; off: ELN judges as stage 2 left it")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
     filter: Literal["eln", "confidence", "entropy", "none", "oracle"] = Field(
         "eln", description="who drops pixels: ELN, the max softmax, the entropy, nobody, or the truth (for study)"

@@ -204,8 +204,8 @@ class SemiSupervised(ErrorLocalization):
         return losses, measures
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
-        """As in stage 2 where ELN filters; else stage 1's loss alone, for nobody asks auxiliary decoders and ELN."""
-        if self.knobs.filter == "eln":
+        """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
+        if self.knobs.filter == "eln" and self.knobs.eln_learns:
             return super().labeled_losses(prediction, image, mask)
         return {"main": cross_entropy(prediction.logits, mask)}, {}
 

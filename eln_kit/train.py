@@ -126,8 +126,9 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
 
 
 def make_optimizer(stage: Stage, knobs: Optimizer) -> torch.optim.AdamW:
-    groups = stage.networks.parameter_groups(knobs.lr, knobs.encoder_lr_factor)
-    return torch.optim.AdamW(groups, weight_decay=knobs.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        stage.networks.parameter_groups(knobs), lr=knobs.lr, weight_decay=knobs.weight_decay, fused=True
+    )
 
 
 def one_step(model: Stage, batch: dict[str, Tensor], optimizer, accelerator: Accelerator) -> Outcome:
@@ -214,9 +215,9 @@ def layout(run: Run) -> torch.memory_format:
 def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
     """Set each group's rate for this step (counted from 1) and give the decoders' one."""
     factor = (1 - (step - 1) / steps) ** 0.9 if knobs.schedule == "poly" else 1.0
-    encoders, others = optimizer.param_groups
-    encoders["lr"], others["lr"] = knobs.lr * knobs.encoder_lr_factor * factor, knobs.lr * factor
-    return others["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] = knobs.lr * factor * group["share"]
+    return knobs.lr * factor
 
 
 def precision_of(wanted: str) -> str:

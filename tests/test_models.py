@@ -117,7 +117,7 @@ def test_elns_inputs_get_no_gradient():
 
 def test_every_trainable_parameter_reaches_the_optimizer_once_and_batchnorm_is_among_them(tiny):
     networks = Networks(tiny(), classes=9)
-    groups = networks.parameter_groups(1e-3, 0.1)
+    groups = networks.parameter_groups(Optimizer(encoder_lr_factor=0.1, eln_lr_factor=0.5))
     given = [id(p) for group in groups for p in group["params"]]
     trainable = {id(p) for p in networks.parameters() if p.requires_grad}
     assert len(given) == len(set(given))
@@ -125,7 +125,11 @@ def test_every_trainable_parameter_reaches_the_optimizer_once_and_batchnorm_is_a
     norms = [m for m in networks.student.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms
     assert all(id(m.weight) in trainable for m in norms)
-    assert groups[0]["lr"] == pytest.approx(1e-4)
+    share = {id(p): group["share"] for group in groups for p in group["params"]}
+    assert share[id(norms[0].weight)] == 0.1
+    assert share[id(next(networks.eln.encoder.parameters()))] == 0.05
+    assert share[id(networks.eln.judge[0].weight)] == 0.5
+    assert share[id(networks.eln.scale)] == share[id(networks.student.classify[0].weight)] == 1
 
 
 def test_the_teacher_averages_weights_and_batchnorm_statistics_and_stays_in_evaluation_mode(tiny):

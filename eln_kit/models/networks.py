@@ -9,7 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eln_kit.models.error_localizer import ErrorLocalizer
 from eln_kit.models.segmenter import AuxiliaryDecoder, Segmenter
-from eln_kit.params import Params
+from eln_kit.params import Optimizer, Params
 
 
 class Networks(nn.Module):
@@ -54,9 +54,15 @@ class Networks(nn.Module):
         )
         self.average(averaged, current, None)
 
-    def parameter_groups(self, lr: float, encoder_lr_factor: float) -> list[dict]:
-        """Every trainable parameter once: the encoders' at a rate of their own (BatchNorm's are among them)."""
-        encoders = [*self.student.encoder.parameters(), *self.eln.encoder.parameters()]
-        known = {id(p) for p in encoders}
+    def parameter_groups(self, knobs: Optimizer) -> list[dict]:
+        """Every trainable parameter once, BatchNorm's among them, in groups whose rate is `share` times `knobs.lr`."""
+        student, eln = self.student, self.eln
+        parts = [
+            (student.encoder.parameters(), knobs.encoder_lr_factor),
+            (eln.encoder.parameters(), knobs.encoder_lr_factor * knobs.eln_lr_factor),
+            ([*eln.decoder.parameters(), *eln.judge.parameters()], knobs.eln_lr_factor),
+        ]
+        groups = [{"params": list(parameters), "share": share} for parameters, share in parts]
+        known = {id(p) for group in groups for p in group["params"]}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        return [{"params": encoders, "lr": lr * encoder_lr_factor}, {"params": others, "lr": lr}]
+        return [*groups, {"params": others, "share": 1.0}]
