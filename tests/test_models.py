@@ -8,7 +8,7 @@ from eln_kit.models import Networks, Segmenter
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.error_localizer import ErrorLocalizer, confidence_logit, entropy
 from eln_kit.models.features import upsample
-from eln_kit.params import Model, ParamsError
+from eln_kit.params import Model, Optimizer, ParamsError
 
 SMALL = Model(encoder="resnet10t", eln_encoder="resnet10t", decoder_channels=8, embedding_channels=4)
 
