@@ -83,6 +83,14 @@ def test_in_stage_3_pseudo_labels_teach_the_student_alone(tiny, batch):
     assert not any(reached(p) for p in (stage.networks.auxiliary, stage.networks.eln, stage.networks.teacher))
 
 
+def test_a_view_that_no_loss_uses_does_not_pass_the_student(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.weak_weight": 0.0, "semi_supervised.contrast_weight": 0.0}))
+    seen = []
+    stage.networks.student.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert "weak" not in stage(batch)[0]
+    assert seen == [2 + 2]
+
+
 def test_the_unlabelled_part_can_be_switched_off(tiny, batch):
     stage = make(SemiSupervised, tiny({"semi_supervised.unlabeled": False}))
     assert not stage.unlabeled
@@ -127,8 +135,9 @@ def test_each_filter_keeps_what_its_name_says(tiny, batch):
     assert keep("none").all()
 
 
-def test_where_another_filter_keeps_pixels_auxiliary_decoders_and_eln_rest(tiny, batch):
-    losses, _ = make(SemiSupervised, tiny({"semi_supervised.filter": "confidence"}))(batch)
+@pytest.mark.parametrize("knobs", [{"semi_supervised.filter": "confidence"}, {"semi_supervised.eln_learns": False}])
+def test_auxiliary_decoders_and_eln_rest_where_another_filters_and_where_eln_is_not_to_learn(tiny, batch, knobs):
+    losses, _ = make(SemiSupervised, tiny(knobs))(batch)
     assert set(losses) == {"main", "weak", "strong", "contrast_weak", "contrast_strong"}
 
 
