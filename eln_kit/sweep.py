@@ -49,11 +49,17 @@ def load(file: str | Path) -> list[Params]:
     Raises:
         ParamsError: names the file and what in it, or in the params file, cannot be used.
     """
+    content = params_file.read(file)
+    if not isinstance(content, dict):
+        raise ParamsError(f"{file}: should be a mapping of {', '.join(Sweep.model_fields)}")
     try:
-        sweep = Sweep(**params_file.read(file))
+        sweep = Sweep(**content)
     except ValidationError as error:
         fault = error.errors()[0]
         raise ParamsError(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    folders = [_folder(method) for method in sweep.methods]
+    if "" in folders or len({*folders}) < len(folders) or len({*sweep.seeds}) < len(sweep.seeds):
+        raise ParamsError(f"{file}: methods, by their letters and digits, and seeds should differ")
     return [
         params_file.load(resolve(sweep.params), sweep.knobs | knobs | _own(sweep, method, seed))
         for method, knobs in sweep.methods.items()
@@ -61,9 +67,12 @@ def load(file: str | Path) -> list[Params]:
     ]
 
 
+def _folder(method: str) -> str:
+    return re.sub(r"\W+", "_", method.lower()).strip("_")
+
+
 def _own(sweep: Sweep, method: str, seed: int) -> dict[str, Any]:
-    name = re.sub(r"\W+", "_", method.lower()).strip("_")
-    return {"run.folder": f"{sweep.folder}/{name}/{seed}", "run.seed": seed}
+    return {"run.folder": f"{sweep.folder}/{_folder(method)}/{seed}", "run.seed": seed}
 
 
 def carry_out(runs: list[Params]) -> None:

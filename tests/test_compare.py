@@ -70,6 +70,8 @@ def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, capsys):
         ({"seeds": []}, "seeds: List should have at least 1 item"),
         ({"methods": {"a": {"semi_supervised.fliter": "none"}}}, "did you mean semi_supervised.filter"),
         ({"params": "params/nothing.yaml"}, "no such params file"),
+        ({"methods": {"a b": {}, "A-b": {}}}, "should differ"),
+        ({"seeds": [1, 1]}, "should differ"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
     ],
 )
