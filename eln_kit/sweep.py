@@ -77,14 +77,13 @@ def _own(sweep: Sweep, method: str, seed: int) -> dict[str, Any]:
 
 def carry_out(runs: list[Params]) -> None:
     """Train and measure all of them; those that another process works on are left to it."""
-    for params in runs:
-        try:
-            with held(resolve(params.run.folder), patience=0):
-                _train(params, runs)
-        except LockedError as error:
-            print(f"left alone: {error}", flush=True)
-    for params in runs:
-        _detect(params, runs)
+    for act in (_train, _detect):
+        for params in runs:
+            try:
+                with held(resolve(params.run.folder), patience=0):
+                    act(params, runs)
+            except LockedError as error:
+                print(f"left alone: {error}", flush=True)
 
 
 def _train(params: Params, runs: list[Params]) -> None:
