@@ -48,9 +48,9 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     source = project_root() / "notebooks" / "5_compare.ipynb"
     papermill.execute_notebook(source, tmp_path / "5.ipynb", {"runs": str(folder), "out": str(out)}, progress_bar=False)
     pictures = {path.stem for path in out.glob("*.png")}
-    assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage", "detectors_distances"}
+    assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage_eln", "detectors_distances_eln"}
     page = (out / "index.html").read_text()
-    assert all(name in page for name in ("no_filter", "supervised only", "risk_coverage.png"))
+    assert all(name in page for name in ("no_filter", "supervised only", "risk_coverage_eln.png"))
     assert len((out / "segmentation.csv").read_text().splitlines()) == 1 + 2 * (4 + 2)
     outputs = nbformat.read(tmp_path / "5.ipynb", 4)
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))

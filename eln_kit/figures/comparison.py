@@ -40,7 +40,7 @@ def scores(table: pandas.DataFrame, row: str, measures: dict[str, str], hue: str
     return plain(figure)
 
 
-def risk_coverage(curves: pandas.DataFrame, detectors: list[str]) -> Figure:
+def risk_coverage(curves: pandas.DataFrame, detectors: list[str], title: str = "") -> Figure:
     """The share of errors among the most trusted pixels, the mean over the seeds.
 
     Args:
@@ -61,6 +61,7 @@ def risk_coverage(curves: pandas.DataFrame, detectors: list[str]) -> Figure:
         )
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.suptitle(title)
     axis.set(xlabel="pixels kept, the most trusted first", ylabel="wrong among them", xlim=(0, 1), ylim=(0, None))
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return plain(figure)
