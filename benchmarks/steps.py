@@ -66,7 +66,7 @@ WARM = 2  # rounds that are not counted
 def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
     """Forward and backward of the networks that a step of the stage needs."""
     networks = stage.networks
-    names = ["image", "weak", "strong"] if isinstance(stage, SemiSupervised) else ["image"]
+    names = ["image", *(view for view, _ in stage.views)] if isinstance(stage, SemiSupervised) else ["image"]
     with accelerator.autocast():
         prediction = networks.student(torch.cat([batch[name] for name in names]))
         outputs = [prediction.logits, prediction.embedding] if len(names) > 1 else [prediction.logits]

@@ -5,6 +5,7 @@ other run folder is a method by itself, of its own name.
 """
 
 import json
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
     """
     rows = []
     for folder in folders:
-        for row in _results(folder)["segmentation"]:
+        results, seed = json.loads((folder / report.RESULTS).read_text()), _seed(folder)
+        for row in results["segmentation"]:
             place, _, network = row["name"].partition(", ")
             if place == "stage 1" or "best step" in network:
                 continue
@@ -55,10 +57,10 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
             rows.append(
                 {
                     "method": CONTROL if control else method(folder),
-                    "seed": _seed(folder),
+                    "seed": seed,
                     "network": "teacher" if "averaged" in row["name"] else "student" if control else network,
                     **{name: row[name] for name in ("steps", "miou", "pixel_accuracy")},
-                    **dict(zip(_results(folder)["classes"], row["iou"], strict=True)),
+                    **dict(zip(results["classes"], row["iou"], strict=True)),
                 }
             )
     return _table(rows)
@@ -66,52 +68,40 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
 
 def detection(folders: list[Path]) -> pandas.DataFrame:
     """`method seed detector single_pass` and the pooled measures of every detector after stage 2."""
-    rows = []
-    for folder in folders:
-        for name, found in _detectors(folder).items():
-            one = {"method": method(folder), "seed": _seed(folder), "detector": name}
-            rows.append(one | {"single_pass": found["single_pass"]} | {key: found["pooled"][key] for key in MEASURES})
-    return _table(rows)
+    return _table(
+        one | {"single_pass": found["single_pass"]} | {key: found["pooled"][key] for key in MEASURES}
+        for one, found in _detectors(folders)
+    )
 
 
 def detection_by(folders: list[Path], part: str) -> pandas.DataFrame:
     """`method seed detector`, and a column of AUPR for each of the parts: part is "classes" or "distances"."""
     return _table(
-        {"method": method(folder), "seed": _seed(folder), "detector": name}
-        | {label: measured["aupr"] for label, measured in found[part].items()}
-        for folder in folders
-        for name, found in _detectors(folder).items()
+        one | {label: measured["aupr"] for label, measured in found[part].items()} for one, found in _detectors(folders)
     )
 
 
 def curves(folders: list[Path]) -> pandas.DataFrame:
     """`method seed detector coverage risk`: the share of errors among the most trusted pixels."""
-    return pandas.concat(
-        pandas.DataFrame(found["curve"]).assign(method=method(folder), seed=_seed(folder), detector=name)
-        for folder in folders
-        for name, found in _detectors(folder).items()
-    )
+    return pandas.concat(pandas.DataFrame(found["curve"]).assign(**one) for one, found in _detectors(folders))
 
 
 def images(folders: list[Path]) -> pandas.DataFrame:
     """`method seed detector measure mean low high images`: means over images with 95 % bootstrap intervals."""
-    return pandas.DataFrame(
-        {"method": method(folder), "seed": _seed(folder), "detector": name, "measure": measure, **values}
-        for folder in folders
-        for name, found in _detectors(folder).items()
+    return _table(
+        one | {"measure": measure, **values}
+        for one, found in _detectors(folders)
         for measure, values in found["images"].items()
     )
 
 
 def pseudo_labels(folders: list[Path]) -> pandas.DataFrame:
     """`method seed step kept_share kept_accuracy`, from stage 3's log."""
-    rows = []
+    rows, names = [], ("step", "kept_share", "kept_accuracy")
     for folder in folders:
-        log = folder / "3_semi_supervised" / "metrics.jsonl"
-        for record in map(json.loads, log.read_text().splitlines() if log.is_file() else []):
-            if "kept_share" in record:
-                names = ("step", "kept_share", "kept_accuracy")
-                rows.append({"method": method(folder), "seed": _seed(folder)} | {n: record.get(n) for n in names})
+        log, one = folder / "3_semi_supervised" / "metrics.jsonl", {"method": method(folder), "seed": _seed(folder)}
+        records = map(json.loads, log.read_text().splitlines() if log.is_file() else [])
+        rows += [one | {name: each.get(name) for name in names} for each in records if "kept_share" in each]
     return _table(rows)
 
 
@@ -141,13 +131,13 @@ def _table(rows) -> pandas.DataFrame:
     return pandas.DataFrame(rows).fillna(float("nan")).infer_objects()
 
 
-def _results(folder: Path) -> dict:
-    return json.loads((folder / report.RESULTS).read_text())
-
-
-def _detectors(folder: Path) -> dict:
-    file = folder / DETECTORS
-    return json.loads(file.read_text())["detectors"] if file.is_file() else {}
+def _detectors(folders: list[Path]) -> Iterator[tuple[dict, dict]]:
+    """Of each run that has them: `method seed detector`, and what was measured of it."""
+    for folder in folders:
+        if (folder / DETECTORS).is_file():
+            run = {"method": method(folder), "seed": _seed(folder)}
+            for name, found in json.loads((folder / DETECTORS).read_text())["detectors"].items():
+                yield run | {"detector": name}, found
 
 
 def _seed(folder: Path) -> int:

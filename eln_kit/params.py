@@ -157,12 +157,7 @@ class Optimizer(Section):
 
     lr: Float = Field(2e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
     encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
-    eln_lr_factor: Float = Field(
-        1.0,
-        ge=0,
-        le=10,
-        description="the rate of ELN's network over what it would be; not of the residual form's scales",
-    )
+    eln_lr_factor: Float = Field(1.0, ge=0, le=10, description="on top, for ELN's network, not its residual scales")
     weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
     schedule: Literal["constant", "poly"] = Field("constant", description="poly: falls as (1 - step/steps)^0.9")
 

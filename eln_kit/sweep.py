@@ -108,15 +108,21 @@ def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> No
         return
     for other in runs:
         theirs = resolve(other.run.folder) / kind.name
-        if other.run.seed == experiment.params.run.seed and checkpoint.is_finished(theirs / checkpoint.FILE):
-            try:
-                experiment.check(theirs, checkpoint.load(theirs / checkpoint.FILE))
-            except checkpoint.CheckpointError:
-                continue
+        if other.run.seed == experiment.params.run.seed and _fits(theirs / checkpoint.FILE, kind, experiment):
             mine.mkdir(exist_ok=True)
             shutil.copy(theirs / "metrics.jsonl", mine)
             os.link(theirs / checkpoint.FILE, mine / checkpoint.FILE)
             return
+
+
+def _fits(path: Path, kind: type[Stage], experiment: Experiment) -> bool:
+    """Whether a checkpoint is what this stage of this experiment would come to."""
+    try:
+        state = checkpoint.load(path)
+        experiment.check(path, state)
+    except checkpoint.CheckpointError:
+        return False
+    return state["finished"] and state["steps"] == kind.length(experiment.params)
 
 
 def _detect(params: Params, runs: list[Params]) -> None:

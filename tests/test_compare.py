@@ -56,6 +56,15 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
 
 
+def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
+    longer = {"run.control": True, "semi_supervised.steps": 6}
+    file = sweep_file(seeds=[0], methods={"a": {"run.control": True}, "b": longer})
+    assert cli.main(["sweep", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "control  step 8/8" in printed
+    assert "control  step 10/10" in printed
+
+
 def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, capsys):
     file = sweep_file(seeds=[0], methods={"a": {}})
     assert cli.main(["sweep", str(file)]) == 0
