@@ -108,9 +108,9 @@ def pseudo_labels(folders: list[Path]) -> pandas.DataFrame:
 def over_seeds(table: pandas.DataFrame, by: list[str], values: list[str], percent: bool = False) -> pandas.DataFrame:
     """Mean and sample deviation over the seeds, as text, and how many seeds there are; in the table's order."""
     groups = table.groupby(by, sort=False)[values]
-    scale, digits = (100, 1) if percent else (1, 3)
-    mean, deviation = (scale * groups.mean()).round(digits), (scale * groups.std()).round(digits)
-    text = mean.astype(str) + (" ± " + deviation.astype(str)).where(deviation.notna(), "")
+    scale, digits = (100, "{:.1f}") if percent else (1, "{:.3f}")
+    mean, deviation = scale * groups.mean(), scale * groups.std()
+    text = mean.map(digits.format) + (" ± " + deviation.map(digits.format)).where(deviation.notna(), "")
     return text.where(mean.notna(), "").assign(seeds=groups.size())
 
 
@@ -120,7 +120,11 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv")
     shown = {name: table.to_html(float_format="{:.3f}".format, border=0) for name, table in tables.items()}
-    pages = [f"<h2>{escape(name)}</h2>{html}" for name, html in shown.items() if len(tables[name]) <= LONGEST]
+    pages = [
+        f"<h2>{escape(name)}</h2><div class=wide>{html}</div>"
+        for name, html in shown.items()
+        if len(tables[name]) <= LONGEST
+    ]
     pictures = [report.picture(each.name) for each in sorted(folder.glob("*.png"))]
     write_whole(folder / "index.html", report.page(f"{folder.name}: runs compared", [*pages, *pictures]))
     return folder / "index.html"

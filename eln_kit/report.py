@@ -21,6 +21,7 @@ a { color: var(--link) } .failed { color: var(--bad) }
 table { border-collapse: collapse; margin: 1rem 0 }
 td, th { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left }
 th, h1, h2 { font-weight: 600 } .number { text-align: right; font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto } .wide td, .wide th { white-space: nowrap }
 figure { margin: 0 0 1.5rem } img { max-width: 100%; background: white; border-radius: 4px }
 figcaption { color: var(--soft); font-size: .9rem } pre { overflow: auto; font-size: .85rem }
 """

@@ -97,7 +97,8 @@ def test_comparing_a_folder_without_a_finished_run_says_so(tmp_path):
 def test_the_spread_over_seeds_is_the_sample_deviation():
     import pandas
 
-    table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.4]})
+    table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.41]})
     summary = compare.over_seeds(table, ["method"], ["miou"], percent=True)
-    assert summary.miou.tolist() == ["51.0 ± 1.4", "40.0"]
+    assert summary.miou.tolist() == ["51.0 ± 1.4", "41.0"]
     assert summary.seeds.tolist() == [2, 1]
+    assert compare.over_seeds(table, ["method"], ["miou"]).miou.tolist() == ["0.510 ± 0.014", "0.410"]
