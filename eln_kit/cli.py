@@ -82,15 +82,23 @@ def _add_set(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options) -> int:
-    from eln_kit import checkpoint, lock, params, params_file, report, run  # slow to import: --help should not wait
+    from eln_kit import kernels, params, params_file  # slow to import: --help should not wait
 
     try:
         wanted = params_file.load(options.params, options.set)
         if options.dry_run:
             return _dry_run(wanted)
-        folder = run.run(wanted, run.NOTEBOOKS)
+        kernels.warm_up()  # beside the imports that follow
+        return _run_notebooks(wanted)
     except params.ParamsError as error:
         return _complain(error, 2)
+
+
+def _run_notebooks(wanted) -> int:
+    from eln_kit import checkpoint, lock, report, run
+
+    try:
+        folder = run.run(wanted, run.NOTEBOOKS)
     except (run.RunError, lock.LockedError, checkpoint.CheckpointError) as error:
         return _complain(error, 1)
     except run.Interrupted as error:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,8 +17,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
@@ -27,6 +24,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit import report
 from eln_kit.checkpoint import check_stages
+from eln_kit.kernels import Kernel
 from eln_kit.lock import held
 from eln_kit.params import Params
 from eln_kit.params_file import save
@@ -185,7 +183,7 @@ def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            kernel_manager_class=_kernel_of_this_python(stop),
+            kernel_manager_class=_shown_to(stop),
             on_cell_start=lambda **_: stop.check(),
             coalesce_streams=True,
         )
@@ -202,26 +200,15 @@ def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
     stop.check()
 
 
-def _kernel_of_this_python(stop: Stop) -> type[AsyncKernelManager]:
-    """Starts kernels of the Python that runs us, whichever are installed, and shows them to `stop`."""
+def _shown_to(stop: Stop) -> type[Kernel]:
+    """Kernels that `stop` can send signals to."""
 
-    class Kernel(AsyncKernelManager):
+    class Shown(Kernel):
         def __init__(self, **options):
-            only_native = KernelSpecManager(kernel_dirs=[])
-            super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
+            super().__init__(**options)
             stop.kernel = self
 
-        async def start_kernel(self, **options):
-            """Without the kernel's echo of its cells' output, which is printed from the notebook."""
-            await super().start_kernel(stdout=subprocess.DEVNULL, **options)
-
-        async def shutdown_kernel(self, now=False, restart=False):
-            """Without the interrupt that Jupyter sends first: an idle kernel prints an error about it."""
-            await self.request_shutdown(restart=restart)
-            await self.finish_shutdown(restart=restart)
-            await self.cleanup_resources(restart=restart)
-
-    return Kernel
+    return Shown
 
 
 def _export(executed: Path):

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from eln_kit.models import Networks, Segmenter
+from eln_kit.models.dropout import Dropout
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.error_localizer import ErrorLocalizer, confidence_logit, entropy
 from eln_kit.models.features import upsample
@@ -144,3 +145,17 @@ def test_the_teacher_averages_weights_and_batchnorm_statistics_and_stays_in_eval
     assert torch.allclose(teacher.weight, weight + 2)
     assert not teacher.training
     assert norm.training
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_dropout_drops_its_share_keeps_the_mean_and_gives_no_gradient_to_what_it_drops(order):
+    maps = torch.ones(3, 5, 99, 7).to(memory_format=order).requires_grad_()  # a size that four does not divide
+    dropout = Dropout(0.3)
+    out = dropout(maps)
+    assert out.unique().tolist() == [0, pytest.approx(1 / 0.7)]
+    assert (out == 0).float().mean() == pytest.approx(0.3, abs=0.02)
+    fours = (out.permute(0, 2, 3, 1).flatten() == 0).unfold(0, 4, 4)
+    assert len(fours.unique(dim=0)) == 16  # neighbours do not hang together
+    out.sum().backward()
+    assert torch.equal(maps.grad, out.detach())
+    assert dropout.eval()(maps) is maps

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from eln_kit.models.dropout import Dropout
 from eln_kit.models.features import Features, upsample
 
 
@@ -33,7 +34,7 @@ class ASPP(nn.Module):
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU(inplace=True)
         )
         self.project = conv_norm_relu((len(rates) + 2) * channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, deep: Tensor) -> Tensor:
         maps = [branch(deep) for branch in self.branches]
@@ -51,9 +52,9 @@ class Decoder(nn.Module):
         self.reduce = conv_norm_relu(low, 48)
         self.fuse = nn.Sequential(
             conv_norm_relu(channels + 48, channels, 3),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             conv_norm_relu(channels, channels, 3),
-            nn.Dropout(0.1),
+            Dropout(0.1),
             nn.Conv2d(channels, channels, 1),
         )
 
