@@ -159,3 +159,13 @@ def test_dropout_drops_its_share_keeps_the_mean_and_gives_no_gradient_to_what_it
     out.sum().backward()
     assert torch.equal(maps.grad, out.detach())
     assert dropout.eval()(maps) is maps
+
+
+def test_decoders_and_heads_begin_with_the_deviation_of_he_et_al(tiny):
+    networks = Networks(tiny(), classes=9)
+    for part in (networks.student.decoder, networks.student.classify, networks.auxiliary, networks.eln.decoder):
+        convolutions = [each for each in part.modules() if isinstance(each, torch.nn.Conv2d)]
+        assert convolutions
+        for each in convolutions:
+            inputs = each.weight[0].numel()
+            assert each.weight.std().item() == pytest.approx(math.sqrt(2 / inputs), rel=0.2)

@@ -16,7 +16,14 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1
 
 def head(channels: int, outputs: int) -> nn.Sequential:
     """Two 1x1 convolutions: of class logits, of the embedding, or of ELN's logit."""
-    return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1))
+    layers = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1))
+    return layers.apply(kaiming)
+
+
+def kaiming(module: nn.Module) -> None:
+    """Begin a convolution as He et al. (ICCV 2015) do; PyTorch's smaller weights learn rare classes late."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)
 
 
 class ASPP(nn.Module):
@@ -57,6 +64,7 @@ class Decoder(nn.Module):
             Dropout(0.1),
             nn.Conv2d(channels, channels, 1),
         )
+        self.apply(kaiming)
 
     def forward(self, features: Features) -> Tensor:
         low = self.reduce(features.low)
