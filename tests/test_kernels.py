@@ -1,5 +1,6 @@
 """Forked kernels: what was imported before, what they share, and when they end."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -47,11 +48,13 @@ def test_what_is_imported_before_forking_leaves_the_gpu_alone():
 
 def test_each_kernel_is_a_process_of_its_own_and_none_outlives_a_killed_run():
     run = subprocess.Popen([sys.executable, "-c", TWO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    first, imported = eval(run.stdout.readline())
-    second, marked = eval(run.stdout.readline())
-    assert imported and not marked
+    first, imported = ast.literal_eval(run.stdout.readline())
+    second, marked = ast.literal_eval(run.stdout.readline())
+    assert imported
+    assert not marked
     assert run.stdout.readline() == "None True\n"
-    assert not _lives(first) and _lives(second)
+    assert not _lives(first)
+    assert _lives(second)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate()
     assert _within(10, lambda: not _lives(second))
