@@ -49,6 +49,7 @@ def test_an_encoder_takes_a_step_of_stage_3(name, tiny, batch):
     [
         ("resnet10t", (5, 7)),  # stride 16, rounded up
         ("convnext_atto", (4, 6)),  # 16, rounded down
+        ("tf_efficientnet_lite0", (5, 6)),  # 16, of 80 x 96
         ("hrnet_w18_small", (2, 3)),  # 32, of an image of 64 x 96
         ("mambaout_femto", (3, 4)),
         ("swin_tiny_patch4_window7_224", (2, 3)),

@@ -112,10 +112,12 @@ def dilate(name: str, network: nn.Module, dilations: list[int]) -> None:
 def try_out(name: str, network: nn.Module, in_channels: int) -> tuple[int, list[int]]:
     """What image sides must be a multiple of, and each map's channels, both found by trial.
 
-    A network either takes any size, or multiples of its deepest stride, or of the size that it was made for.
+    A network either takes any size, or multiples of its deepest stride, or of the size that it was made for. Padded as
+    in TensorFlow, it would take any, but odd maps on the way lie elsewhere: some pixels off what it learnt on others.
     """
     usual = timm.data.resolve_data_config(model=network)["input_size"][-1]
-    for multiple in (1, network.feature_info.reduction()[-1], usual):
+    shifts = any(isinstance(module, timm.layers.Conv2dSame) for module in network.modules())
+    for multiple in (*([] if shifts else [1]), network.feature_info.reduction()[-1], usual):
         side = nearest_multiple(97, multiple)
         if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
             axis = -1 if gives_channels_last(network) else 1
