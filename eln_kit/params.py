@@ -143,7 +143,7 @@ class Model(Section):
     eln_scales: list[Annotated[Float, Field(ge=0.25, le=4)]] = Field(
         [],
         max_length=4,
-        description="scales of the image at which ELN looks at it again through the segmenter; the paper has none",
+        description="scales at which ELN looks again through the segmenter, at the mirrored image; the paper has none",
     )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")

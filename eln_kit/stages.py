@@ -134,10 +134,10 @@ class ErrorLocalization(Stage):
 
     @torch.no_grad()
     def looks(self, image: Tensor) -> list[Tensor]:
-        """What each decoder says of the image at each of ELN's scales: a decoder is judged by its own looks."""
+        """What each decoder says of each of ELN's views of the image: a decoder is judged by its own looks."""
         with evaluating(self.networks.student) as student:
-            views = [student.encoder(student.normalize(each)) for each in self.networks.eln.scaled(image)]
-        return [self.without_dropout(features) for features in views]
+            seen = [student.encoder(student.normalize(view)) for view in self.networks.eln.views(image)]
+        return [self.without_dropout(features).flip(3) for features in seen]
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""

@@ -40,12 +40,12 @@ class ErrorLocalizer(nn.Module):
     detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`,
     whose sigmoid is the probability that the prediction is right.
 
-    With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the image at those
-    scales, and ELN also sees how likely each of these predictions makes the judged one's class.
+    With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the mirrored image
+    at those scales, and ELN also sees how likely each of these predictions makes the judged one's class.
 
     Two forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the like
-    for each look, with the network's last layer starting at zero: it begins as these baselines and learns the
-    correction.
+    for each look, with the network's last layer starting at zero: it begins as the mean of these baselines and learns
+    the correction.
     """
 
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
@@ -61,8 +61,9 @@ class ErrorLocalizer(nn.Module):
         if self.residual:
             nn.init.zeros_(self.judge[-1].weight)
             nn.init.zeros_(self.judge[-1].bias)
-            self.scale = nn.Parameter(torch.ones(()))
-            self.look_scales = nn.ParameterList(torch.ones(()) for _ in self.scales)
+            share = torch.tensor(1 / (1 + len(self.scales)))
+            self.scale = nn.Parameter(share.clone())
+            self.look_scales = nn.ParameterList(share.clone() for _ in self.scales)
             self.shift = nn.Parameter(torch.zeros(()))
 
     def forward(self, image: Tensor, logits: Tensor, looks: Sequence[Tensor] = ()) -> Tensor:
@@ -79,13 +80,13 @@ class ErrorLocalizer(nn.Module):
 
     @torch.no_grad()
     def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
-        """The segmenter's class logits for the image at `model.eln_scales`, in evaluation mode: `B C h w` each."""
+        """The segmenter's class logits for the image's `views`, in evaluation mode: `B C h w` each."""
         with evaluating(segmenter) as judged:
-            return [judged(each).logits for each in self.scaled(image)]
+            return [judged(each).logits.flip(3) for each in self.views(image)]
 
-    def scaled(self, image: Tensor) -> list[Tensor]:
-        """The image at each of `model.eln_scales`."""
-        return [upsample(image, [round(side * scale) for side in image.shape[2:]]) for scale in self.scales]
+    def views(self, image: Tensor) -> list[Tensor]:
+        """The mirrored image at each of `model.eln_scales`; what is found in it has to be mirrored back."""
+        return [upsample(image.flip(3), [round(side * scale) for side in image.shape[2:]]) for scale in self.scales]
 
     @torch.no_grad()
     def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
