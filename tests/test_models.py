@@ -162,9 +162,9 @@ def test_dropout_drops_its_share_keeps_the_mean_and_gives_no_gradient_to_what_it
     assert dropout.eval()(maps) is maps
 
 
-def test_decoders_and_heads_begin_with_the_deviation_of_he_et_al(tiny):
+def test_heads_begin_with_the_deviation_of_he_et_al(tiny):
     networks = Networks(tiny(), classes=9)
-    for part in (networks.student.decoder, networks.student.classify, networks.auxiliary, networks.eln.decoder):
+    for part in (networks.student.classify, networks.student.embed, networks.auxiliary[0].classify):
         convolutions = [each for each in part.modules() if isinstance(each, torch.nn.Conv2d)]
         assert convolutions
         for each in convolutions:

@@ -15,15 +15,15 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1
 
 
 def head(channels: int, outputs: int) -> nn.Sequential:
-    """Two 1x1 convolutions: of class logits, of the embedding, or of ELN's logit."""
-    layers = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1))
-    return layers.apply(kaiming)
+    """Two 1x1 convolutions: of class logits, of the embedding, or of ELN's logit.
 
-
-def kaiming(module: nn.Module) -> None:
-    """Begin a convolution as He et al. (ICCV 2015) do; PyTorch's smaller weights learn rare classes late."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
+    No BatchNorm follows them, so they begin as He et al. (ICCV 2015) do: with PyTorch's smaller weights rare classes
+    are learnt late.
+    """
+    layers = [nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1)]
+    for convolution in layers[::2]:
+        nn.init.kaiming_normal_(convolution.weight)
+    return nn.Sequential(*layers)
 
 
 class ASPP(nn.Module):
@@ -64,7 +64,6 @@ class Decoder(nn.Module):
             Dropout(0.1),
             nn.Conv2d(channels, channels, 1),
         )
-        self.apply(kaiming)
 
     def forward(self, features: Features) -> Tensor:
         low = self.reduce(features.low)
