@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import yaml
 
-from eln_kit import cli, report, run
+from eln_kit import cli, kernels, report, run
 from eln_kit.params import Params
 
 SECTIONS = "\n".join(f"{name} = {{}}" for name in Params.model_fields) + '\nknobs = ""'
@@ -64,6 +64,13 @@ def test_runs_in_order_goes_on_and_says_so(project, capfd):
 
     assert start("1_a", settings=["supervised.steps=8"]) == 0
     assert f"{sys.executable} 8\n" in capfd.readouterr().out
+
+
+def test_where_processes_cannot_be_forked_each_kernel_is_a_new_python(project, capfd, monkeypatch):
+    monkeypatch.setattr(kernels, "FORKS", False)
+    write(project, "1_a", "import sys; print('eln_kit.train' in sys.modules)")
+    assert start("1_a") == 0
+    assert "\nFalse\n" in capfd.readouterr().out
 
 
 STOPPED = """
