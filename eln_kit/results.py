@@ -18,7 +18,7 @@ ROWS = {  # name of the row: stage, and which of its networks
 def finished_stages(experiment: Experiment) -> dict[str, Networks]:
     """The networks of each finished stage, after its last step."""
     finished = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
-    return {name: experiment.networks(after=name) for name in finished}
+    return {name: experiment.networks(after=name).eval() for name in finished}
 
 
 def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str, tuple[Segmenter, int]]:
