@@ -10,13 +10,14 @@ from torch import nn
 
 from eln_kit import losses, train
 from eln_kit.experiment import open_experiment
+from eln_kit.models.dropout import Dropout
 from eln_kit.params import Params
 from eln_kit.stages import STAGES
 
 
 def train_frozen(params: dict, *names: str) -> None:
     """Train stages without dropout and with BatchNorm frozen, which could not be alike in any number of processes."""
-    nn.Dropout.forward = lambda self, maps: maps
+    Dropout.forward = lambda self, maps: maps
     nn.BatchNorm2d.train = lambda self, mode=True: nn.Module.train(self, False)
     experiment = open_experiment(Params(**params))
     for name in names:
