@@ -116,7 +116,7 @@ def try_out(name: str, network: nn.Module, in_channels: int) -> tuple[int, list[
     in TensorFlow, it would take any, but odd maps on the way lie elsewhere: some pixels off what it learnt on others.
     """
     usual = timm.data.resolve_data_config(model=network)["input_size"][-1]
-    shifts = any(isinstance(module, timm.layers.Conv2dSame) for module in network.modules())
+    shifts = any(isinstance(each, timm.layers.Conv2dSame) and max(each.stride) > 1 for each in network.modules())
     for multiple in (*([] if shifts else [1]), network.feature_info.reduction()[-1], usual):
         side = nearest_multiple(97, multiple)
         if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
