@@ -117,7 +117,7 @@ def try_out(name: str, network: nn.Module, in_channels: int) -> tuple[int, list[
     """
     usual = timm.data.resolve_data_config(model=network)["input_size"][-1]
     shifts = any(isinstance(each, timm.layers.Conv2dSame) and max(each.stride) > 1 for each in network.modules())
-    for multiple in (*([] if shifts else [1]), network.feature_info.reduction()[-1], usual):
+    for multiple in (1, network.feature_info.reduction()[-1], usual)[shifts:]:
         side = nearest_multiple(97, multiple)
         if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
             axis = -1 if gives_channels_last(network) else 1

@@ -61,9 +61,9 @@ class ErrorLocalizer(nn.Module):
         if self.residual:
             nn.init.zeros_(self.judge[-1].weight)
             nn.init.zeros_(self.judge[-1].bias)
-            share = torch.tensor(1 / (1 + len(self.scales)))
-            self.scale = nn.Parameter(share.clone())
-            self.look_scales = nn.ParameterList(share.clone() for _ in self.scales)
+            share = 1 / (1 + len(self.scales))
+            self.scale = nn.Parameter(torch.tensor(share))
+            self.look_scales = nn.ParameterList(torch.tensor(share) for _ in self.scales)
             self.shift = nn.Parameter(torch.zeros(()))
 
     def forward(self, image: Tensor, logits: Tensor, looks: Sequence[Tensor] = ()) -> Tensor:
