@@ -1,4 +1,4 @@
-"""One image through a segmenter, as it is evaluated: at which size, in windows or whole, once or in several views."""
+"""Images through a segmenter, as it is evaluated: at which size, in windows or whole, once or in several views."""
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def prepare(image: Tensor, mask: Tensor | None, params: Params) -> tuple[Tensor,
 
 @torch.no_grad()
 def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
-    """Class logits of one image at its size, float `1 3 h w` -> `1 C h w`, with the segmenter in evaluation mode.
+    """Class logits of images at their size, float `B 3 h w` -> `B C h w`, with the segmenter in evaluation mode.
 
     With `evaluation.scales` or `flip`, the logarithm of the mean of the views' probabilities.
     """
@@ -50,7 +50,7 @@ def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
 
 
 def _in_windows(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
-    """The mean of the logits of overlapping windows; the whole image at once where it fits into one."""
+    """The mean of the logits of overlapping windows; the whole images at once where they fit into one."""
     height, width = image.shape[2:]
     high, wide = (min(pair) for pair in zip(knobs.window or (height, width), (height, width), strict=True))
     if (high, wide) == (height, width):
@@ -61,7 +61,7 @@ def _in_windows(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tenso
             place = (..., slice(top, top + high), slice(left, left + wide))
             logits = segmenter.predict(image[place]).float()
             if not torch.is_tensor(total):
-                total = logits.new_zeros(1, logits.shape[1], height, width)
+                total = logits.new_zeros(*logits.shape[:2], height, width)
             total[place] += logits
             count[place] += 1
     return total / count

@@ -28,6 +28,7 @@ from eln_kit.data.loaders import FAULT, Faults, training_batches
 from eln_kit.experiment import EXPECTED, Experiment, check_unlabeled, device, open_experiment
 from eln_kit.lock import held
 from eln_kit.log import Log
+from eln_kit.memory import keep_freed
 from eln_kit.params import Optimizer, Params, Run
 from eln_kit.params_file import load
 from eln_kit.progress import Progress
@@ -75,6 +76,8 @@ def train_stage(params: dict, name: str) -> None:
 def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     params, folder = experiment.params, experiment.folder / stage.name
     accelerator = accelerate(params.run, folder)
+    if accelerator.device.type == "cpu":
+        keep_freed()
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU

@@ -60,16 +60,40 @@ def test_reliability_of_two_bins_by_hand():
 def test_a_perfect_segmenter_has_miou_1_whatever_size_the_network_sees(tiny, monkeypatch):
     params = tiny({"data.resize": 0.5})
     experiment = open_experiment(params)
-    masks = iter([evaluate.read_mask(item, experiment.dataset) for item in experiment.dataset.val])
+    masks = torch.stack([evaluate.read_mask(item, experiment.dataset) for item in experiment.dataset.val])
 
-    def know(segmenter, image, knobs):
-        assert image.shape == (1, 3, 16, 16)
-        return torch.nn.functional.one_hot(next(masks).long(), 9).permute(2, 0, 1)[None].float()
+    def know(segmenter, images, knobs):
+        assert images.shape == (3, 3, 16, 16)
+        return torch.nn.functional.one_hot(masks.long(), 9).permute(0, 3, 1, 2).float()
 
     monkeypatch.setattr(evaluate, "predict", know)
     result = evaluate.segmentation(None, experiment.dataset, params)
     assert result["miou"] == 1
     assert sum(map(sum, result["confusion"])) == 3 * 32 * 32
+
+
+def test_only_neighbours_of_one_size_are_predicted_together_and_not_too_many(tiny, monkeypatch):
+    params = tiny()
+    dataset = open_experiment(params).dataset
+    sides = [8, 8, 8, 6, 8]
+    monkeypatch.setattr(evaluate, "TOGETHER", 2 * 8 * 8)
+    monkeypatch.setattr(evaluate, "read_image", lambda side: torch.full((3, side, 8), side, dtype=torch.uint8))
+    monkeypatch.setattr(evaluate, "read_mask", lambda side, dataset: torch.full((side, 8), side, dtype=torch.uint8))
+    found = list(evaluate.together(sides, dataset, params))
+    assert [tuple(masks.shape) for _, masks in found] == [(2, 8, 8), (1, 8, 8), (1, 6, 8), (1, 8, 8)]
+    assert all(torch.equal((255 * images).round(), masks[:, None].expand_as(images)) for images, masks in found)
+
+
+def test_error_detection_is_the_same_when_every_image_is_judged_alone(tiny, monkeypatch):
+    params = tiny({"model.eln_scales": [0.75]})
+    experiment = open_experiment(params)
+    networks = experiment.networks().eval()
+    found = evaluate.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    monkeypatch.setattr(evaluate, "TOGETHER", 1)
+    alone = evaluate.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    for one, other in zip(found, alone, strict=True):
+        assert one["auroc"] == pytest.approx(other["auroc"], abs=1e-4)
+        assert one["kept_accuracy"] == pytest.approx(other["kept_accuracy"], abs=1e-3)
 
 
 def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
