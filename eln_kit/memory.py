@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters in glibc's malloc.h
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # names of mallopt's parameters in glibc's malloc.h
 
 
 def keep_freed() -> None:
@@ -16,3 +16,4 @@ def keep_freed() -> None:
     if mallopt:
         mallopt(MMAP_THRESHOLD, 2**25)  # the most it takes
         mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(TOP_PAD, 2**26)
