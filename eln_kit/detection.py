@@ -101,7 +101,7 @@ def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]
     images = {id: measure(each[name], each["wrong"], detector.is_probability) for id, each in samples.items()}
     bands = torch.bucketize(pooled["distance"], torch.tensor(DISTANCES))
     curve = risks(pooled[name], pooled["wrong"])
-    places = torch.linspace(len(curve) / POINTS, len(curve), POINTS).round().long() - 1
+    places = torch.linspace(len(curve) / POINTS, len(curve), POINTS, dtype=torch.float64).round().long() - 1
     return {
         "single_pass": detector.single_pass,
         "pooled": measure(pooled[name], pooled["wrong"], detector.is_probability),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.classification import BinaryPrecisionRecallCurve, MulticlassConfusionMatrix
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
-from eln_kit.measures import measure
+from eln_kit.measures import separation
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.error_localizer import confidence_logit
 from eln_kit.models.features import predicted, upsample
@@ -132,10 +132,9 @@ def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: 
     wrong, wrongness = (~right).long(), (-right_logit.double()).sigmoid()
     kept = right[right_logit.argsort(descending=True, stable=True)[: round(kept_share * len(right))]]
     both = 0 < wrong.sum() < len(wrong)
-    found = measure(wrongness, ~right)
     return {
         "name": name,
-        **{key: found[key] for key in ("auroc", "aupr", "error_rate")},
+        **separation(wrongness, ~right),
         "kept_share": kept_share,
         "kept_accuracy": kept.double().mean().item() if len(kept) else None,
         "curve": _curve(wrongness, wrong) if both else None,
@@ -145,7 +144,7 @@ def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: 
 
 def _curve(wrongness: Tensor, wrong: Tensor) -> dict:
     precision, recall, _ = BinaryPrecisionRecallCurve()(wrongness, wrong)
-    places = torch.linspace(0, len(recall) - 1, POINTS).long()
+    places = torch.linspace(0, len(recall) - 1, POINTS, dtype=torch.float64).long()
     return {"precision": precision[places].tolist(), "recall": recall[places].tolist()}
 
 

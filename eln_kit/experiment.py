@@ -98,7 +98,7 @@ def open_experiment(params: Params) -> Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(None, "Permission denied")
-        split = _split(folder / "split.json", dataset, params)
+        split = split_of(folder, dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
     check_held_out(params, split)
@@ -144,8 +144,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _split(path: Path, dataset: DataSet, params: Params) -> Split:
-    """The split in the run folder; made the first time, and made again to compare when what decides it has changed."""
+def split_of(folder: Path, dataset: DataSet, params: Params, keep: bool = True) -> Split:
+    """The split in a run folder; made the first time, and made again to compare when what decides it has changed.
+
+    Raises:
+        ParamsError: it has changed.
+    """
+    path = folder / "split.json"
     kept = load_split(dataset, path) if path.exists() else None
     made_with, then = deciding(dataset, params.data), kept and kept.made_with
     if then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # a list may be edited
@@ -156,7 +161,7 @@ def _split(path: Path, dataset: DataSet, params: Params) -> Split:
             f"{path}: the data knobs ask for another split now{_changes(then or {}, made_with)}; "
             "choose another run.folder or delete it"
         )
-    if then != made_with:
+    if keep and then != made_with:
         save_split(wanted, path, made_with)
     return wanted
 

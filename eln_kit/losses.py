@@ -99,7 +99,8 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
         temperature: t, above 0.
         classes: C.
 
-    Under autocast the products of matrices are in its precision, their sums and logarithms in float.
+    Under autocast to bfloat16 the products of matrices are in it, their sums and logarithms in float. float16 would not
+    hold the weights of single pixels.
     """
     student, mine = _by_window(student), _by_window(labels[:, :, None])[..., 0]  # W N E, W N
     teacher = _by_window(from_processes(teacher))  # W M E
@@ -109,7 +110,8 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
     present = (count > 0).sum(1, keepdim=True).clamp(min=1)
     weight = (member / (count.clamp(min=FEW) * present * len(count))[:, None]).sum(2)  # W N
     kind = student.device.type
-    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    in_half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    precision = torch.bfloat16 if in_half else torch.float32
     with torch.autocast(kind, enabled=False):
         student, teacher = (F.normalize(each.float(), dim=2).to(precision) for each in (student, teacher))
         return Contrast.apply(student, teacher, mine, theirs, weight, one_hot(theirs, classes), temperature)

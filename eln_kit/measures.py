@@ -33,15 +33,24 @@ def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[
     curve = risks(score, wrong)
     return {
         "pixels": len(wrong),
-        "error_rate": wrong.double().mean().item() if len(wrong) else None,
-        "auroc": binary_auroc(place, target).item() if both else None,
-        "aupr": binary_average_precision(place, target).item() if both else None,
+        **separation(score, wrong),
         "fpr95": 1 - binary_specificity_at_sensitivity(place, target, 0.95)[0].item() if both else None,
         "aurc": curve.mean().item() if len(curve) else None,
         "excess_aurc": (curve.mean() - perfect_risks(wrong).mean()).item() if len(curve) else None,
         **{f"kept_{share}": kept_accuracy(curve, share / 100) for share in COVERAGES},
         "ece": binary_calibration_error(score, target, BINS).item() if is_probability else None,
         "brier": (score.double() - target).square().mean().item() if is_probability else None,
+    }
+
+
+def separation(score: Tensor, wrong: Tensor) -> dict[str, float | None]:
+    """`error_rate`, `auroc` and `aupr` alone, which `measure` describes."""
+    both = bool(wrong.any() and not wrong.all())
+    target, place = wrong.long(), _ranks(score)
+    return {
+        "error_rate": wrong.double().mean().item() if len(wrong) else None,
+        "auroc": binary_auroc(place, target).item() if both else None,
+        "aupr": binary_average_precision(place, target).item() if both else None,
     }
 
 
@@ -56,7 +65,7 @@ def risks(score: Tensor, wrong: Tensor) -> Tensor:
     last = ties.cumsum(0).numpy()
     errors = wrong[order].double().cumsum(0).numpy()
     counts = np.arange(1, len(wrong) + 1)
-    expected = np.interp(counts, [0, *last], [0, *errors[last - 1]])
+    expected = np.interp(counts, np.append(0, last), np.append(0, errors[last - 1]))
     return torch.from_numpy(expected / counts)
 
 

@@ -203,7 +203,7 @@ class SemiSupervised(Section):
     threshold: Share = Field(
         0.5,
         description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on; of "
-        "entropy, this share of the batch's pixels, those of the least",
+        "entropy, this share of a process's pixels, those of the least",
     )
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")

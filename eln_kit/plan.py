@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit import checkpoint, processes
-from eln_kit.data import DataSet, Split, make_split, open_dataset
-from eln_kit.experiment import check_held_out, check_unlabeled, device
+from eln_kit.data import DataSet, Split, open_dataset
+from eln_kit.experiment import check_held_out, check_unlabeled, device, split_of
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params, ParamsError
@@ -26,7 +26,9 @@ GIB = 2**30
 
 
 def describe(params: Params, names: list[str]) -> str:
-    """The plan as text; nothing is written. The notebooks are named as for `eln_kit.run.run`.
+    """The plan as text; nothing is written but generated scenes that were never drawn before.
+
+    The notebooks are named as for `eln_kit.run.run`.
 
     Raises:
         ParamsError, DataError, CheckpointError, RunError: what would stop the run at its start.
@@ -34,7 +36,7 @@ def describe(params: Params, names: list[str]) -> str:
     folder = resolve(params.run.folder)
     checkpoint.check_stages(folder, params)
     dataset = open_dataset(params.data)
-    split = make_split(dataset, params.data)
+    split = split_of(folder, dataset, params, keep=False)
     check_held_out(params, split)
     check_unlabeled(params, split)
     accelerator_options(params.run, folder)

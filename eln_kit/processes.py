@@ -1,6 +1,7 @@
 """Several processes that train one stage together: how many, started from where, and what they do in common."""
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -34,20 +35,27 @@ def count(params: Params, unlabeled: bool) -> int:
     """How many processes train a stage.
 
     Raises:
-        ParamsError: they would not divide a batch, or there are fewer GPUs.
+        ParamsError: they would not divide a batch, there are fewer GPUs, or CutMix would find no other image.
     """
     batches = {"data.batch_labeled": params.data.batch_labeled}
     if unlabeled:
         batches["data.batch_unlabeled"] = params.data.batch_unlabeled
+    most = params.data.batch_unlabeled // 2 if unlabeled and params.views.cutmix else math.inf  # two images to mix
     gpus = torch.cuda.device_count()
     wanted = int(os.environ["WORLD_SIZE"]) if launched() else params.run.processes
     if wanted == "auto":
-        return max(n for n in range(1, max(gpus, 1) + 1) if not any(size % n for size in batches.values()))
+        able = range(1, 1 + max(1, min(gpus, most)))
+        return max(n for n in able if not any(size % n for size in batches.values()))
     if gpus and wanted > gpus and not launched():
         raise ParamsError(f"run.processes = {wanted}: there are {gpus} GPUs here; lower it, or set it to auto")
     for knob, size in batches.items():
         if size % wanted:
             raise ParamsError(f"{knob} = {size}: {wanted} processes cannot share it evenly; change run.processes or it")
+    if wanted > max(1, most):
+        raise ParamsError(
+            f"data.batch_unlabeled = {params.data.batch_unlabeled}: each of {wanted} processes has one image, and "
+            "CutMix wants two; change run.processes, it, or views.cutmix"
+        )
     return wanted
 
 

@@ -38,7 +38,7 @@ class Progress:
 
     def show(self, record: dict) -> None:
         """A new line of the log: `record` has `step`, `images_per_s` and means of losses by name."""
-        values = {name: f"{v:.3g}" for name, v in record.items() if name not in ("step", "lr", "seconds")}
+        values = {name: f"{v:.3g}" for name, v in record.items() if name not in ("step", "lr")}
         if self.bar is not None:
             self.bar.set_postfix(values, refresh=False)
             return

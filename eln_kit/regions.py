@@ -23,9 +23,10 @@ def random_windows(size: tuple[int, int], window: tuple[int, int], count: int) -
     return [(slice(top, top + high), slice(left, left + wide)) for top, left in corners]
 
 
-def random_boxes(images: int, height: int, width: int, probability: float) -> Tensor:
-    """bool `B H W`: for each image, with that probability, True in a box of random place, size and shape."""
-    boxes = torch.zeros(images, height, width, dtype=torch.bool)
+def random_boxes(like: Tensor, probability: float) -> Tensor:
+    """bool `B H W`, as `like` and where it is: True in a box of random place, size and shape, with that probability."""
+    boxes = torch.zeros_like(like, dtype=torch.bool)
+    height, width = like.shape[1:]
     for box in boxes:
         if random.random() < probability:
             area = height * width * random.uniform(*AREA)
@@ -51,6 +52,7 @@ def mix(maps: Tensor, boxes: Tensor | None) -> Tensor:
 def at_features(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Labels or boxes `B H W` at the pixels where aligned corners put the cells of a feature map: `B h w`."""
     rows, columns = (
-        torch.linspace(0, pixels - 1, cells).round().long() for pixels, cells in zip(maps.shape[-2:], size, strict=True)
+        torch.linspace(0, pixels - 1, cells, device=maps.device).round().long()
+        for pixels, cells in zip(maps.shape[-2:], size, strict=True)
     )
     return maps[..., rows[:, None], columns]

@@ -191,7 +191,7 @@ class SemiSupervised(ErrorLocalization):
         """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
         names = ["image"] * self.knobs.labeled + [view for view, _ in self.views]
         if self.knobs.unlabeled and self.params.views.cutmix:
-            box = random_boxes(*batch["valid"].shape, self.params.views.cutmix).to(batch["valid"].device)
+            box = random_boxes(batch["valid"], self.params.views.cutmix)
             batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
         together = self.networks.student(torch.cat([batch[name] for name in names]))
         predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
@@ -249,8 +249,9 @@ class SemiSupervised(ErrorLocalization):
         if knobs.filter == "confidence":
             return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
         if knobs.filter == "entropy":
-            found = entropy(logits)[:, 0]
-            return found <= found.flatten().kthvalue(max(1, round(knobs.threshold * found.numel()))).values
+            found = entropy(logits)[:, 0].masked_fill(~batch["valid"], torch.inf)
+            last = (knobs.threshold * batch["valid"].sum() - 1).round().clamp(min=0).long()
+            return found <= found.flatten().sort().values.gather(0, last[None])
         if knobs.filter == "oracle":
             return predicted(logits) == batch["truth"]
         return torch.ones_like(batch["valid"])

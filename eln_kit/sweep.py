@@ -10,8 +10,8 @@ A sweep file names a params file and what to change in it; each method is some k
       no filter: {semi_supervised.filter: none}
       confidence: {semi_supervised.filter: confidence, semi_supervised.threshold: 0.95}
 
-A stage that another of the runs has trained with the same seed and the same params is taken from there. Started several
-times, on one machine or on several that share the folder, the command divides the runs.
+A stage that another of the runs has trained with the same seed, params and precision is taken from there. Started
+several times, on one machine or on several that share the folder, the command divides the runs.
 """
 
 import os
@@ -31,6 +31,8 @@ from eln_kit.params import Params, ParamsError, Section
 from eln_kit.paths import resolve
 from eln_kit.stages import STAGES, Stage
 from eln_kit.train import fit
+
+SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
 
 
 class Sweep(Section):
@@ -108,11 +110,22 @@ def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> No
         return
     for other in runs:
         theirs = resolve(other.run.folder) / kind.name
-        if other.run.seed == experiment.params.run.seed and _fits(theirs / checkpoint.FILE, kind, experiment):
+        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in SAME)
+        if alike and _fits(theirs / checkpoint.FILE, kind, experiment):
             mine.mkdir(exist_ok=True)
             shutil.copy(theirs / "metrics.jsonl", mine)
-            os.link(theirs / checkpoint.FILE, mine / checkpoint.FILE)
+            for name in (checkpoint.BEST, checkpoint.FILE):
+                if (theirs / name).exists():
+                    _link(theirs / name, mine / name)
             return
+
+
+def _link(source: Path, target: Path) -> None:
+    """One file under two names; two files where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
 
 
 def _fits(path: Path, kind: type[Stage], experiment: Experiment) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from accelerate import Accelerator
@@ -39,15 +40,26 @@ def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> It
     if not accelerator.log_with:
         yield
         return
-    name = f"{experiment.folder.name}-{stage.name}"
-    options = {"name": name, "id": name, "resume": "allow", "dir": str(experiment.folder / stage.name)}
+    folder = experiment.folder / stage.name
+    name = f"{experiment.params.run.folder} {stage.name}"
+    options = {"name": name, "id": _identity(folder), "resume": "allow", "dir": str(folder)}
     accelerator.init_trackers("eln-kit", _knobs(experiment), {"wandb": options})
     try:
         yield
         if accelerator.is_main_process:
             _send_results(accelerator, stage, experiment)
     finally:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:  # end_training would end the processes' group, too
+            tracker.finish()
+
+
+def _identity(folder: Path) -> str:
+    """Of a stage's training in this folder: the same when it goes on, another when it begins anew."""
+    path = folder / "tracker_id"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid4().hex)
+    return path.read_text()
 
 
 def _knobs(experiment: Experiment) -> dict[str, int | float | str]:

@@ -29,7 +29,7 @@ from eln_kit.experiment import EXPECTED, Experiment, check_unlabeled, device, op
 from eln_kit.lock import held
 from eln_kit.log import Log
 from eln_kit.memory import keep_freed
-from eln_kit.params import Optimizer, Params, Run
+from eln_kit.params import Optimizer, Params, ParamsError, Run
 from eln_kit.params_file import load
 from eln_kit.progress import Progress
 from eln_kit.stages import STAGES, Outcome, Stage
@@ -68,6 +68,8 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
 
 def train_stage(params: dict, name: str) -> None:
     """Train the stage of that name, with its networks made here; what each of several processes does."""
+    if processes.launched() and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # else all would make their networks on the first GPU
     experiment = open_experiment(Params(**params))
     kind = STAGES[name]
     fit(kind(experiment.networks(kind.after), experiment.params), experiment)
@@ -224,7 +226,13 @@ def _set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
 
 
 def precision_of(wanted: str) -> str:
-    """The precision that `run.precision` stands for; auto is bf16 where the hardware computes in it."""
+    """The precision that `run.precision` stands for; auto is bf16 where the hardware computes in it.
+
+    Raises:
+        ParamsError: processors have no fp16.
+    """
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise ParamsError("run.precision = fp16: wants a GPU; set it to bf16, fp32 or auto")
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():

@@ -66,6 +66,15 @@ def test_the_mean_of_the_losses_of_two_halves_is_the_loss_of_the_whole(tmp_path)
         assert halves[0][name].item() != pytest.approx(loss.item(), rel=1e-2)
 
 
+def test_a_tracker_of_two_processes_gets_the_validation_miou(tiny, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    params = tiny(BATCHES | {"run.tracker": "tensorboard", "run.folder": str(tmp_path)}).model_dump()
+    processes.launch(2, together.train_frozen, params, "1_supervised")
+    events = EventAccumulator(str(tmp_path / "1_supervised" / "eln-kit")).Reload()
+    assert "validation_miou" in events.Tags()["scalars"]
+
+
 def test_a_run_that_one_process_began_is_ended_by_two_with_the_same_losses(tiny, tmp_path):
     knobs = BATCHES | {"supervised.steps": 6, "run.save_every": 1}
     whole = tiny(knobs | {"run.folder": str(tmp_path / "whole")}).model_dump()
@@ -132,6 +141,15 @@ def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
         params = tiny({"data.batch_labeled": labeled, "data.batch_unlabeled": unlabeled})
         assert processes.count(params, unlabeled=True) == expected
     assert processes.count(tiny({"data.batch_labeled": 8, "data.batch_unlabeled": 3}), unlabeled=False) == 2
+
+
+def test_cutmix_finds_two_images_in_every_process(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    knobs = {"data.batch_labeled": 8, "data.batch_unlabeled": 8, "views.cutmix": 0.5}
+    assert processes.count(tiny(knobs), unlabeled=True) == 4
+    assert processes.count(tiny(knobs), unlabeled=False) == 8
+    with pytest.raises(ParamsError, match=r"data\.batch_unlabeled = 8: each of 8 processes has one image"):
+        processes.count(tiny(knobs | {"run.processes": 8}), unlabeled=True)
 
 
 def test_more_processes_than_gpus_or_an_uneven_share_is_one_clear_line(tiny, monkeypatch):

@@ -18,7 +18,7 @@ def test_windows_lie_inside_the_map_and_a_small_map_is_one_window():
 
 def test_a_box_is_one_rectangle_of_at_most_the_share_that_is_wanted():
     random.seed(0)
-    for box in random_boxes(50, 30, 40, probability=1.0):
+    for box in random_boxes(torch.zeros(50, 30, 40), probability=1.0):
         rows, columns = box.any(dim=1), box.any(dim=0)
         assert torch.equal(box, rows[:, None] & columns)
         assert 0 < box.float().mean() < 0.42
@@ -26,9 +26,9 @@ def test_a_box_is_one_rectangle_of_at_most_the_share_that_is_wanted():
 
 def test_boxes_come_with_their_probability():
     random.seed(0)
-    share = random_boxes(400, 8, 8, probability=0.25).flatten(1).any(dim=1).float().mean()
+    share = random_boxes(torch.zeros(400, 8, 8), probability=0.25).flatten(1).any(dim=1).float().mean()
     assert 0.15 < share < 0.35
-    assert not random_boxes(10, 8, 8, probability=0.0).any()
+    assert not random_boxes(torch.zeros(10, 8, 8), probability=0.0).any()
 
 
 def test_cutmix_takes_the_previous_image_inside_the_box_and_nothing_outside():

@@ -131,6 +131,8 @@ def test_each_filter_keeps_what_its_name_says(tiny, batch):
     entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
     assert kept.sum() == kept.numel() // 4
     assert entropy[kept].max() < entropy[~kept].min()
+    batch["valid"][:, :, :16] = False  # of the real pixels alone
+    assert (keep("entropy", 0.25) & batch["valid"]).sum() == kept.numel() // 2 // 4
     assert torch.equal(keep("oracle"), logits.argmax(1) == batch["truth"])
     assert keep("none").all()
 

@@ -98,9 +98,9 @@ class Desk:
     def _train_eln(self, settings, steps):
         session, what = self.session, self.what
         yield partial(what.done, 0.0)
-        yield from _showing(self.make.done, session.make_errors(settings))
+        erring = yield from _showing(self.make.done, session.make_errors(settings))
         before = yield from _showing(self.make.done, session.find(0, 0))
-        for share in session.train_eln(steps):
+        for share in session.train_eln(steps, erring):
             yield partial(what.done, 0.99 * share)
             if self.stopped:
                 break

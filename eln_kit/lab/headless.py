@@ -45,7 +45,7 @@ class Batch:
 
     def what_if(self) -> None:
         before = self._find()
-        list(self.session.train_eln(ELN_STEPS))
+        list(self.session.train_eln(ELN_STEPS, self.session.erring))
         after = self._find()
         display(HTML(views.learnt(before, after)))
         self._show("maps_after", *views.maps(self.session, after))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from eln_kit.lab.frozen import Held
 from eln_kit.losses import correctness, error_localization_loss
 from eln_kit.models import ErrorLocalizer, Networks
 from eln_kit.models.features import predicted, upsample
-from eln_kit.params import Params, ParamsError
+from eln_kit.params import Optimizer, Params, ParamsError
 from eln_kit.params_file import build, save
 from eln_kit.paths import project_root
 from eln_kit.stages import STAGES
@@ -33,6 +34,8 @@ from eln_kit.stages import STAGES
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
 SWEEP = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]
 MAIN = "main decoder"
+KEPT = 8  # rankings of all held-out images, some megabytes each
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,14 @@ class Judged:
 
 
 class Session:
-    """A run's segmenter after some stage, frozen; auxiliary decoders made here; and a copy of its ELN."""
+    """A run's segmenter after some stage, frozen; auxiliary decoders made here; and its ELN, which may learn on."""
 
     def __init__(self, experiment: Experiment, stage: str, networks: Networks):
         self.experiment, self.stage = experiment, stage
         self.segmenter = networks.segmenter(STAGES[stage].measured)
-        self.eln = copy.deepcopy(networks.eln)
+        self.eln = networks.eln
         self.eln_steps = 0  # trained here
-        self.optimizer = torch.optim.AdamW(self.eln.parameters(), lr=experiment.params.optimizer.lr)
+        self.optimizer = _optimizer(networks, experiment.params.optimizer)
         self.crops = frozen.crops(self.segmenter, self.eln, experiment)
         self.held = frozen.held(self.segmenter, self.eln, experiment)
         self.truth = _flat([each.truth for each in self.held])
@@ -94,22 +97,26 @@ class Session:
         """Of the predictions: the main decoder's, then the auxiliary ones'."""
         return [MAIN, *(f"auxiliary {each.number}, ratio {each.ratio:g}" for each in self.erring)]
 
-    def make_errors(self, settings: Settings) -> Iterator[float]:
-        """Train the auxiliary decoders of these settings as far as they lack steps, and let them predict."""
-        self.erring = [self._decoder(number, ratio, settings) for number, ratio in enumerate(settings.ratios, 1)]
-        images = len(self.held)
-        parts = [settings.steps - len(e.ratios) + (images - len(e.predictions)) / 4 for e in self.erring]
+    def make_errors(self, settings: Settings) -> Generator[float, None, list[Erring]]:
+        """Train the auxiliary decoders of these settings as far as they lack steps, and let them predict.
+
+        Yields: the share done. Returns: the decoders, which are `erring` until others are asked for.
+        """
+        erring = [self._decoder(number, ratio, settings) for number, ratio in enumerate(settings.ratios, 1)]
+        self.erring, images = erring, len(self.held)
+        parts = [settings.steps - len(e.ratios) + (images - len(e.predictions)) / 4 for e in erring]
         total, done = max(sum(parts), 1), 0.0
-        while unfinished := [each for each in self.erring if len(each.ratios) < settings.steps]:
+        while unfinished := [each for each in erring if len(each.ratios) < settings.steps]:
             for each in unfinished:
                 each.step()
                 done += 1
                 yield min(done / total, 1)
-        for each in self.erring:
+        for each in erring:
             while len(each.predictions) < images:
                 each.predict(self.held[len(each.predictions)])
                 done += 0.25
                 yield min(done / total, 1)
+        return erring
 
     def _decoder(self, number: int, ratio: float, settings: Settings) -> Erring:
         """The one at this place where it is of these settings and not trained too far, else a new one."""
@@ -197,15 +204,17 @@ class Session:
             pooled = {n: torch.cat([sample[n] for sample in samples]) for n in samples[0]}
             wrong = pooled.pop("wrong")
             self._rankings[key] = {n: Ranking(trust, wrong) for n, trust in pooled.items()}
+            while len(self._rankings) > KEPT:
+                del self._rankings[next(iter(self._rankings))]
         image = self.held[place]
         prediction, trust = _judge(eln, erring, image)
         known = image.truth != VOID
         here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
         return Judged(place, name, steps, prediction, trust, here, self._rankings[key])
 
-    def train_eln(self, steps: int) -> Iterator[float]:
-        """Train this session's copy of ELN on the predictions of now for the labelled crops, as stage 2 does."""
-        every = torch.stack([self.crops.logits, *(each.on_crops() for each in self.erring)])  # K+1 N C h w
+    def train_eln(self, steps: int, erring: list[Erring]) -> Iterator[float]:
+        """Train ELN on what the main decoder and these say now of the labelled crops, at stage 2's rates."""
+        every = torch.stack([self.crops.logits, *(each.on_crops() for each in erring)])  # K+1 N C h w
         yield 0.0
         for step in range(1, steps + 1):
             generator = torch.Generator().manual_seed(self.eln_steps)
@@ -254,6 +263,16 @@ class Session:
         return path
 
 
+def _optimizer(networks: Networks, knobs: Optimizer) -> torch.optim.AdamW:
+    """Of ELN alone, each part at the rate that a run has for it."""
+    mine = {id(p) for p in networks.eln.parameters()}
+    groups = [
+        {"params": [p for p in group["params"] if id(p) in mine], "lr": knobs.lr * group["share"]}
+        for group in networks.parameter_groups(knobs)
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=knobs.weight_decay)
+
+
 def _flat(masks: list[Tensor]) -> Tensor:
     """The pixels of all held-out images in a row."""
     return torch.cat([mask.flatten() for mask in masks])
@@ -274,7 +293,7 @@ def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Ten
     return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 
 
-def finish(work: Generator[float, None, Judged]) -> Judged:
+def finish(work: Generator[float, None, T]) -> T:
     """Do all of some work, and give what it returns."""
     while True:
         try:

@@ -112,7 +112,7 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
 
     page.get_by_role("button", name="Train ELN").click()
     page.get_by_text("After 20 steps here in all").wait_for()
-    list(session.train_eln(20))
+    list(session.train_eln(20, session.erring))
     learnt = expected(session, harder, 0.57)
     assert learnt["filter"] != changed["filter"]
     wait_until(lambda: found(page) == learnt)
