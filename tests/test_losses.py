@@ -177,3 +177,15 @@ def test_contrast_in_tiles_is_the_plain_loss_and_gradient(monkeypatch, tile, tem
     (gradient,) = torch.autograd.grad(expected, exact)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (student.grad / 3 - gradient).norm() < 1e-5 * gradient.norm()
+
+
+def test_under_float16_the_contrastive_gradient_is_that_of_float32():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 2, 1, 8, 16, 16)
+    labels, slopes = torch.randint(0, 3, (2, 1, 16, 16)), []
+    for half in (False, True):
+        moving = student.clone().requires_grad_()
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            losses.contrastive_loss(moving, teacher, labels, 0.5, 3).backward()
+        slopes.append(moving.grad)
+    assert torch.allclose(*slopes, rtol=1e-5, atol=0)
