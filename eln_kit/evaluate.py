@@ -125,7 +125,7 @@ def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: 
     """Measures of one detector from its logits of being right and the truth, both of the same length.
 
     Returns:
-        `auroc` and `aupr` with errors as positives (None without an error or without a right pixel), `error_rate`,
+        `auroc`, `aupr` and `fpr95` with errors as positives (None without an error or a right pixel), `error_rate`,
         `kept_share`, `kept_accuracy` of the surest pixels of that share, `curve` (precision and recall of errors)
         and `reliability` (see `reliability`).
     """

@@ -28,13 +28,10 @@ def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[
         accuracy of that percentage of most trusted pixels; of a probability `ece` (15 equal bins) and `brier`, the mean
         squared error; `error_rate` and `pixels`.
     """
-    both = bool(wrong.any() and not wrong.all())
-    target, place = wrong.long(), _ranks(score)
-    curve = risks(score, wrong)
+    target, curve = wrong.long(), risks(score, wrong)
     return {
         "pixels": len(wrong),
         **separation(score, wrong),
-        "fpr95": 1 - binary_specificity_at_sensitivity(place, target, 0.95)[0].item() if both else None,
         "aurc": curve.mean().item() if len(curve) else None,
         "excess_aurc": (curve.mean() - perfect_risks(wrong).mean()).item() if len(curve) else None,
         **{f"kept_{share}": kept_accuracy(curve, share / 100) for share in COVERAGES},
@@ -44,13 +41,14 @@ def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[
 
 
 def separation(score: Tensor, wrong: Tensor) -> dict[str, float | None]:
-    """`error_rate`, `auroc` and `aupr` alone, which `measure` describes."""
+    """`error_rate`, `auroc`, `aupr` and `fpr95` alone, which `measure` describes."""
     both = bool(wrong.any() and not wrong.all())
     target, place = wrong.long(), _ranks(score)
     return {
         "error_rate": wrong.double().mean().item() if len(wrong) else None,
         "auroc": binary_auroc(place, target).item() if both else None,
         "aupr": binary_average_precision(place, target).item() if both else None,
+        "fpr95": 1 - binary_specificity_at_sensitivity(place, target, 0.95)[0].item() if both else None,
     }
 
 

@@ -15,9 +15,14 @@ ROWS = {  # name of the row: stage, and which of its networks
 }
 
 
-def finished_stages(experiment: Experiment) -> dict[str, Networks]:
-    """The networks of each finished stage, after its last step."""
-    finished = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
+def finished_stages(experiment: Experiment, needed: tuple[str, ...] = ()) -> dict[str, Networks]:
+    """The networks of each finished stage, after its last step.
+
+    Raises:
+        CheckpointError: one that is needed has not finished.
+    """
+    folder = experiment.folder
+    finished = [n for n in STAGES if n in needed or checkpoint.is_finished(folder / n / checkpoint.FILE)]
     return {name: experiment.networks(after=name).eval() for name in finished}
 
 

@@ -40,9 +40,7 @@ def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> It
     if not accelerator.log_with:
         yield
         return
-    folder = experiment.folder / stage.name
-    name = f"{experiment.params.run.folder} {stage.name}"
-    options = {"name": name, "id": _identity(folder), "resume": "allow", "dir": str(folder)}
+    options = _wandb(experiment, stage) if accelerator.is_main_process else {}  # the others send nothing
     accelerator.init_trackers("eln-kit", _knobs(experiment), {"wandb": options})
     try:
         yield
@@ -53,13 +51,14 @@ def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> It
             tracker.finish()
 
 
-def _identity(folder: Path) -> str:
-    """Of a stage's training in this folder: the same when it goes on, another when it begins anew."""
-    path = folder / "tracker_id"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid4().hex)
-    return path.read_text()
+def _wandb(experiment: Experiment, stage: Stage) -> dict[str, str]:
+    """A stage that goes on is the same run there; one that begins anew, in an empty folder, is another."""
+    folder = experiment.folder / stage.name
+    identity = folder / "tracker_id"
+    if not identity.exists():
+        identity.write_text(uuid4().hex)
+    name = f"{experiment.params.run.folder} {stage.name}"
+    return {"name": name, "id": identity.read_text(), "resume": "allow", "dir": str(folder)}
 
 
 def _knobs(experiment: Experiment) -> dict[str, int | float | str]:

@@ -137,8 +137,8 @@ def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session
     for folder in ("params", "notebooks"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
-    first = session.write_params(Settings((3.0, 8.0), noise=0.5), 0.7)
-    second = session.write_params(Settings((4.0,)), 0.6)
+    first = Settings((3.0, 8.0), noise=0.5).write_params(session.params, 0.7)
+    second = Settings((4.0,)).write_params(session.params, 0.6)
     assert [first.name, second.name] == ["my_lab.yaml", "my_lab_2.yaml"]
     params = load(first)
     assert params.error_localization.ratios == [3.0, 8.0]
@@ -147,7 +147,7 @@ def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session
     assert params.run.folder == "runs/my_lab"
     assert params.model == session.params.model
     with pytest.raises(ParamsError, match="letters, digits"):
-        session.write_params(Settings((4.0,)), 0.6, "../x")
+        Settings((4.0,)).write_params(session.params, 0.6, "../x")
 
 
 def test_a_sweep_leaves_the_decoders_that_are_shown_alone(session):

@@ -7,7 +7,8 @@ same figures at three fixed settings where nobody does (papermill).
 from eln_kit.lab.desk import Desk
 from eln_kit.lab.headless import Batch
 from eln_kit.lab.opening import open_session
-from eln_kit.lab.session import Session, Settings
+from eln_kit.lab.session import Session
+from eln_kit.lab.settings import Settings
 from eln_kit.notebook import short_errors
 from eln_kit.params import ParamsError
 from eln_kit.progress import person_watches

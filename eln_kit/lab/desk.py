@@ -112,7 +112,8 @@ class Desk:
     def write_params(self) -> None:
         self.complain("")
         try:
-            path = self.session.write_params(self.make.settings, self.find.threshold.value, self.what.name.value)
+            params, threshold = self.session.params, self.find.threshold.value
+            path = self.make.settings.write_params(params, threshold, self.what.name.value)
             words = f"Wrote {escape(str(path))}. Train with: eln-kit run params/{path.name}"
             self.what.kept.value = views.caption(words)
         except ParamsError as error:

@@ -3,7 +3,8 @@
 import ipywidgets as w
 
 from eln_kit.lab import controls, views
-from eln_kit.lab.session import MAIN, Judged, Session, Settings
+from eln_kit.lab.session import MAIN, Judged, Session
+from eln_kit.lab.settings import Settings
 
 DECODERS = 4
 

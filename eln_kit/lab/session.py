@@ -4,11 +4,8 @@ Work that takes long is a generator of the share done, so that whoever drives it
 """
 
 import copy
-import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,29 +20,17 @@ from eln_kit.experiment import Experiment
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
 from eln_kit.lab.frozen import Held
+from eln_kit.lab.settings import Settings
 from eln_kit.losses import correctness, error_localization_loss
 from eln_kit.models import ErrorLocalizer, Networks
 from eln_kit.models.features import predicted, upsample
-from eln_kit.params import Optimizer, Params, ParamsError
-from eln_kit.params_file import build, save
-from eln_kit.paths import project_root
+from eln_kit.params import Optimizer, Params
 from eln_kit.stages import STAGES
 
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
 SWEEP = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]
 MAIN = "main decoder"
 KEPT = 8  # rankings of all held-out images, some megabytes each
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How errors are made: one auxiliary decoder a ratio, each trained for `steps` on frozen features."""
-
-    ratios: tuple[float, ...]
-    steps: int = 40
-    noise: float = 0.0
-    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -237,31 +222,6 @@ class Session:
         loss.backward()
         self.optimizer.step()
 
-    def write_params(self, settings: Settings, threshold: float, name: str = "my_lab") -> Path:
-        """Write a params file of these settings beside the others, for `eln-kit run`; none is ever overwritten.
-
-        Raises:
-            ParamsError: the file cannot be written.
-        """
-        if not re.fullmatch(r"\w[\w-]*", name):
-            raise ParamsError(f"{name!r}: a params file's name has letters, digits, - and _ alone")
-        folder = project_root() / "params"
-        taken = {file.stem for file in folder.glob("*.yaml")}
-        name = next(n for n in [name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))] if n not in taken)
-        knobs = {
-            "error_localization.ratios": list(settings.ratios),
-            "error_localization.noise": settings.noise,
-            "error_localization.dropout": settings.dropout,
-            "semi_supervised.threshold": round(threshold, 2),
-            "run.folder": f"runs/{name}",
-        }
-        path = folder / f"{name}.yaml"
-        try:
-            save(build(self.params.model_dump(), knobs), path)
-        except OSError as error:
-            raise ParamsError(f"{path}: cannot be written ({error.strerror})") from None
-        return path
-
 
 def _optimizer(networks: Networks, knobs: Optimizer) -> torch.optim.AdamW:
     """Of ELN alone, each part at the rate that a run has for it."""
@@ -293,7 +253,7 @@ def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Ten
     return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 
 
-def finish(work: Generator[float, None, T]) -> T:
+def finish(work: Generator[float, None, Judged]) -> Judged:
     """Do all of some work, and give what it returns."""
     while True:
         try:

@@ -5,7 +5,8 @@ from html import escape
 from matplotlib.figure import Figure
 
 from eln_kit import figures
-from eln_kit.lab.session import BOUNDARY, MAIN, Judged, Session, Settings, rank_correlation
+from eln_kit.lab.session import BOUNDARY, MAIN, Judged, Session, rank_correlation
+from eln_kit.lab.settings import Settings
 
 STYLE = """<style>
 .eln-numbers { border-collapse: collapse; margin: 6px 0; line-height: 1.4 }
