@@ -65,6 +65,12 @@ def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
     assert "control  step 10/10" in printed
 
 
+def test_a_stage_of_another_layout_or_precision_is_not_taken_over(sweep_file, capsys):
+    file = sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}})
+    assert cli.main(["sweep", str(file)]) == 0
+    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 2
+
+
 def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, capsys):
     file = sweep_file(seeds=[0], methods={"a": {}})
     assert cli.main(["sweep", str(file)]) == 0

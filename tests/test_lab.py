@@ -9,7 +9,7 @@ from eln_kit.experiment import open_experiment
 from eln_kit.lab import Settings, open_session, views
 from eln_kit.lab.session import SWEEP, Session, finish, rank_correlation
 from eln_kit.params import ParamsError
-from eln_kit.params_file import load
+from eln_kit.params_file import build, load
 
 QUICK = Settings((2.0, 5.0), steps=3)
 
@@ -131,6 +131,26 @@ def test_training_eln_here_leaves_the_run_as_it_is(trained, session):
     assert not all(map(torch.equal, eln, session.eln.parameters()))
     assert path.read_bytes() == before
     assert session.eln_steps == 2
+
+
+def test_eln_learns_here_at_the_rates_of_the_run(session):
+    knobs = {"optimizer.lr": 0.01, "optimizer.eln_lr_factor": 0.1, "optimizer.encoder_lr_factor": 0.5}
+    experiment = dataclasses.replace(session.experiment, params=build(session.params.model_dump(), knobs))
+    session = Session(experiment, session.stage, experiment.networks())
+    rates = {id(p): group["lr"] for group in session.optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == {id(p) for p in session.eln.parameters()}
+    assert rates[id(next(session.eln.encoder.parameters()))] == pytest.approx(0.0005)
+    assert rates[id(session.eln.judge[0].weight)] == pytest.approx(0.001)
+    assert rates[id(session.eln.shift)] == pytest.approx(0.01)
+
+
+def test_old_rankings_are_forgotten(session, monkeypatch):
+    monkeypatch.setattr("eln_kit.lab.session.KEPT", 2)
+    for steps in range(4):
+        session.eln_steps = steps
+        found = finish(session.find(0, 0))
+    assert len(session._rankings) == 2
+    assert found.rankings in session._rankings.values()
 
 
 def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session, tmp_path, monkeypatch):

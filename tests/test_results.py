@@ -172,9 +172,13 @@ def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, 
     assert "skipped     nothing" in told
     assert not (tmp_path / "run").exists()
 
+    open_experiment(params)
+    assert cli.main(["run", str(file), "--dry-run", "--set", "data.seed=9"]) == 2
+    assert "the data knobs ask for another split now" in capsys.readouterr().err
     train(params, "1_supervised")
     assert "1_supervised          finished" in plan.describe(params, NOTEBOOKS)
-    for knob in ("data.labels=99", "data.labels=1/1", "data.held_out=4", f"run.folder={file}/run", "run.processes=0"):
+    wrong = ("data.labels=99", "data.labels=1/1", "data.held_out=4", f"run.folder={file}/run", "run.processes=0")
+    for knob in (*wrong, "run.precision=fp16"):
         capsys.readouterr()
         assert cli.main(["run", str(file), "--dry-run", "--set", knob]) in (1, 2)
         assert capsys.readouterr().err.count("\n") == 1
