@@ -24,7 +24,8 @@ from eln_kit import checkpoint, processes, tracking
 from eln_kit.best import Best
 from eln_kit.cli import AGAIN
 from eln_kit.data import DataError
-from eln_kit.data.loaders import FAULT, Faults, training_batches
+from eln_kit.data.loaders import FAULT, SEED, Faults, training_batches
+from eln_kit.data.views import strong_views
 from eln_kit.experiment import EXPECTED, Experiment, check_unlabeled, device, open_experiment
 from eln_kit.lock import held
 from eln_kit.log import Log
@@ -203,9 +204,12 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
             for part, noted in zip(parts, faults, strict=True):
                 noted.note(part.pop(FAULT))
             batch = {name: tensor for part in parts for name, tensor in part.items()}
+            seeds = batch.pop(SEED, None)
             for name, tensor in batch.items():
                 order = images if tensor.dim() == 4 else torch.preserve_format
                 batch[name] = tensor.to(accelerator.device, non_blocking=True, memory_format=order)
+            if seeds is not None:
+                batch["strong"] = strong_views(batch["weak"], seeds, experiment.params.views)
             yield batch
     except DataError as error:  # from a loader process it comes wrapped in that one's traceback
         raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None

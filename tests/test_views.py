@@ -3,7 +3,7 @@ import torch
 
 from eln_kit.data import DataError
 from eln_kit.data.loaders import FAULT, Draws, Faults, TrainingImages, training_batches
-from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.data.views import labeled_views, resize, strong_views, unlabeled_views
 from eln_kit.experiment import open_experiment
 from eln_kit.params import Views
 
@@ -42,13 +42,20 @@ def test_what_a_crop_lacks_is_void_and_not_valid():
 
 
 def test_the_strong_view_recolours_the_weak_one_and_moves_nothing():
-    image, _ = image_and_mask(32, 32)
-    torch.manual_seed(0)
-    grey = unlabeled_views(image, None, PLAIN.model_copy(update={"grey": 1.0, "flip": 0.5}))
+    weak, seeds = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
+    grey = strong_views(weak, seeds, PLAIN.model_copy(update={"grey": 1.0}))
     weights = torch.tensor([0.2989, 0.587, 0.114]).view(3, 1, 1)
-    assert torch.allclose(grey["strong"][0], (grey["weak"] * weights).sum(0), atol=1 / 255)
-    same = unlabeled_views(image, None, PLAIN)
-    assert torch.equal(same["weak"], same["strong"])
+    assert torch.allclose(grey, (weak * weights).sum(1, keepdim=True).expand_as(weak), atol=1e-3)
+    assert torch.equal(strong_views(weak, seeds, PLAIN), weak)
+
+
+def test_a_strong_view_depends_on_its_image_and_seed_alone_and_draws_from_nobody_else():
+    weak, views = torch.rand(3, 3, 16, 16), Views(crop=[16, 16], blur=0.5)
+    before = torch.get_rng_state()
+    together = strong_views(weak, torch.tensor([5, 6, 5]), views)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(together[1:2], strong_views(weak[1:2], torch.tensor([6]), views))
+    assert not torch.equal(together[:1], strong_views(weak[:1], torch.tensor([6]), views))
 
 
 def test_nobody_knows_the_truth_of_an_image_without_a_mask():

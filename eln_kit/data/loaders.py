@@ -15,6 +15,7 @@ from eln_kit.data.views import labeled_views, resize, unlabeled_views
 from eln_kit.params import Data, Params
 
 FAULT = "fault"  # in a batch, beside its tensors
+SEED = "seed"  # of the strong views, in a batch of unlabelled images
 RETRY = 0.5  # seconds before a file that cannot be read is tried again
 TOLERATED = 0.01  # share of the images
 
@@ -84,9 +85,10 @@ class TrainingImages(Dataset):
         index, seed = draw
         image, mask, fault = self._good(index)
         make_views = labeled_views if self.labeled else unlabeled_views
+        more = {} if self.labeled else {SEED: torch.tensor(seed + 1)}  # other draws than the weak view's
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return make_views(image, mask, self.params.views) | {FAULT: fault}
+            return make_views(image, mask, self.params.views) | {FAULT: fault} | more
 
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""
@@ -125,7 +127,7 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> DataLoader:
-    """One batch for each step of `steps`, as `eln_kit.stages` describes it."""
+    """One batch for each step of `steps`, as `eln_kit.stages` describes it but for `strong`: see `strong_views`."""
     batch = params.data.batch_labeled if labeled else params.data.batch_unlabeled
     seed = 2 * params.run.seed + labeled
     draws = Draws(len(items), batch, seed, steps, process, processes)

@@ -1,4 +1,7 @@
-"""Views of a training image: the weak one is zoomed, cropped and flipped; the strong one is recoloured on top."""
+"""Views of a training image: the weak one is zoomed, cropped and flipped; the strong one is recoloured on top.
+
+Loaders make the weak views; the strong ones are made of a batch, where it is trained on.
+"""
 
 import torch
 from torch import Tensor
@@ -35,15 +38,24 @@ def weak_view(views: Views) -> v2.Compose:
     return v2.Compose([*place, v2.RandomHorizontalFlip(views.flip)])
 
 
-def strong_view(views: Views) -> v2.Compose:
-    """Colour jitter, grey and blur of an image; nothing moves, so the weak view's labels hold."""
-    return v2.Compose(
+def strong_views(weak: Tensor, seeds: Tensor, views: Views) -> Tensor:
+    """Colour jitter, grey and blur of each image as its seed says; nothing moves, so the weak view's labels hold.
+
+    Args: weak float `B 3 h w` in 0..1, on any device; seeds long `B`, on the CPU so that nobody waits for a GPU.
+    """
+    recolour = v2.Compose(
         [
             v2.ColorJitter(*views.jitter),
             v2.RandomGrayscale(views.grey),
             v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], views.blur),
         ]
     )
+    strong = torch.empty_like(weak)
+    with torch.random.fork_rng(devices=[]):
+        for place, (image, seed) in enumerate(zip(weak, seeds.tolist(), strict=True)):
+            torch.default_generator.manual_seed(seed)
+            strong[place] = recolour(image)
+    return strong
 
 
 def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor]:
@@ -53,7 +65,7 @@ def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor
 
 
 def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[str, Tensor]:
-    """uint8 `3 H W` -> `weak`, `strong`, `valid` and `truth` as `eln_kit.stages` describes them."""
+    """uint8 `3 H W` -> `weak`, `valid` and `truth` as `eln_kit.stages` describes them."""
     inside = torch.zeros(image.shape[1:], dtype=torch.uint8)
     truth = torch.full_like(inside, VOID) if truth is None else truth
     sample = {
@@ -64,7 +76,6 @@ def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[s
     view = weak_view(views)(sample)
     return {
         "weak": _float(view["image"]),
-        "strong": _float(strong_view(views)(view["image"])),
         "valid": view["void"].as_subclass(Tensor) != VOID,
         "truth": view["truth"].as_subclass(Tensor).long(),
     }
