@@ -205,6 +205,10 @@ class SemiSupervised(Section):
         description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on; of "
         "entropy, this share of a process's pixels, those of the least",
     )
+    class_share: Share | None = Field(
+        None,
+        description="if set, no threshold: of each predicted class in a batch keep this share, the surest pixels",
+    )
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
     strong_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the strong view")

@@ -8,6 +8,7 @@ void where nobody labelled the image, which only the oracle filter and the measu
 import torch
 from torch import Tensor, nn
 
+from eln_kit.filters import surest, surest_of_each_class
 from eln_kit.losses import (
     FEW,
     VOID,
@@ -242,19 +243,23 @@ class SemiSupervised(ErrorLocalization):
 
     def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
         """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
-        knobs = self.knobs
-        if knobs.filter == "eln":
-            judged = self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)
-            return judged[:, 0].sigmoid() >= knobs.threshold
-        if knobs.filter == "confidence":
-            return logits.softmax(dim=1).amax(dim=1) >= knobs.threshold
-        if knobs.filter == "entropy":
-            found = entropy(logits)[:, 0].masked_fill(~batch["valid"], torch.inf)
-            last = (knobs.threshold * batch["valid"].sum() - 1).round().clamp(min=0).long()
-            return found <= found.flatten().sort().values.gather(0, last[None])
+        knobs, classes, valid = self.knobs, predicted(logits), batch["valid"]
+        if knobs.filter == "none":
+            return torch.ones_like(valid)
         if knobs.filter == "oracle":
-            return predicted(logits) == batch["truth"]
-        return torch.ones_like(batch["valid"])
+            return classes == batch["truth"]
+        score = self.trust(batch, logits)
+        if knobs.class_share is not None:
+            return surest_of_each_class(score, classes, valid, knobs.class_share)
+        return surest(score, valid, knobs.threshold) if knobs.filter == "entropy" else score >= knobs.threshold
+
+    def trust(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
+        """How sure the filter is of each pixel's label, float `B H W`: a probability, or the entropy's opposite."""
+        if self.knobs.filter == "eln":
+            return self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)[:, 0].sigmoid()
+        if self.knobs.filter == "confidence":
+            return logits.softmax(dim=1).amax(dim=1)
+        return -entropy(logits)[:, 0]
 
     def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:
         """The contrastive loss in random windows of the feature map, whose size bounds the memory."""

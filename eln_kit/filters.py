@@ -1,0 +1,34 @@
+"""Which pseudo-labels to keep, given how sure one is of each."""
+
+import torch
+from torch import Tensor
+
+
+def surest(score: Tensor, among: Tensor, share: float) -> Tensor:
+    """The share of the pixels `among` whose score is highest: bool, of the shape of `score`, ties kept.
+
+    Args: score float and among bool, of one shape; share 0 to 1.
+    """
+    ranked = score.masked_fill(~among, -torch.inf).flatten().sort(descending=True).values
+    last = (share * among.sum() - 1).round().clamp(min=0).long()
+    return (score >= ranked.gather(0, last[None])) & among
+
+
+def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: float) -> Tensor:
+    """The same share of each class, so that none that is seldom sure dies out (CBST, Zou et al., ECCV 2018).
+
+    Args: score float, classes long (0 or more) and among bool, of one shape; share 0 to 1.
+
+    Returns:
+        bool, of that shape; of a class with n pixels `share * n`, rounded up.
+    """
+    score, found = score.flatten(), torch.where(among, classes + 1, 0).flatten()  # 0 for the others
+    order = score.argsort(descending=True)
+    order = order[found[order].argsort(stable=True)]  # class by class, the surest first
+    ordered = found[order]
+    first = torch.searchsorted(ordered, ordered)
+    count = torch.searchsorted(ordered, ordered, right=True) - first
+    rank = torch.arange(len(ordered), device=score.device) - first
+    keep = torch.empty_like(among).flatten()
+    keep[order] = (rank < share * count) & (ordered > 0)
+    return keep.view_as(among)
