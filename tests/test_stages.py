@@ -137,6 +137,21 @@ def test_each_filter_keeps_what_its_name_says(tiny, batch):
     assert keep("none").all()
 
 
+@pytest.mark.parametrize("name", ["eln", "confidence", "entropy"])
+def test_with_a_share_of_each_class_no_class_is_dropped_however_doubtful(tiny, batch, name):
+    logits = torch.randn(2, 4, 32, 32)
+    logits[:, 1:] *= 5  # what is taken for class 0 is in doubt
+    stage = make(SemiSupervised, tiny({"semi_supervised.filter": name, "semi_supervised.class_share": 0.5}))
+    batch["valid"][:, :, :16] = False
+    classes, kept = logits.argmax(1), stage.keep(batch, logits)
+    assert not kept[~batch["valid"]].any()
+    for place in range(4):
+        mine = (classes == place) & batch["valid"]
+        assert (kept & mine).sum() == (mine.sum() + 1) // 2
+        sure = logits.softmax(1).amax(1)
+        assert name == "entropy" or sure[kept & mine].min() >= sure[mine & ~kept].max()
+
+
 @pytest.mark.parametrize("knobs", [{"semi_supervised.filter": "confidence"}, {"semi_supervised.eln_learns": False}])
 def test_auxiliary_decoders_and_eln_rest_where_another_filters_and_where_eln_is_not_to_learn(tiny, batch, knobs):
     losses, _ = make(SemiSupervised, tiny(knobs))(batch)
