@@ -23,12 +23,13 @@ def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: f
         bool, of that shape; of a class with n pixels `share * n`, rounded up.
     """
     score, found = score.flatten(), torch.where(among, classes + 1, 0).flatten()  # 0 for the others
-    order = score.argsort(descending=True)
+    order = score.argsort(descending=True, stable=True)
     order = order[found[order].argsort(stable=True)]  # class by class, the surest first
     ordered = found[order]
     first = torch.searchsorted(ordered, ordered)
     count = torch.searchsorted(ordered, ordered, right=True) - first
     rank = torch.arange(len(ordered), device=score.device) - first
     keep = torch.empty_like(among).flatten()
-    keep[order] = (rank < share * count) & (ordered > 0)
+    room = (share * count.double() - 1e-6).ceil()  # 0.6 of 25 are 15, not 16
+    keep[order] = (rank < room) & (ordered > 0)
     return keep.view_as(among)

@@ -207,7 +207,7 @@ class SemiSupervised(Section):
     )
     class_share: Share | None = Field(
         None,
-        description="if set, no threshold: of each predicted class in a batch keep this share, the surest pixels",
+        description="if set, no threshold: of each predicted class in a process's batch keep this share, the surest",
     )
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")

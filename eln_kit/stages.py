@@ -21,7 +21,7 @@ from eln_kit.losses import (
     pseudo_label,
 )
 from eln_kit.models import Networks, Prediction, Segmenter
-from eln_kit.models.error_localizer import entropy
+from eln_kit.models.error_localizer import confidence_logit, entropy
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
@@ -243,22 +243,27 @@ class SemiSupervised(ErrorLocalization):
 
     def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
         """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
-        knobs, classes, valid = self.knobs, predicted(logits), batch["valid"]
+        knobs, valid = self.knobs, batch["valid"]
         if knobs.filter == "none":
             return torch.ones_like(valid)
         if knobs.filter == "oracle":
-            return classes == batch["truth"]
+            return predicted(logits) == batch["truth"]
         score = self.trust(batch, logits)
         if knobs.class_share is not None:
-            return surest_of_each_class(score, classes, valid, knobs.class_share)
-        return surest(score, valid, knobs.threshold) if knobs.filter == "entropy" else score >= knobs.threshold
+            return surest_of_each_class(score, predicted(logits), valid, knobs.class_share)
+        if knobs.filter == "entropy":
+            return surest(score, valid, knobs.threshold)
+        return score >= torch.logit(torch.tensor(knobs.threshold)).item()
 
     def trust(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
-        """How sure the filter is of each pixel's label, float `B H W`: a probability, or the entropy's opposite."""
+        """How sure the filter is of each pixel's label, float `B H W`: a probability's logit, or minus the entropy.
+
+        Logits tell pixels apart whose probabilities are both 1 to the computer.
+        """
         if self.knobs.filter == "eln":
-            return self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)[:, 0].sigmoid()
+            return self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)[:, 0].float()
         if self.knobs.filter == "confidence":
-            return logits.softmax(dim=1).amax(dim=1)
+            return confidence_logit(logits)[:, 0]
         return -entropy(logits)[:, 0]
 
     def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:

@@ -28,6 +28,11 @@ def test_other_pixels_neither_count_nor_are_kept(keep):
     assert not keep(SCORE, ~ALL, 0.5).any()
 
 
+def test_a_share_that_is_a_whole_number_of_pixels_is_that_number():
+    many, one = torch.rand(25), torch.zeros(25, dtype=torch.long)
+    assert surest_of_each_class(many, one, one == 0, 0.6).sum() == 15
+
+
 def test_among_equal_scores_a_class_still_gets_its_share():
     kept = surest_of_each_class(torch.ones(1000), torch.arange(1000) % 4, torch.ones(1000, dtype=torch.bool), 0.3)
     assert torch.bincount(torch.arange(1000)[kept] % 4).tolist() == [75, 75, 75, 75]
