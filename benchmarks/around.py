@@ -9,7 +9,7 @@ Each figure is a median over interleaved rounds, in seconds unless said otherwis
   all imports.
 - `notebook`: the notebook of stage 1, with a few steps, executed by papermill; `as a script`: the code of its cells in
   one new Python. Their difference, `overhead`, is what the notebook adds, and does not grow with the steps.
-- `evaluation`: images a second of `evaluate.segmentation`, at 64x64 and at 360x480.
+- `evaluation`: images a second of `segmentation.measure`, at 64x64 and at 360x480.
 """
 
 import argparse
@@ -25,13 +25,13 @@ import nbformat
 import papermill
 
 from eln_kit.data import open_dataset
-from eln_kit.evaluate import segmentation
+from eln_kit.evaluation.segmentation import segmentation
 from eln_kit.models import Networks
-from eln_kit.params_file import build
 from eln_kit.paths import project_root
+from eln_kit.store.params_file import build
 
 NOTEBOOK = project_root() / "notebooks" / "1_supervised.ipynb"
-IMPORTS = "from eln_kit import evaluate, examples, figures, losses, notebook; from eln_kit.train import fit"
+IMPORTS = "from eln_kit import evaluate, examples, figures, losses, notebook; from eln_kit.training.fit import fit"
 STEPS = "supervised.steps=20"
 
 
@@ -71,7 +71,7 @@ def evaluation(size: int | tuple[int, int]) -> float:
 
 def measure(rounds: int, folder: Path) -> dict[str, float]:
     found = {name: [] for name in ("import", "first step", "notebook", "as a script", "64x64", "360x480")}
-    train = ("-m", "eln_kit.train", "params/shapes.yaml", "1_supervised", "--set", "supervised.steps=1", "--set")
+    train = ("-m", "eln_kit.training.fit", "params/shapes.yaml", "1_supervised", "--set", "supervised.steps=1", "--set")
     for number in range(rounds):
         found["import"].append(seconds(python, "-c", IMPORTS))
         found["first step"].append(seconds(python, *train, f"run.folder={folder / f'first_{number}'}"))

@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import torch
 
-from eln_kit.losses import contrastive_loss
+from eln_kit.method.losses import contrastive_loss
 
 BATCH, CHANNELS, SIDE, CLASSES, WINDOWS, KEPT, ROUNDS = 6, 128, 32, 21, 8, 0.85, 7
 

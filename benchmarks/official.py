@@ -22,10 +22,10 @@ from unittest import mock
 import torch
 from steps import SETTINGS
 
+from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks
-from eln_kit.params_file import build
-from eln_kit.stages import SemiSupervised
-from eln_kit.train import accelerate, layout, make_optimizer, one_step
+from eln_kit.store.params_file import build
+from eln_kit.training.fit import accelerate, layout, make_optimizer, one_step
 
 CLASSES = 21
 

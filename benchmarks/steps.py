@@ -21,12 +21,12 @@ from statistics import median
 import torch
 
 from eln_kit.data import make_split, open_dataset
-from eln_kit.experiment import Experiment
+from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Stage, Supervised
 from eln_kit.models import Networks
 from eln_kit.params import Params
-from eln_kit.params_file import build
-from eln_kit.stages import ErrorLocalization, SemiSupervised, Stage, Supervised
-from eln_kit.train import accelerate, batches, layout, make_optimizer, one_step
+from eln_kit.store.experiment import Experiment
+from eln_kit.store.params_file import build
+from eln_kit.training.fit import accelerate, batches, layout, make_optimizer, one_step
 
 SETTINGS = {
     "shapes": {},

@@ -1,230 +1,235 @@
-"""The `eln-kit` command."""
+"""The `eln-kit` command. What is slow to import is imported by the command that needs it."""
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-AGAIN = 75  # EX_TEMPFAIL: a run that a signal stopped has saved, and the same command goes on; schedulers may requeue
+from eln_kit import faults
+from eln_kit.faults import Fault
+
+COMMANDS: list[tuple[Callable, str, tuple]] = []  # function, help, arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 unusable params or arguments, 130 interrupted; see `AGAIN` for a run."""
+    """Exit status: 0 done, 1 failed, 2 unusable params or arguments, 75 a run that was stopped and has saved, 130 any
+    other command that was interrupted.
+    """
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        return options.command(options) or 0
+    except Fault as fault:
+        return _complain(fault, fault.status)
     except KeyboardInterrupt:
-        return _complain("interrupted; run the same command to go on", 130)
+        return _complain("interrupted; run the same command to go on", faults.INTERRUPTED)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        return faults.FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="eln-kit",
         description="Semi-supervised segmentation with an error localization network, in notebooks.",
+        epilog="PARAMS is a params file, or the name of one that comes with the kit, such as shapes.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="execute the notebooks with a params file, or go on where they stopped")
-    run.add_argument("params", metavar="PARAMS.yaml")
-    _add_set(run)
-    run.add_argument("--dry-run", action="store_true", help="only say what would be done, and how large it is")
-    run.set_defaults(command=_run)
-    check = commands.add_parser("check", help="read all of a params file's data once, and list every fault")
-    check.add_argument("params", metavar="PARAMS.yaml")
-    _add_set(check)
-    check.set_defaults(command=_check)
-    sweep = commands.add_parser("sweep", help="train and measure several methods and seeds from one file, or go on")
-    sweep.add_argument("file", metavar="SWEEP.yaml")
-    sweep.set_defaults(command=_sweep)
-    evaluate = commands.add_parser("evaluate", help="measure a run's networks, as notebook 4 does")
-    evaluate.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
-    evaluate.add_argument("--out", metavar="FILE.json", type=Path, help="write everything measured")
-    _add_set(evaluate)
-    evaluate.set_defaults(command=_evaluate)
-    show = commands.add_parser("show", help="pictures of what a run's networks say of any image")
-    show.add_argument("run", metavar="RUN", type=Path)
-    show.add_argument("--image", required=True, type=Path, help="an image, or a folder of images")
-    show.add_argument("--mask", type=Path, help="its truth, or a folder of masks of the same names")
-    show.add_argument("--out", required=True, metavar="DIR", type=Path)
-    show.set_defaults(command=_show)
-    official = commands.add_parser(
-        "import-official", help="make a run folder of a checkpoint that the paper's own code has saved"
-    )
-    official.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
-    official.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
-    official.add_argument("--params", metavar="PARAMS.yaml", help="default: by the checkpoint's classes and encoder")
-    _add_set(official)
-    official.set_defaults(command=_import_official)
-    table = commands.add_parser("table", help="compare finished runs in a Markdown table")
-    table.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, such as runs/shapes")
-    table.set_defaults(command=_table)
-    data = commands.add_parser("data", help="say what of a data set is there, unpack its archives, prepare its masks")
-    data.add_argument("name", choices=["voc", "cityscapes"])
-    data.add_argument("--root", required=True, metavar="DIR", help="folder of the data set and of its archives")
-    data.add_argument("--download", action="store_true", help="fetch what needs no account (voc)")
-    data.set_defaults(command=_data)
-    knobs = commands.add_parser("knobs", help="list every knob with its default and meaning")
-    knobs.set_defaults(command=_knobs)
+    parser.add_argument("--version", action=_Version, nargs=0, help="versions, device and precision")
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for function, help, arguments in COMMANDS:
+        command = parsers.add_parser(function.__name__.replace("_", "-"), help=help, description=help)
+        command.set_defaults(command=function)
+        for names, settings in arguments:
+            command.add_argument(*names, **settings)
     return parser
 
 
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KNOB=VALUE",
-        help="change one knob; may be repeated",
-    )
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        print(version())
+        parser.exit()
 
 
-def _run(options) -> int:
-    from eln_kit import kernels, params, params_file  # slow to import: --help should not wait
+def version() -> str:
+    """One line for bug reports: the kit, Python, torch, device, precision, operating system."""
+    import platform
 
-    try:
-        wanted = params_file.load(options.params, options.set)
-        if options.dry_run:
-            return _dry_run(wanted)
-        kernels.warm_up()  # beside the imports that follow
-        return _run_notebooks(wanted)
-    except params.ParamsError as error:
-        return _complain(error, 2)
+    import torch
+
+    from eln_kit import __version__
+    from eln_kit.device import device, precision_of
+
+    on = torch.cuda.get_device_name() if torch.cuda.is_available() else device().type
+    python = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"eln-kit {__version__}, {python}, {on}, {precision_of('auto')}, {platform.platform()}"
 
 
-def _run_notebooks(wanted) -> int:
-    from eln_kit import checkpoint, lock, report, run
+def _argument(*names: str, **settings) -> tuple:
+    return names, settings
 
-    try:
-        folder = run.run(wanted, run.NOTEBOOKS)
-    except (run.RunError, lock.LockedError, checkpoint.CheckpointError) as error:
-        return _complain(error, 1)
-    except run.Interrupted as error:
-        return _complain(error, AGAIN)
+
+def _command(help: str, *arguments: tuple) -> Callable:
+    """Make a function a command of its name."""
+
+    def register(function: Callable) -> Callable:
+        COMMANDS.append((function, help, arguments))
+        return function
+
+    return register
+
+
+def _complain(message: object, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+PARAMS = _argument("params", metavar="PARAMS")
+RUN = _argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
+KNOBS = _argument(
+    "--set", action="append", default=[], metavar="SECTION.KNOB=VALUE", help="change one knob; may be repeated"
+)
+
+
+@_command(
+    "execute the notebooks with a params file, or go on where they stopped",
+    PARAMS,
+    KNOBS,
+    _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
+)
+def run(options) -> None:
+    from eln_kit.batch import kernels
+    from eln_kit.store import params_file
+
+    wanted = params_file.load(options.params, options.set)
+    if options.dry_run:
+        from eln_kit.batch import plan, run
+
+        return print(plan.describe(wanted, run.NOTEBOOKS))
+    kernels.warm_up()  # beside the imports that follow
+    from eln_kit.batch import report, run
+
+    folder = run.run(wanted, run.NOTEBOOKS)
     results = folder / report.RESULTS
     if results.is_file():
         print(f"\n{report.table(json.loads(results.read_text()))}\n")
     print(folder / "index.html")
-    return 0
 
 
-def _dry_run(wanted) -> int:
-    from eln_kit import experiment, params, plan, run
+@_command("read all of a params file's data once, and list every fault", PARAMS, KNOBS)
+def check(options) -> None:
+    from eln_kit.data import check, make_split, open_dataset
+    from eln_kit.store import params_file
 
-    try:
-        print(plan.describe(wanted, run.NOTEBOOKS))
-    except params.ParamsError:
-        raise
-    except (run.RunError, *experiment.EXPECTED) as error:
-        return _complain(error, 1)
-    return 0
-
-
-def _check(options) -> int:
-    from eln_kit import params, params_file
-    from eln_kit.data import DataError, check, make_split, open_dataset
-
-    try:
-        data = params_file.load(options.params, options.set).data
-        dataset = open_dataset(data)
-        void = check.read_everything(dataset)
-        split = make_split(dataset, data)
-        check.refuse_void(split.labeled, void)
-    except params.ParamsError as error:
-        return _complain(error, 2)
-    except DataError as error:
-        return _complain(error, 1)
+    data = params_file.load(options.params, options.set).data
+    dataset = open_dataset(data)
+    void = check.read_everything(dataset)
+    split = make_split(dataset, data)
+    check.refuse_void(split.labeled, void)
     print(f"{dataset.name}: {len(dataset.train)} training images, {len(split.labeled)} of them labelled, and ", end="")
     print(f"{len(dataset.val)} validation images, all of which can be read; {len(void)} masks are void everywhere")
-    return 0
 
 
-def _sweep(options) -> int:
-    from eln_kit import experiment, sweep
+@_command(
+    "train and measure several methods and seeds from one file, or go on",
+    _argument("file", metavar="SWEEP", help="a sweep file, or the name of one that comes with the kit"),
+)
+def sweep(options) -> int:
+    from eln_kit.batch import sweep
 
     try:
         sweep.carry_out(sweep.load(options.file))
-    except experiment.ParamsError as error:
-        return _complain(error, 2)
-    except KeyboardInterrupt as error:
-        return _complain(error, AGAIN)
-    except experiment.EXPECTED as error:
-        return _complain(error, 1)
+    except KeyboardInterrupt as stopped:
+        return _complain(stopped, faults.AGAIN)
     return 0
 
 
-def _import_official(options) -> int:
-    from eln_kit import checkpoint, official, params
+@_command(
+    "measure a run's networks, as notebook 4 does",
+    RUN,
+    KNOBS,
+    _argument("--out", metavar="FILE.json", type=Path, help="write everything measured"),
+)
+def evaluate(options) -> None:
+    from eln_kit.batch import report
+    from eln_kit.evaluation import results
+    from eln_kit.store import experiment
 
-    try:
-        folder = official.import_checkpoint(options.checkpoint, options.out, options.params, options.set)
-    except params.ParamsError as error:
-        return _complain(error, 2)
-    except checkpoint.CheckpointError as error:
-        return _complain(error, 1)
-    print(f"{folder}: stages 1 and 2 as in {options.checkpoint}; go on with: eln-kit run {folder / 'params.yaml'}")
-    return 0
-
-
-def _evaluate(options) -> int:
-    from eln_kit import experiment, report, results
-
-    try:
-        found = results.evaluate(experiment.reopen(options.run, options.set))
-    except experiment.ParamsError as error:
-        return _complain(error, 2)
-    except experiment.EXPECTED as error:
-        return _complain(error, 1)
+    found = results.evaluate(experiment.reopen(options.run, options.set))
     print(report.table(found))
     try:
         if options.out:
             options.out.write_text(json.dumps(found, indent=1))
     except OSError as error:
-        return _complain(f"{options.out}: cannot be written ({error.strerror})", 1)
-    return 0
+        raise Fault(f"{options.out}: cannot be written ({error.strerror})") from None
 
 
-def _show(options) -> int:
-    from eln_kit import experiment, show
+@_command(
+    "pictures of what a run's networks say of any image",
+    RUN,
+    _argument("--image", required=True, type=Path, help="an image, or a folder of images"),
+    _argument("--mask", type=Path, help="its truth, or a folder of masks of the same names"),
+    _argument("--out", required=True, metavar="DIR", type=Path),
+)
+def show(options) -> None:
+    from eln_kit.evaluation import show
 
-    try:
-        for folder in show.show(options.run, options.image, options.mask, options.out):
-            print(folder / show.SHEET)
-    except experiment.ParamsError as error:
-        return _complain(error, 2)
-    except experiment.EXPECTED as error:
-        return _complain(error, 1)
-    return 0
-
-
-def _table(options) -> int:
-    from eln_kit import report
-
-    try:
-        print(report.compare([Path(run) for run in options.runs]))
-    except (OSError, ValueError) as error:
-        return _complain(f"not a finished run: {error}", 1)
-    return 0
+    for folder in show.show(options.run, options.image, options.mask, options.out):
+        print(folder / show.SHEET)
 
 
-def _data(options) -> int:
+@_command(
+    "make a run folder of a checkpoint that the paper's own code has saved",
+    _argument("checkpoint", metavar="CHECKPOINT", type=Path),
+    _argument("--out", required=True, metavar="RUN", help="the run folder to make"),
+    _argument("--params", metavar="PARAMS", help="default: by the checkpoint's classes and encoder"),
+    KNOBS,
+)
+def import_official(options) -> None:
+    from eln_kit.store import official
+
+    folder = official.import_checkpoint(options.checkpoint, options.out, options.params, options.set)
+    print(f"{folder}: stages 1 and 2 as in {options.checkpoint}; go on with: eln-kit run {folder / 'params.yaml'}")
+
+
+@_command(
+    "compare finished runs in a Markdown table",
+    _argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder, such as runs/shapes"),
+)
+def table(options) -> None:
+    from eln_kit.batch import report
+
+    print(report.compare(options.runs))
+
+
+@_command(
+    "say what of a data set is there, unpack its archives, prepare its masks",
+    _argument("name", choices=["voc", "cityscapes"]),
+    _argument("--root", required=True, metavar="DIR", help="folder of the data set and of its archives"),
+    _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
+)
+def data(options) -> int:
     from eln_kit.data.prepare import prepare
 
-    return 0 if prepare(options.name, options.root, options.download) else 1
+    return 0 if prepare(options.name, options.root, options.download) else faults.FAILED
 
 
-def _knobs(_options) -> int:
-    from eln_kit import params_file
+@_command("list every knob with its default and meaning")
+def knobs(_options) -> None:
+    from eln_kit.store import params_file
 
     print(params_file.describe())
-    return 0
 
 
-def _complain(message, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status
+@_command(
+    "lay the notebooks and params that come with the kit into a folder, to change them there",
+    _argument("folder", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: the working folder"),
+)
+def copy(options) -> None:
+    from eln_kit.paths import copy_shipped
+
+    for folder in copy_shipped(options.folder):
+        print(folder)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from IPython import get_ipython
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from eln_kit import experiment, figures
-from eln_kit.experiment import EXPECTED, Experiment
+from eln_kit import figures
+from eln_kit.faults import Fault
 from eln_kit.params import Params
-from eln_kit.params_file import build
+from eln_kit.store import experiment
+from eln_kit.store.experiment import Experiment
+from eln_kit.store.params_file import build
 
 
 def open_experiment(namespace: dict) -> Experiment:
@@ -27,7 +29,7 @@ def short_errors() -> None:
     """From here on an expected error shows as one line instead of a traceback."""
     shell = get_ipython()
     if shell is not None:
-        shell.set_custom_exc((*EXPECTED, KeyboardInterrupt), _one_line)
+        shell.set_custom_exc((Fault, KeyboardInterrupt), _one_line)
 
 
 def keep(figure: Figure, path: Path) -> Figure:

@@ -14,10 +14,6 @@ Share = Annotated[Float, Field(ge=0, le=1)]
 Pair = Annotated[list[Float], Field(min_length=2, max_length=2)]
 
 
-class ParamsError(ValueError):
-    """A params file, or a knob given by hand, that cannot be used; the message says which and why."""
-
-
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
 

@@ -1,7 +1,12 @@
-"""Where relative paths in params start, and how small files are written."""
+"""Where notebooks, params and runs lie, and how small files are written."""
 
 import os
+import shutil
 from pathlib import Path
+
+from eln_kit.faults import Fault
+
+SHIPPED = ("notebooks", "params")  # folders that come with the package
 
 
 def project_root() -> Path:
@@ -10,13 +15,48 @@ def project_root() -> Path:
     Relative paths in params start here, so that a notebook in `notebooks/` and a command at the top agree.
     """
     here = Path.cwd()
-    found = (f for f in (here, *here.parents) if (f / "params").is_dir() and (f / "notebooks").is_dir())
+    found = (f for f in (here, *here.parents) if all((f / name).is_dir() for name in SHIPPED))
     return next(found, here)
+
+
+def shipped() -> Path:
+    """The folder of `notebooks/` and `params/` that the package was installed with: a clone, or a part of a wheel."""
+    package = Path(__file__).parent
+    return package / "shipped" if (package / "shipped").is_dir() else package.parent
 
 
 def resolve(path: str | Path) -> Path:
     """A path from params as an absolute one; `~` is the home folder."""
     return (project_root() / Path(path).expanduser()).resolve()
+
+
+def locate(file: str | Path) -> Path:
+    """A params or sweep file by its path or by its name, such as `shapes` or `sweeps/camvid`.
+
+    It is looked for in the working folder, in the project's, then among those that came with the package. Where it is
+    in none of them, the path as it was given.
+    """
+    file = Path(file).expanduser()
+    named = (file, Path("params", file), Path("params", f"{file}.yaml"))
+    places = [file, *(root / name for root in (project_root(), shipped()) for name in named)]
+    return next((place for place in places if place.is_file()), file)
+
+
+def copy_shipped(folder: Path) -> list[Path]:
+    """Copy `notebooks/` and `params/` as they came with the package; gives back the new folders.
+
+    Raises:
+        Fault: one of them is there already, or cannot be written.
+    """
+    targets = [folder / name for name in SHIPPED]
+    for target in targets:
+        if target.exists():
+            raise Fault(f"{target}: is there already; choose another folder, or move it away")
+    try:
+        skipped = shutil.ignore_patterns(".*", "__pycache__")
+        return [Path(shutil.copytree(shipped() / target.name, target, ignore=skipped)) for target in targets]
+    except OSError as error:
+        raise Fault(f"{folder}: cannot be written ({error.strerror})") from None
 
 
 def write_whole(path: Path, text: str) -> None:

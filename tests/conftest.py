@@ -2,11 +2,11 @@ import matplotlib
 import pytest
 from published import CITYSCAPES_COUNTS, VOC_COUNTS, write_archives
 
-from eln_kit.experiment import open_experiment
 from eln_kit.lab import open_session
-from eln_kit.params_file import build
-from eln_kit.stages import ErrorLocalization, Supervised
-from eln_kit.train import fit
+from eln_kit.method.stages import ErrorLocalization, Supervised
+from eln_kit.store.experiment import open_experiment
+from eln_kit.store.params_file import build
+from eln_kit.training.fit import fit
 
 matplotlib.use("Agg")
 

@@ -1,12 +1,11 @@
 """Data sets, their labels, and which of them a run may see."""
 
 from eln_kit.data.catalog import describe_classes, open_dataset
-from eln_kit.data.items import VOID, DataError, DataSet, Item, read_image, read_mask
+from eln_kit.data.items import VOID, DataSet, Item, read_image, read_mask, spread
 from eln_kit.data.splits import Split, deciding, load_split, make_split, save_split
 
 __all__ = [
     "VOID",
-    "DataError",
     "DataSet",
     "Item",
     "Split",
@@ -18,4 +17,5 @@ __all__ = [
     "read_image",
     "read_mask",
     "save_split",
+    "spread",
 ]

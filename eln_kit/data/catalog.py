@@ -5,10 +5,11 @@ import numpy as np
 from eln_kit.data.cityscapes import CLASSES as CITYSCAPES
 from eln_kit.data.cityscapes import open_cityscapes
 from eln_kit.data.folder import open_folder
-from eln_kit.data.items import DataError, DataSet
+from eln_kit.data.items import DataSet
 from eln_kit.data.palette import bit_colors, palette
 from eln_kit.data.shapes import open_shapes
 from eln_kit.data.voc import open_voc
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm.auto import tqdm
 
-from eln_kit.data.items import VOID, DataError, DataSet, Item, read_image, read_mask
-from eln_kit.progress import person_watches
+from eln_kit.audience import person_watches
+from eln_kit.data.items import VOID, DataSet, Item, read_image, read_mask
+from eln_kit.faults import DataError
 
 
 def read_everything(dataset: DataSet) -> set[Item]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from eln_kit.data.items import IMAGE_SUFFIXES, VOID, DataError, DataSet, Item, read_mask_values
+from eln_kit.data.items import IMAGE_SUFFIXES, VOID, DataSet, Item, read_mask_values
 from eln_kit.data.palette import palette
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from eln_kit.data.items import IMAGE_SUFFIXES, DataError, Item
+from eln_kit.data.items import IMAGE_SUFFIXES, Item
+from eln_kit.faults import DataError
 
 
 def read_ids(file: Path) -> list[str]:

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 
+from eln_kit.faults import DataError
+
 VOID = 255
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-
-
-class DataError(ValueError):
-    """Data that cannot be used; one line that names the file and the mend."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +117,9 @@ def _image_size(path: Path) -> tuple[int, int]:
 def _unreadable(path: Path, error: Exception) -> str:
     reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
     return f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set"
+
+
+def spread(items: list, count: int) -> list:
+    """`count` of the items, evenly spread; all when there are fewer."""
+    places = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
+    return [items[place] for place in places]

@@ -10,8 +10,9 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from eln_kit.data.items import DataError, DataSet, Item, read_image, read_mask
+from eln_kit.data.items import DataSet, Item, read_image, read_mask
 from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.faults import DataError
 from eln_kit.params import Data, Params
 
 FAULT = "fault"  # in a batch, beside its tensors
@@ -127,7 +128,7 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> DataLoader:
-    """One batch for each step of `steps`, as `eln_kit.stages` describes it but for `strong`: see `strong_views`."""
+    """One batch for each step of `steps`, as `method.stages` describes it but for `strong`: see `strong_views`."""
     batch = params.data.batch_labeled if labeled else params.data.batch_unlabeled
     seed = 2 * params.run.seed + labeled
     draws = Draws(len(items), batch, seed, steps, process, processes)

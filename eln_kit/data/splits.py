@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from eln_kit.data.ids import find_items, read_ids
-from eln_kit.data.items import VOID, DataError, DataSet, Item, read_mask
+from eln_kit.data.items import VOID, DataSet, Item, read_mask
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve, write_whole
 

@@ -65,7 +65,7 @@ def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor
 
 
 def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[str, Tensor]:
-    """uint8 `3 H W` -> `weak`, `valid` and `truth` as `eln_kit.stages` describes them."""
+    """uint8 `3 H W` -> `weak`, `valid` and `truth` as `eln_kit.method.stages` describes them."""
     inside = torch.zeros(image.shape[1:], dtype=torch.uint8)
     truth = torch.full_like(inside, VOID) if truth is None else truth
     sample = {

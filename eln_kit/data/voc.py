@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from eln_kit.data.ids import read_ids
-from eln_kit.data.items import DataError, DataSet, Item
+from eln_kit.data.items import DataSet, Item
 from eln_kit.data.listing import names_in
 from eln_kit.data.palette import bit_colors
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 

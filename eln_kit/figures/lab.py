@@ -83,7 +83,7 @@ class Filtering:
     Args:
         image, truth, prediction: one image.
         trust: `H W`, probability of being right; pixels below the threshold are dropped.
-        rankings: detector -> `eln_kit.errors.Ranking` over many images; the first has the threshold's dot.
+        rankings: detector -> `eln_kit.evaluation.errors.Ranking` over many images; the first has the threshold's dot.
         classes, colors: as ever.
     """
 

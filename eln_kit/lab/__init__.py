@@ -4,14 +4,14 @@
 same figures at three fixed settings where nobody does (papermill).
 """
 
+from eln_kit.audience import person_watches
+from eln_kit.faults import ParamsError
 from eln_kit.lab.desk import Desk
 from eln_kit.lab.headless import Batch
 from eln_kit.lab.opening import open_session
 from eln_kit.lab.session import Session
 from eln_kit.lab.settings import Settings
 from eln_kit.notebook import short_errors
-from eln_kit.params import ParamsError
-from eln_kit.progress import person_watches
 
 __all__ = ["Session", "Settings", "find_errors", "make_errors", "open_run", "open_session", "what_if"]
 

@@ -6,11 +6,11 @@ from html import escape
 import ipywidgets as w
 from IPython.display import display
 
+from eln_kit.faults import ParamsError
 from eln_kit.lab import views
 from eln_kit.lab.panels import FindErrors, MakeErrors, WhatIf
 from eln_kit.lab.session import Session
 from eln_kit.lab.worker import Worker
-from eln_kit.params import ParamsError
 
 
 class Desk:

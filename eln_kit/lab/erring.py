@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from eln_kit.lab.frozen import Crops, Held
-from eln_kit.losses import auxiliary_loss, cross_entropy
+from eln_kit.method.losses import auxiliary_loss, cross_entropy
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.segmenter import AuxiliaryDecoder
 from eln_kit.params import Params

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eln_kit.data import Item, read_image, read_mask
+from eln_kit.data import Item, read_image, read_mask, spread
 from eln_kit.data.loaders import training_batches
 from eln_kit.data.views import resize
-from eln_kit.evaluate import spread
-from eln_kit.experiment import Experiment
+from eln_kit.evaluation.predict import prepare
 from eln_kit.models import ErrorLocalizer, Prediction, Segmenter
 from eln_kit.models.features import Features
-from eln_kit.predict import prepare
+from eln_kit.store.experiment import Experiment
 
 CROPS = 24  # labelled crops to train on
 IMAGES = 8  # held-out images to look at and to measure on

@@ -1,13 +1,13 @@
 """Where the error lab starts: a run's checkpoint, or a small run of its own on generated scenes."""
 
-from eln_kit import checkpoint
-from eln_kit.experiment import Experiment, open_experiment, reopen
+from eln_kit.faults import ParamsError
 from eln_kit.lab.session import Session
-from eln_kit.params import ParamsError
-from eln_kit.params_file import build
+from eln_kit.method.stages import STAGES, Control, ErrorLocalization, Supervised
 from eln_kit.paths import resolve
-from eln_kit.stages import STAGES, Control, ErrorLocalization, Supervised
-from eln_kit.train import fit
+from eln_kit.store import checkpoint
+from eln_kit.store.experiment import Experiment, open_experiment, reopen
+from eln_kit.store.params_file import build
+from eln_kit.training.fit import fit
 
 STAGE_NAMES = [name for name in STAGES if name != Control.name]
 SMALL = {  # under a minute on two cores

@@ -12,20 +12,20 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from eln_kit import detectors
 from eln_kit.data import VOID
-from eln_kit.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
-from eln_kit.evaluate import draw_pixels
-from eln_kit.experiment import Experiment
+from eln_kit.evaluation import detectors
+from eln_kit.evaluation.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
+from eln_kit.evaluation.measures import draw_pixels
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
 from eln_kit.lab.frozen import Held
 from eln_kit.lab.settings import Settings
-from eln_kit.losses import correctness, error_localization_loss
+from eln_kit.method.losses import correctness, error_localization_loss
+from eln_kit.method.stages import STAGES
 from eln_kit.models import ErrorLocalizer, Networks
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Optimizer, Params
-from eln_kit.stages import STAGES
+from eln_kit.store.experiment import Experiment
 
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
 SWEEP = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]

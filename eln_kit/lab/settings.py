@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from eln_kit.params import Params, ParamsError
-from eln_kit.params_file import build, save
+from eln_kit.faults import ParamsError
+from eln_kit.params import Params
 from eln_kit.paths import project_root
+from eln_kit.store.params_file import build, save
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from eln_kit.experiment import EXPECTED
+from eln_kit.faults import Fault
 
 
 class Worker:
@@ -39,7 +39,7 @@ class Worker:
             while show := await loop.run_in_executor(self.thread, next, pieces, None):
                 show()
                 await asyncio.sleep(0)
-        except EXPECTED as error:
+        except Fault as error:
             self.failed(str(error))
         except Exception as error:
             self.failed(f"{type(error).__name__}: {error}")

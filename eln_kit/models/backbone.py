@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from eln_kit.params import ParamsError
+from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
 
 REFUSED = (TypeError, AssertionError)  # how timm's networks answer an option that they do not have

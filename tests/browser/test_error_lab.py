@@ -17,13 +17,13 @@ import nbformat
 import pytest
 
 from eln_kit import cli, figures
-from eln_kit.experiment import open_experiment
 from eln_kit.lab import Settings, open_session, views
 from eln_kit.lab.session import finish
-from eln_kit.params_file import load
+from eln_kit.method.stages import Supervised
 from eln_kit.paths import project_root
-from eln_kit.stages import Supervised
-from eln_kit.train import fit
+from eln_kit.store.experiment import open_experiment
+from eln_kit.store.params_file import load
+from eln_kit.training.fit import fit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from eln_kit.data.catalog import open_dataset
-from eln_kit.data.items import DataError
 from eln_kit.data.prepare.cityscapes import prepare_cityscapes
 from eln_kit.data.prepare.lists import report_lists
 from eln_kit.data.prepare.report import Report
 from eln_kit.data.prepare.voc import prepare_voc
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 
 PREPARERS = {"voc": prepare_voc, "cityscapes": prepare_cityscapes}

@@ -17,9 +17,9 @@ from typing import IO
 from torchvision.datasets.utils import check_integrity, download_url
 from tqdm import tqdm
 
-from eln_kit.data.items import DataError
 from eln_kit.data.prepare.files import beside
 from eln_kit.data.prepare.report import Report
+from eln_kit.faults import DataError
 
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 _SECONDS_OF_SILENCE = 60  # after which a download has failed

@@ -2,10 +2,11 @@
 
 import re
 
-from eln_kit.data.items import DataError, DataSet
+from eln_kit.data.items import DataSet
 from eln_kit.data.listing import names_in
 from eln_kit.data.prepare.report import Report
 from eln_kit.data.splits import list_folders, make_split
+from eln_kit.faults import DataError
 from eln_kit.params import Data
 
 NAME = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")

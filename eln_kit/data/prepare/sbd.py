@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import Image
 from torchvision.datasets import SBDataset
 
-from eln_kit.data.items import DataError
 from eln_kit.data.palette import bit_colors
 from eln_kit.data.prepare.files import beside, in_threads
+from eln_kit.faults import DataError
 
 
 class SbdMasks(SBDataset):

@@ -1,0 +1,97 @@
+"""Kernels of notebooks, on Linux forked from a process that has imported what they need, so that they start at once.
+
+Elsewhere forking after such imports is not safe, and each kernel is a new Python.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.process import BaseProcess
+
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.provisioning import LocalProvisioner
+
+FORKS = sys.platform == "linux"
+IMPORTED = [
+    "ipykernel.kernelapp",
+    "eln_kit.notebook",
+    "eln_kit.training.fit",
+    "eln_kit.evaluation.examples",
+    "eln_kit.evaluation.show",
+]
+
+
+def warm_up() -> None:
+    """Start the process that kernels are forked from; it imports while this one goes on."""
+    if FORKS:
+        forkserver.set_forkserver_preload(IMPORTED)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process inherits it: Ctrl-C is for its forks
+        forkserver.ensure_running()
+        signal.signal(signal.SIGINT, before)
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel of the Python that runs us, whichever are installed."""
+
+    def __init__(self, **options):
+        only_native = KernelSpecManager(kernel_dirs=[])
+        super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
+        if FORKS:
+            self.provisioner = ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
+
+    async def start_kernel(self, **options):
+        """Without the kernel's echo of its cells' output, which is printed from the notebook."""
+        await super().start_kernel(stdout=subprocess.DEVNULL, **options)
+
+    async def shutdown_kernel(self, now=False, restart=False):
+        """Without the interrupt that Jupyter sends first: an idle kernel prints an error about it."""
+        await self.request_shutdown(restart=restart)
+        await self.finish_shutdown(restart=restart)
+        await self.cleanup_resources(restart=restart)
+
+
+class ForkingProvisioner(LocalProvisioner):
+    """How Jupyter starts and watches a forked kernel."""
+
+    async def launch_kernel(self, cmd, env, cwd=".", **_):
+        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        process = get_context("forkserver").Process(target=_live, args=(arguments, env, os.path.abspath(cwd)))
+        process.start()
+        self.process, self.pid, self.pgid = Forked(process), process.pid, process.pid
+        return self.connection_info
+
+
+class Forked:
+    """A forked process by the part of `subprocess.Popen`'s interface that Jupyter uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: BaseProcess):
+        self.process, self.pid = process, process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self) -> int | None:
+        self.process.join()
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _live(arguments: list[str], env: dict[str, str], folder: str) -> None:
+    """A kernel's life, in a process of its own; it ends when the one that asked for it does."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(env)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    IPKernelApp.launch_instance([*arguments, "--matplotlib=inline"])  # matplotlib, imported before, asks for no backend

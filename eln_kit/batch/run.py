@@ -1,0 +1,216 @@
+"""A params file through the notebooks: papermill executes them in order into the run folder.
+
+The run folder is the run: the same command goes on where it stopped. `state.json` there says which notebooks
+finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index.html` leads to everything.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
+from nbformat.reader import NotJSONError
+from papermill.exceptions import PapermillException, PapermillExecutionError
+
+from eln_kit.batch import report
+from eln_kit.batch.kernels import Kernel
+from eln_kit.faults import Interrupted, RunError
+from eln_kit.params import Params
+from eln_kit.paths import project_root, resolve, shipped, write_whole
+from eln_kit.store.checkpoint import check_stages
+from eln_kit.store.lock import held
+from eln_kit.store.params_file import save
+
+NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
+CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
+  font: var(--jp-code-font-size) var(--jp-code-font-family), monospace; white-space: pre; overflow-x: auto }</style>"""
+SAVING = 60  # seconds a notebook has for saving when it is stopped
+
+
+class Stop:
+    """While it is entered, SIGINT and SIGTERM interrupt the running cell, which has `SAVING` seconds to save.
+
+    A second signal kills the kernel at once. `signal` is the first signal's number, or None.
+    """
+
+    def __init__(self):
+        self.signal = None
+        self.kernel = None
+        self._timer = threading.Timer(SAVING, self._send, [signal.SIGKILL])
+        self._timer.daemon = True
+
+    def __enter__(self):
+        self._before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self):
+        """Raise `Interrupted` if a signal came."""
+        if self.signal is not None:
+            raise Interrupted("interrupted; run the same command to go on")
+
+    def _handle(self, number, _frame):
+        if self.signal is not None:
+            self._send(signal.SIGKILL)
+            return
+        self.signal = number
+        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
+        self._send(signal.SIGINT)
+        self._timer.start()
+
+    def _send(self, number):
+        """To the kernel alone: its loader processes stay alive while it saves."""
+        process = getattr(self.kernel and self.kernel.provisioner, "process", None)
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def run(params: Params, names: list[str]) -> Path:
+    """Execute the notebooks that have not finished with these params.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        CheckpointError: the folder holds stages trained with other params; nothing was touched.
+        RunError: a notebook is missing or failed, or the run folder cannot be used.
+        LockedError: another run uses the folder.
+        Interrupted: SIGINT or SIGTERM came.
+    """
+    sources = notebooks(names)
+    folder = resolve(params.run.folder)
+    try:
+        check_stages(folder, params)
+        with held(folder, patience=0), Stop() as stop:
+            if not (folder / "params.yaml").exists():
+                save(params, folder / "params.yaml")
+            try:
+                _run_all(folder, sources, params.model_dump(), stop)
+                save(params, folder / "params.yaml")  # other ones were refused by the stages, or did not matter to them
+            finally:
+                report.write_index(folder)
+    except OSError as error:
+        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
+    return folder
+
+
+def notebooks(names: list[str]) -> dict[str, Path]:
+    """The notebooks' files: the project's, or outside a project those that came with the package.
+
+    Raises:
+        RunError: names one that is not there.
+    """
+    mine = project_root() / "notebooks"
+    folder = mine if mine.is_dir() else shipped() / "notebooks"
+    sources = {name: folder / f"{name}.ipynb" for name in names}
+    for source in sources.values():
+        if not source.is_file():
+            raise RunError(f"{source}: no such notebook")
+    return sources
+
+
+def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) -> dict[str, tuple[bool, str]]:
+    """For each notebook whether it has finished with these params, and the mark that it will be known by."""
+    state, mark = report.read_state(folder), json.dumps(parameters)
+    found = {}
+    for name, source in sources.items():
+        mark = hashlib.sha256(mark.encode() + source.read_bytes()).hexdigest()  # an earlier change counts too
+        before = state.get(name, {"state": "not run"})
+        is_same = before["state"] == "finished" and before["mark"] == mark
+        found[name] = is_same and (folder / f"{name}.ipynb").is_file(), mark
+    return found
+
+
+def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
+    before = report.read_state(folder)
+    state = {name: before.get(name, {"state": "not run"}) for name in sources}
+    for name, (finished, mark) in finished_before(folder, sources, parameters).items():
+        source, executed = sources[name], folder / f"{name}.ipynb"
+        if finished:
+            print(f"{name}: finished before, skipped", flush=True)
+            continue
+        stop.check()
+        print(f"{name}: running", flush=True)
+        begin = time.monotonic()
+        state[name] = {"state": "running", "mark": mark}
+        report.write_state(folder, state)
+        try:
+            _execute(source, executed, parameters, stop)
+            state[name]["state"] = "finished"
+        except (RunError, Interrupted) as error:
+            state[name] |= {
+                "state": "failed" if isinstance(error, RunError) else "interrupted",
+                "error": str(error),
+            }
+            raise
+        finally:
+            state[name]["seconds"] = round(time.monotonic() - begin, 1)
+            report.write_state(folder, state)
+            _export(executed)
+        print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
+
+
+def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
+    """Execute one notebook; its printed lines appear as they come."""
+    try:
+        papermill.execute_notebook(
+            source,
+            executed,
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=project_root(),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            kernel_manager_class=_shown_to(stop),
+            on_cell_start=lambda **_: stop.check(),
+            coalesce_streams=True,
+        )
+    except PapermillExecutionError as error:
+        stop.check()
+        why = " ".join(f"{error.ename}: {error.evalue}".split())
+        raise RunError(f"{source.stem}: failed in cell [{error.exec_count}]: {why}") from None
+    except DeadKernelError:
+        stop.check()
+        raise RunError(f"{source.stem}: its kernel died; the system may have run out of memory") from None
+    except (PapermillException, NotJSONError, RuntimeError) as error:
+        stop.check()
+        raise RunError(f"{source.stem}: cannot be executed: {' '.join(str(error).split())}") from None
+    stop.check()
+
+
+def _shown_to(stop: Stop) -> type[Kernel]:
+    """Kernels that `stop` can send signals to."""
+
+    class Shown(Kernel):
+        def __init__(self, **options):
+            super().__init__(**options)
+            stop.kernel = self
+
+    return Shown
+
+
+def _export(executed: Path):
+    """Write an executed notebook as one HTML page beside it."""
+    if executed.is_file():
+        notebook = nbformat.read(executed, as_version=4)
+        logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
+        exporter = HTMLExporter(embed_images=True)
+        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
+        write_whole(executed.with_suffix(".html"), page.replace("</head>", f"{CODE_STYLE}</head>", 1))

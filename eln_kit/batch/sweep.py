@@ -1,0 +1,159 @@
+"""Several methods and seeds from one file, each a run folder: `eln-kit sweep FILE`, which goes on where it stopped.
+
+A sweep file names a params file and what to change in it; each method is some knobs on top:
+
+    params: params/camvid.yaml
+    folder: runs/camvid_filters
+    seeds: [0, 1, 2]                 # of weights, batches and views; the split stays that of data.seed
+    knobs: {run.control: false}      # in all methods
+    methods:
+      no filter: {semi_supervised.filter: none}
+      confidence: {semi_supervised.filter: confidence, semi_supervised.threshold: 0.95}
+
+A stage that another of the runs has trained with the same seed, params and precision is taken from there. Started
+several times, on one machine or on several that share the folder, the command divides the runs.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from eln_kit.batch import report
+from eln_kit.batch.compare import DETECTORS
+from eln_kit.evaluation import results
+from eln_kit.evaluation.detection import detect, peers_of
+from eln_kit.faults import CheckpointError, LockedError, ParamsError
+from eln_kit.method.stages import STAGES, Stage
+from eln_kit.params import Params, Section
+from eln_kit.paths import resolve
+from eln_kit.store import checkpoint, params_file
+from eln_kit.store.experiment import Experiment, open_experiment
+from eln_kit.store.lock import held
+from eln_kit.training.fit import fit
+
+SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
+
+
+class Sweep(Section):
+    """What a sweep file holds."""
+
+    params: str
+    folder: str
+    seeds: list[int] = Field(min_length=1)
+    knobs: dict[str, Any] = Field({})
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+def load(file: str | Path) -> list[Params]:
+    """The runs of a sweep file, the first method with all seeds first.
+
+    Raises:
+        ParamsError: names the file and what in it, or in the params file, cannot be used.
+    """
+    content = params_file.read(file)
+    if not isinstance(content, dict):
+        raise ParamsError(f"{file}: should be a mapping of {', '.join(Sweep.model_fields)}")
+    try:
+        sweep = Sweep(**content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ParamsError(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    folders = [_folder(method) for method in sweep.methods]
+    if "" in folders or len({*folders}) < len(folders) or len({*sweep.seeds}) < len(sweep.seeds):
+        raise ParamsError(f"{file}: methods, by their letters and digits, and seeds should differ")
+    return [
+        params_file.load(sweep.params, sweep.knobs | knobs | _own(sweep, method, seed))
+        for method, knobs in sweep.methods.items()
+        for seed in sweep.seeds
+    ]
+
+
+def _folder(method: str) -> str:
+    return re.sub(r"\W+", "_", method.lower()).strip("_")
+
+
+def _own(sweep: Sweep, method: str, seed: int) -> dict[str, Any]:
+    return {"run.folder": f"{sweep.folder}/{_folder(method)}/{seed}", "run.seed": seed}
+
+
+def carry_out(runs: list[Params]) -> None:
+    """Train and measure all of them; those that another process works on are left to it."""
+    for act in (_train, _detect):
+        for params in runs:
+            try:
+                with held(resolve(params.run.folder), patience=0):
+                    act(params, runs)
+            except LockedError as error:
+                print(f"left alone: {error}", flush=True)
+
+
+def _train(params: Params, runs: list[Params]) -> None:
+    experiment = open_experiment(params)
+    if (experiment.folder / report.RESULTS).is_file():
+        checkpoint.check_stages(experiment.folder, params)
+        return
+    params_file.save(params, experiment.folder / "params.yaml")
+    print(experiment.folder, flush=True)
+    for kind in STAGES.values():
+        if kind.name == "control" and not params.run.control:
+            continue
+        _borrow(kind, experiment, runs)
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    experiment.write(report.RESULTS, results.evaluate(experiment))
+
+
+def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> None:
+    """Take over a finished stage of another run that was trained with the same params."""
+    mine = experiment.folder / kind.name
+    if checkpoint.exists(mine / checkpoint.FILE):
+        return
+    for other in runs:
+        theirs = resolve(other.run.folder) / kind.name
+        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in SAME)
+        if alike and _fits(theirs / checkpoint.FILE, kind, experiment):
+            mine.mkdir(exist_ok=True)
+            shutil.copy(theirs / "metrics.jsonl", mine)
+            for name in (checkpoint.BEST, checkpoint.FILE):
+                if (theirs / name).exists():
+                    _link(theirs / name, mine / name)
+            return
+
+
+def _link(source: Path, target: Path) -> None:
+    """One file under two names; two files where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+def _fits(path: Path, kind: type[Stage], experiment: Experiment) -> bool:
+    """Whether a checkpoint is what this stage of this experiment would come to."""
+    try:
+        state = checkpoint.load(path)
+        experiment.check(path, state)
+    except CheckpointError:
+        return False
+    return state["finished"] and state["steps"] == kind.length(experiment.params)
+
+
+def _detect(params: Params, runs: list[Params]) -> None:
+    """All detectors after stage 2, once every run of the method is there: those of other seeds make the ensemble.
+
+    A stage 2 that several methods share is measured once, for the first of them.
+    """
+    stage, folder = "2_error_localization", resolve(params.run.folder)
+    folders = [resolve(run.run.folder) for run in runs]
+    method = [each for each in folders if each.parent == folder.parent]
+    if (folder / DETECTORS).is_file() or not all((each / report.RESULTS).is_file() for each in method):
+        return
+    earlier = [each / stage / checkpoint.FILE for each in folders[: folders.index(folder)]]
+    if any(file.exists() and file.samefile(folder / stage / checkpoint.FILE) for file in earlier):
+        return
+    experiment = open_experiment(params)
+    peers = peers_of([each for each in method if each != folder], stage, experiment.split)
+    experiment.write(DETECTORS, detect(experiment, stage, peers=peers))

@@ -1,0 +1,1 @@
+"""What trained networks are worth: predictions, segmentation, and who finds their errors."""

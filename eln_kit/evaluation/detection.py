@@ -1,0 +1,131 @@
+"""Every detector held against the truth, on the same frozen predictions for validation images.
+
+Memory is bounded: the measures are exact on at most `evaluation.pixels` non-void pixels an image, drawn by a fixed
+seed, at the size of the masks.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_cdt
+from torch import Tensor
+
+from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
+from eln_kit.evaluation import detectors
+from eln_kit.evaluation.detectors import Case, Detector
+from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, risks
+from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.evaluation.segmentation import validation_items
+from eln_kit.models import Networks, Segmenter
+from eln_kit.models.features import predicted, upsample
+from eln_kit.params import Params
+from eln_kit.store.experiment import Experiment, reopen
+
+DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
+FITTED_ON = 20  # labelled images, for the temperature
+POINTS = 100  # of a risk-coverage curve
+PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "kept_80", "ece", "brier")
+
+
+def detect(experiment: Experiment, stage: str, which: str = "student", peers: tuple[Segmenter, ...] = ()) -> dict:
+    """Measure all detectors on a stage's student or teacher.
+
+    Returns:
+        `judged`, `temperature`, and `detectors`: for each by name `pooled` (see `measures.measure`), `images` (means
+        over images with intervals), `classes` and `distances` (pooled measures of a part of the pixels), `by_image`
+        (AUPR and AUROC of each image by its id), `curve` (coverage and risk) and `single_pass`.
+    """
+    networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
+    segmenter = networks.segmenter(which)
+    temperature = _temperature(segmenter, experiment.held_out or experiment.labeled, dataset, params)
+    chosen = detectors.usable(networks, peers)
+    generator, samples = torch.Generator().manual_seed(0), {}
+    for item in validation_items(dataset, params):
+        seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
+        case = _case(networks, segmenter, seen, params, temperature, peers)
+        samples[item.id] = _sample(case, chosen, mask, draw_pixels(mask, params.evaluation.pixels, generator))
+    return {
+        "judged": f"{which} after {stage}",
+        "temperature": temperature,
+        "detectors": {name: _measure(name, each, samples, dataset.classes) for name, each in chosen.items()},
+    }
+
+
+def peers_of(folders: list[Path], stage: str, split: object) -> tuple[Segmenter, ...]:
+    """The students that other runs, on the same split, have after a stage: an ensemble with the judged one."""
+    runs = [reopen(folder) for folder in folders]
+    for run in runs:
+        if run.split != split:
+            raise ValueError(f"{run.folder}: has another split, so other labels, than the run that is judged")
+    return tuple(run.networks(after=stage).student.eval() for run in runs)
+
+
+@torch.no_grad()
+def _case(networks: Networks, segmenter: Segmenter, seen: Tensor, params: Params, temperature: float, peers) -> Case:
+    logits = predict(segmenter, seen, params.evaluation)
+    return Case(seen.to(logits.device), logits, segmenter, networks, temperature, peers)
+
+
+@torch.no_grad()
+def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    """At the drawn pixels: each detector's score, and `wrong`, `class` (the true one) and `distance`."""
+    prediction = predicted(upsample(case.logits, mask.shape))[0].cpu()
+    found = {"wrong": prediction != mask, "class": mask, "distance": boundary_distance(mask)}
+    for name, detector in chosen.items():
+        found[name] = upsample(detector.score(case)[None, None].float(), mask.shape)[0, 0].cpu()
+    return {name: each.flatten()[drawn] for name, each in found.items()}
+
+
+def boundary_distance(mask: Tensor) -> Tensor:
+    """Chessboard distance to the nearest pixel of another class, long `H W`, 1 beside it; void is no class.
+
+    In a mask of one class it is the longer side, as no boundary is in sight.
+    """
+    labels = mask.cpu().numpy().astype(np.int16)
+    nearest = np.full(labels.shape, max(labels.shape))
+    for label in np.unique(labels[labels != VOID]):
+        inside = labels == label
+        if not (inside | (labels == VOID)).all():
+            distance = distance_transform_cdt(inside | (labels == VOID), "chessboard")
+            nearest[inside] = distance[inside]
+    return torch.from_numpy(nearest)
+
+
+def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]], classes: list[str]) -> dict:
+    pooled = {key: torch.cat([each[key] for each in samples.values()]) for key in (name, "wrong", "class", "distance")}
+
+    def part(where: Tensor) -> dict:
+        return measure(pooled[name][where], pooled["wrong"][where], detector.is_probability)
+
+    images = {id: measure(each[name], each["wrong"], detector.is_probability) for id, each in samples.items()}
+    bands = torch.bucketize(pooled["distance"], torch.tensor(DISTANCES))
+    curve = risks(pooled[name], pooled["wrong"])
+    places = torch.linspace(len(curve) / POINTS, len(curve), POINTS, dtype=torch.float64).round().long() - 1
+    return {
+        "single_pass": detector.single_pass,
+        "pooled": measure(pooled[name], pooled["wrong"], detector.is_probability),
+        "images": {key: mean_over_images([each[key] for each in images.values()]) for key in PER_IMAGE},
+        "by_image": {id: {key: each[key] for key in ("auroc", "aupr", "error_rate")} for id, each in images.items()},
+        "classes": {label: part(pooled["class"] == index) for index, label in enumerate(classes)},
+        "distances": {label: part(bands == band) for band, label in enumerate(_band_names())},
+        "curve": {"coverage": ((places + 1) / len(curve)).tolist(), "risk": curve[places].tolist()},
+    }
+
+
+def _band_names() -> list[str]:
+    edges = zip((0, *DISTANCES), DISTANCES, strict=False)
+    return [*(f"{low + 1} to {high} px" for low, high in edges), f"over {DISTANCES[-1]} px"]
+
+
+@torch.no_grad()
+def _temperature(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> float:
+    """Fitted on labelled images: those held out of training where there are some."""
+    logits, labels, generator = [], [], torch.Generator().manual_seed(0)
+    for item in spread(items, FITTED_ON):
+        seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
+        drawn = draw_pixels(mask, 2000, generator)
+        found = upsample(predict(segmenter, seen, params.evaluation), mask.shape)[0].flatten(1).T
+        logits.append(found[drawn.to(found.device)].cpu())
+        labels.append(mask.flatten()[drawn].long())
+    return detectors.fit_temperature(torch.cat(logits), torch.cat(labels))

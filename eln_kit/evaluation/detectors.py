@@ -1,0 +1,175 @@
+"""Who tells wrong pixels from right ones: scores of wrongness behind one interface.
+
+A detector takes a `Case`, one image and the prediction that is judged, and gives float `H W` at the image's size: the
+higher, the more likely wrong. All judge the same prediction. `DETECTORS` has them by name.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from eln_kit.evaluation.predict import predict
+from eln_kit.models import Networks, Segmenter, error_localizer
+from eln_kit.models.features import predicted, upsample
+from eln_kit.params import Evaluation
+
+PASSES = 8  # of MC-dropout
+VIEWS = [(scale, flip) for scale in (0.75, 1.0, 1.25) for flip in (False, True)]  # of the augmented predictions
+
+
+def max_softmax(logits: Tensor) -> Tensor:
+    """1 - the largest class probability (Hendrycks and Gimpel, ICLR 2017): `B C H W` -> `B H W`, 0 to 1."""
+    return 1 - logits.softmax(dim=1).amax(dim=1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the class probabilities, over its largest value, log C: `B C H W` -> `B H W`, 0 to 1."""
+    return error_localizer.entropy(logits)[:, 0] / math.log(logits.shape[1])
+
+
+def margin(logits: Tensor) -> Tensor:
+    """1 - the gap between the two largest class probabilities: `B C H W` -> `B H W`, 0 to 1."""
+    first, second = logits.softmax(dim=1).topk(2, dim=1).values.unbind(dim=1)
+    return 1 - (first - second)
+
+
+def energy(logits: Tensor) -> Tensor:
+    """Free energy, -logsumexp of the logits (Liu et al., NeurIPS 2020): `B C H W` -> `B H W`, any value."""
+    return -logits.logsumexp(dim=1)
+
+
+@dataclass
+class Case:
+    """What a detector may look at; passes that several detectors share are made once.
+
+    Attributes:
+        image: float `1 3 H W` in 0..1.
+        logits: of the judged prediction, float `1 C H W`.
+        segmenter: who predicted it.
+        networks: the run's, for the teacher, the auxiliary decoders and ELN.
+        temperature: see `fit_temperature`.
+        peers: segmenters like the judged one, from other seeds, for the ensemble.
+    """
+
+    image: Tensor
+    logits: Tensor
+    segmenter: Segmenter
+    networks: Networks
+    temperature: float = 1.0
+    peers: tuple[Segmenter, ...] = ()
+
+    def doubt(self, probabilities: Tensor) -> Tensor:
+        """1 - the mean probability that others, float `V C H W`, give to the judged prediction: `H W`, 0 to 1."""
+        return 1 - probabilities.mean(dim=0).gather(0, predicted(self.logits))[0]
+
+    @cached_property
+    def dropped_out(self) -> Tensor:
+        """Probabilities of `PASSES` passes with dropout on, BatchNorm as in evaluation; `PASSES C H W`."""
+        features = self.segmenter.encoder(self.segmenter.normalize(self.image))
+        drops = [module for module in self.segmenter.modules() if isinstance(module, nn.Dropout)]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for drop in drops:
+                drop.train()
+            passes = [self.segmenter.classify(self.segmenter.decoder(features)) for _ in range(PASSES)]
+            for drop in drops:
+                drop.eval()
+        return torch.cat([self._probabilities(each) for each in passes])
+
+    @cached_property
+    def augmented(self) -> Tensor:
+        """Probabilities of the flipped and scaled image, turned back; `V C H W`."""
+        size, found = self.image.shape[2:], []
+        for scale, flip in VIEWS:
+            view = upsample(self.image, [round(side * scale) for side in size])
+            logits = self.segmenter.predict(view.flip(3) if flip else view)
+            found.append(self._probabilities(logits.flip(3) if flip else logits))
+        return torch.cat(found)
+
+    def others(self, segmenters: list[Segmenter]) -> Tensor:
+        """Probabilities by other segmenters, `V C H W`."""
+        return torch.cat([predict(each, self.image, Evaluation()).softmax(dim=1) for each in segmenters])
+
+    def auxiliary(self) -> Tensor:
+        """Probabilities by the auxiliary decoders, `K C H W`."""
+        features = self.segmenter.encoder(self.segmenter.normalize(self.image))
+        return torch.cat([self._probabilities(decoder(features)) for decoder in self.networks.auxiliary])
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return upsample(logits.float(), self.image.shape[2:]).softmax(dim=1)
+
+
+class Detector(NamedTuple):
+    """A score and what is to be known of it: is it a probability of being wrong, and is one pass enough for it?"""
+
+    score: Callable[[Case], Tensor]
+    is_probability: bool = False
+    single_pass: bool = True
+
+
+def mutual_information(probabilities: Tensor) -> Tensor:
+    """Entropy of the mean less the mean entropy (Houlsby et al., 2011): `V C H W` -> `H W`, in nats."""
+    return _nats(probabilities.mean(dim=0, keepdim=True))[0] - _nats(probabilities).mean(dim=0)
+
+
+DETECTORS = {
+    "ELN": Detector(lambda case: (-_judged(case)).sigmoid(), is_probability=True),
+    "1 - max softmax": Detector(lambda case: max_softmax(case.logits)[0], is_probability=True),
+    "entropy": Detector(lambda case: entropy(case.logits)[0]),
+    "margin": Detector(lambda case: margin(case.logits)[0]),
+    "energy": Detector(lambda case: energy(case.logits)[0]),
+    "temperature-scaled softmax": Detector(
+        lambda case: max_softmax(case.logits / case.temperature)[0], is_probability=True
+    ),
+    "MC dropout, entropy": Detector(
+        lambda case: _nats(case.dropped_out.mean(dim=0, keepdim=True))[0], single_pass=False
+    ),
+    "MC dropout, mutual information": Detector(lambda case: mutual_information(case.dropped_out), single_pass=False),
+    "flips and scales, variance": Detector(
+        lambda case: case.augmented.var(dim=0, correction=0).sum(dim=0), single_pass=False
+    ),
+    "flips and scales, doubt": Detector(lambda case: case.doubt(case.augmented), True, single_pass=False),
+    "ensemble": Detector(
+        lambda case: case.doubt(case.others([case.segmenter, *case.peers])), is_probability=True, single_pass=False
+    ),
+    "student and teacher": Detector(
+        lambda case: case.doubt(case.others([case.networks.student, case.networks.teacher])), True, single_pass=False
+    ),
+    "auxiliary decoders": Detector(lambda case: case.doubt(case.auxiliary()), is_probability=True),
+}
+
+
+def usable(networks: Networks, peers: tuple[Segmenter, ...]) -> dict[str, Detector]:
+    """The detectors that have something to look at: no ensemble of one, no teacher that is still the student."""
+    lacking = {
+        "ensemble": not peers,
+        "auxiliary decoders": not len(networks.auxiliary),
+        "student and teacher": all(map(torch.equal, networks.student.parameters(), networks.teacher.parameters())),
+    }
+    return {name: detector for name, detector in DETECTORS.items() if not lacking.get(name)}
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature that labelled pixels are likeliest at (Guo et al., ICML 2017).
+
+    Args: logits float `N C`; labels long `N`, none void.
+    """
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return nn.functional.cross_entropy(logits / math.exp(log_temperature), labels).item()
+
+    return math.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 3), method="bounded").x)
+
+
+def _judged(case: Case) -> Tensor:
+    return case.networks.eln.judge_prediction(case.segmenter, case.image, case.logits)[0, 0]
+
+
+def _nats(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(dim=1)

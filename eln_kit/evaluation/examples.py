@@ -1,0 +1,74 @@
+"""What the networks say of single images, for the figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
+from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.method.stages import SemiSupervised
+from eln_kit.models import Networks
+from eln_kit.models.features import predicted, upsample
+from eln_kit.params import Params
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image, all maps at the size the networks see it.
+
+    `image` float `3 H W` in 0..1; `truth` `H W` or None; `predictions` and ELN's `wrongness` (probability of being
+    wrong, 0..1), one `H W` each for the main and every auxiliary decoder; `keep` bool `H W` where a filter judged.
+    """
+
+    image: Tensor
+    truth: Tensor | None
+    predictions: list[Tensor]
+    wrongness: list[Tensor]
+    keep: Tensor | None = None
+
+
+@torch.no_grad()
+def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) -> Example:
+    """The student's and each auxiliary decoder's prediction, and what ELN makes of each."""
+    seen, truth = _read(item, dataset, params, networks)
+    networks.eval()
+    main = networks.student(seen)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # of the noise that auxiliary decoders may see
+        every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
+    logits = [upsample(each, seen.shape[2:]) for each in every]
+    wrongness = [(-networks.eln.judge_prediction(networks.student, seen, each)[0, 0]).sigmoid() for each in logits]
+    return Example(seen[0], truth, [predicted(each)[0] for each in logits], wrongness)
+
+
+@torch.no_grad()
+def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
+    """The teacher's prediction for an image, ELN's view of it, and the pixels that the stage's filter keeps."""
+    networks, params = stage.networks.eval(), stage.params
+    seen, truth = _read(item, dataset, params, networks)
+    logits = predict(networks.teacher, seen, params.evaluation)
+    known = torch.full(seen.shape[2:], VOID) if truth is None else truth
+    batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
+    wrongness = (-networks.eln.judge_prediction(networks.teacher, seen, logits)[0, 0]).sigmoid()
+    return Example(seen[0], truth, [predicted(logits)[0]], [wrongness], stage.keep(batch, logits)[0])
+
+
+def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.ndarray | None:
+    """Pixels of each class over `at_most` items that have masks, int `C`; None when none has."""
+    masks = [read_mask(item, dataset) for item in spread([i for i in items if i.mask], at_most)]
+    if not masks:
+        return None
+    return sum(np.bincount(mask.numpy().ravel(), minlength=256) for mask in masks)[: len(dataset.classes)]
+
+
+def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:
+    mask = None if item.mask is None else read_mask(item, dataset)
+    seen, mask = prepare(read_image(item), mask, params)
+    truth = (
+        None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), list(seen.shape[2:])).as_subclass(Tensor)
+    )
+    return seen.to(next(networks.parameters()).device), truth

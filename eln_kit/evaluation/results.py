@@ -1,0 +1,89 @@
+"""What a run came to: every network that its stages have trained, measured on the validation images."""
+
+from eln_kit.evaluation import segmentation
+from eln_kit.evaluation.trust import error_detection
+from eln_kit.faults import CheckpointError
+from eln_kit.method.stages import STAGES
+from eln_kit.models import Networks, Segmenter
+from eln_kit.store import checkpoint
+from eln_kit.store.experiment import Experiment
+
+ROWS = {  # name of the row: stage, and which of its networks
+    "stage 1, supervised": ("1_supervised", "student"),
+    "stage 3, student": ("3_semi_supervised", "student"),
+    "stage 3, teacher": ("3_semi_supervised", "teacher"),
+    "control: supervised only": ("control", "student"),
+    "control, averaged as the teacher is": ("control", "teacher"),
+}
+
+
+def finished_stages(experiment: Experiment, needed: tuple[str, ...] = ()) -> dict[str, Networks]:
+    """The networks of each finished stage, after its last step.
+
+    Raises:
+        CheckpointError: one that is needed has not finished.
+    """
+    folder = experiment.folder
+    finished = [n for n in STAGES if n in needed or checkpoint.is_finished(folder / n / checkpoint.FILE)]
+    return {name: experiment.networks(after=name).eval() for name in finished}
+
+
+def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str, tuple[Segmenter, int]]:
+    """What the table has a row of: name -> segmenter, and the steps that it has been trained for in all."""
+    rows = {}
+    for row, (stage, which) in ROWS.items():
+        if stage in stages:
+            rows[row] = stages[stage].segmenter(which), _steps(experiment, stage)
+            path = experiment.folder / stage / checkpoint.BEST
+            if path.is_file() and STAGES[stage].measured == which:
+                best, before = checkpoint.load(path)["step"], _steps(experiment, STAGES[stage].after)
+                networks = experiment.networks(after=stage, best=True)
+                rows[f"{row}, best step on held-out images"] = networks.segmenter(which), before + best
+    return rows
+
+
+def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter, int]]) -> list[dict]:
+    """`name`, `steps` and what `segmentation.measure` gives, for each row."""
+    dataset, params = experiment.dataset, experiment.params
+    return [
+        {"name": name, "steps": steps, **segmentation.measure(network, dataset, params)}
+        for name, (network, steps) in rows.items()
+    ]
+
+
+def measure_error_detection(experiment: Experiment, stages: dict[str, Networks]) -> list[dict]:
+    """What `trust.error_detection` gives of the student after stage 2 and of the teacher after stage 3.
+
+    Where another filter than ELN was used, stage 3 has not trained it, and there is nothing to say of it.
+    """
+    rows, is_trained = [], {2: True, 3: experiment.params.semi_supervised.filter == "eln"}
+    for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
+        if stage in stages and is_trained[number]:
+            judged = stages[stage].segmenter(STAGES[stage].measured)
+            found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params)
+            rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
+    return rows
+
+
+def evaluate(experiment: Experiment) -> dict[str, list]:
+    """Everything at once, as notebook 4 writes it to `results.json`.
+
+    Raises:
+        CheckpointError: no stage has finished.
+    """
+    stages = finished_stages(experiment)
+    if not stages:
+        raise CheckpointError(f"{experiment.folder}: no stage has finished; eln-kit run trains them")
+    return {
+        "classes": experiment.dataset.classes,
+        "segmentation": measure_segmentation(experiment, segmenters(experiment, stages)),
+        "error_detection": measure_error_detection(experiment, stages),
+    }
+
+
+def _steps(experiment: Experiment, stage: str | None) -> int:
+    """Training steps up to the end of a stage, those of the stages before it among them."""
+    if stage is None:
+        return 0
+    kind, params = STAGES[stage], experiment.params
+    return kind.length(params) + _steps(experiment, kind.after)

@@ -1,0 +1,1 @@
+"""The paper: losses, contrast, what a filter keeps, and the stages that put them together."""

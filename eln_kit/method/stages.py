@@ -1,0 +1,287 @@
+"""The three training stages: a batch in, named losses out. Their sum is what the training loop minimises.
+
+A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` long `B H W`. Unlabelled: `weak` and
+`strong`, the two views of an image; `valid` bool `B H W`, False where the crop was padded; and `truth` long `B H W`,
+void where nobody labelled the image, which only the oracle filter and the measures look at.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from eln_kit.method.filters import surest, surest_of_each_class
+from eln_kit.method.losses import (
+    FEW,
+    VOID,
+    auxiliary_loss,
+    contrastive_loss,
+    correctness,
+    cross_entropy,
+    error_localization_loss,
+    over_processes,
+    pseudo_label,
+)
+from eln_kit.method.regions import at_features, mix, random_boxes, random_windows
+from eln_kit.models import Networks, Prediction, Segmenter
+from eln_kit.models.error_localizer import confidence_logit, entropy
+from eln_kit.models.features import predicted, upsample
+from eln_kit.models.modes import evaluating
+from eln_kit.models.segmenter import Features
+from eln_kit.params import Params
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # losses, measures
+
+
+class Stage(nn.Module):
+    """A module over the networks: `forward(batch)` gives the losses and, for the log, measures.
+
+    Attributes:
+        name: of its notebook and of its folder in a run.
+        after: the stage whose networks it starts from; None for new ones.
+        parts: the networks that its checkpoint holds.
+        sections: params that its result depends on.
+        measured: whose mIoU tells how good it is, the student's or the teacher's.
+    """
+
+    name: str
+    after: str | None = None
+    parts: tuple[str, ...]
+    sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
+    measured = "student"
+
+    def __init__(self, networks: Networks, params: Params):
+        super().__init__()
+        self.networks = networks
+        self.params = params
+
+    @staticmethod
+    def length(params: Params) -> int:
+        """How many training steps the stage has."""
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        """Whether its batches have unlabelled images too."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        return self.length(self.params)
+
+    @property
+    def unlabeled(self) -> bool:
+        return self.unlabeled_images(self.params)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network that the stage is measured by."""
+        return self.networks.segmenter(self.measured)
+
+    def after_step(self) -> None:
+        """What follows the optimizer's step."""
+
+
+class Supervised(Stage):
+    """Stage 1: cross-entropy of the student on labelled images."""
+
+    name = "1_supervised"
+    parts = ("student",)
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.supervised.steps
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        logits = self.networks.student(batch["image"]).logits
+        return {"main": cross_entropy(logits, batch["mask"])}, {}
+
+
+class Control(Supervised):
+    """Stage 1 gone on with, for as many steps as stages 2 and 3 have: what longer training alone would give."""
+
+    name = "control"
+    after = "1_supervised"
+    parts = ("student", "teacher")
+    measured = "teacher"
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.error_localization.steps + params.semi_supervised.steps
+
+    def after_step(self) -> None:
+        self.networks.update_teacher()
+
+
+class ErrorLocalization(Stage):
+    """Stage 2: stage 1's loss goes on, auxiliary decoders err on purpose, ELN learns to find the errors."""
+
+    name = "2_error_localization"
+    after = "1_supervised"
+    parts = ("student", "auxiliary", "eln")
+    sections = (*Stage.sections, "error_localization")
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.error_localization.steps
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        prediction = self.networks.student(batch["image"])
+        return self.labeled_losses(prediction, batch["image"], batch["mask"])
+
+    @torch.no_grad()
+    def without_dropout(self, features: Features) -> Tensor:
+        """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: `(K+1)B C h w`."""
+        student = self.networks.student
+        with evaluating(student.decoder) as decoder, evaluating(self.networks.auxiliary) as auxiliary:
+            return torch.cat([student.classify(decoder(features)), *(each(features) for each in auxiliary)])
+
+    @torch.no_grad()
+    def looks(self, image: Tensor) -> list[Tensor]:
+        """What each decoder says of each of ELN's views of the image: a decoder is judged by its own looks."""
+        with evaluating(self.networks.student) as student:
+            seen = [student.encoder(student.normalize(view)) for view in self.networks.eln.views(image)]
+        return [self.without_dropout(features).flip(3) for features in seen]
+
+    def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
+        """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
+        knobs = self.params.error_localization
+        main = cross_entropy(prediction.logits, mask)
+        logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
+        auxiliary = [cross_entropy(each, mask) for each in logits]
+
+        every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
+        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
+        target = correctness(every, mask.repeat(count, 1, 1))
+        per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
+        eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)
+
+        losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
+        measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
+        return losses, measures
+
+
+class SemiSupervised(ErrorLocalization):
+    """Stage 3: the student also learns the teacher's labels of unlabelled images, where the filter keeps them."""
+
+    name = "3_semi_supervised"
+    after = "2_error_localization"
+    parts = ("student", "auxiliary", "eln", "teacher")
+    sections = (*ErrorLocalization.sections, "semi_supervised")
+    measured = "teacher"
+
+    def __init__(self, networks: Networks, params: Params):
+        super().__init__(networks, params)
+        self.knobs = params.semi_supervised
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.semi_supervised.steps
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        return params.semi_supervised.unlabeled
+
+    def after_step(self) -> None:
+        self.networks.update_teacher()
+
+    @property
+    def views(self) -> list[tuple[str, float]]:
+        """The views that the student learns from, and the weight of the cross-entropy on each."""
+        weights = {"weak": self.knobs.weak_weight, "strong": self.knobs.strong_weight}
+        return [(v, w) for v, w in weights.items() if self.knobs.unlabeled and (w or self.knobs.contrast_weight)]
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
+        names = ["image"] * self.knobs.labeled + [view for view, _ in self.views]
+        if self.knobs.unlabeled and self.params.views.cutmix:
+            box = random_boxes(batch["valid"], self.params.views.cutmix)
+            batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
+        together = self.networks.student(torch.cat([batch[name] for name in names]))
+        predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
+        losses, measures = {}, {}
+        if self.knobs.labeled:
+            losses, measures = self.labeled_losses(predictions["image"], batch["image"], batch["mask"])
+        if self.knobs.unlabeled:
+            more_losses, more_measures = self.unlabeled_losses(predictions, batch)
+            losses, measures = losses | more_losses, measures | more_measures
+        return losses, measures
+
+    def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
+        """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
+        if self.knobs.filter == "eln" and self.knobs.eln_learns:
+            return super().labeled_losses(prediction, image, mask)
+        return {"main": cross_entropy(prediction.logits, mask)}, {}
+
+    def unlabeled_losses(self, predictions: dict[str, Prediction], batch: dict[str, Tensor]) -> Outcome:
+        """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
+        knobs = self.knobs
+        labels, embedding, measures = self.label(batch)
+        targets = {"weak": (labels, embedding, batch["valid"])}
+        targets["strong"] = [mix(target, batch.get("box")) for target in targets["weak"]]
+        losses = {}
+        for view, weight in self.views:
+            student, (labels, embedding, valid) = predictions[view], targets[view]
+            if weight:
+                average_over = valid if knobs.average == "all" else None
+                losses[view] = weight * cross_entropy(student.logits, labels, average_over)
+            if knobs.contrast_weight:
+                contrast = self.contrast(student, embedding, labels)
+                losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
+        return losses, measures
+
+    @torch.no_grad()
+    def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The teacher's label of the weak view, void where dropped (`B H W`), its embedding, and measures."""
+        teacher = self.networks.teacher(batch["weak"])
+        logits = upsample(teacher.logits.float(), batch["weak"].shape[2:])
+        keep = self.keep(batch, logits) & batch["valid"]
+        known = batch["truth"] != VOID
+        right = (predicted(logits) == batch["truth"]) & known
+        measures = {
+            "kept_share": over_processes(keep.sum()) / over_processes(batch["valid"].sum()).clamp(min=FEW),
+            "kept_accuracy": over_processes((right & keep).sum()) / over_processes((known & keep).sum()),
+        }
+        return pseudo_label(logits, keep), teacher.embedding, measures
+
+    def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
+        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
+        knobs, valid = self.knobs, batch["valid"]
+        if knobs.filter == "none":
+            return torch.ones_like(valid)
+        if knobs.filter == "oracle":
+            return predicted(logits) == batch["truth"]
+        score = self.trust(batch, logits)
+        if knobs.class_share is not None:
+            return surest_of_each_class(score, predicted(logits), valid, knobs.class_share)
+        if knobs.filter == "entropy":
+            return surest(score, valid, knobs.threshold)
+        return score >= torch.logit(torch.tensor(knobs.threshold)).item()
+
+    def trust(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
+        """How sure the filter is of each pixel's label, float `B H W`: a probability's logit, or minus the entropy.
+
+        Logits tell pixels apart whose probabilities are both 1 to the computer.
+        """
+        if self.knobs.filter == "eln":
+            return self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)[:, 0].float()
+        if self.knobs.filter == "confidence":
+            return confidence_logit(logits)[:, 0]
+        return -entropy(logits)[:, 0]
+
+    def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The contrastive loss in random windows of the feature map, whose size bounds the memory."""
+        labels = at_features(labels, teacher.shape[2:])
+        windows = random_windows(teacher.shape[2:], (self.knobs.window, self.knobs.window), self.knobs.windows)
+        student_maps, teacher_maps, label_maps = (
+            torch.stack([maps[..., y, x] for y, x in windows], dim=1) for maps in (student.embedding, teacher, labels)
+        )
+        classes = student.logits.shape[1]
+        return contrastive_loss(student_maps, teacher_maps, label_maps, self.knobs.temperature, classes)
+
+
+STAGES = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
+
+
+def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
+    logits, embedding = prediction.logits.split(sizes), prediction.embedding.split(sizes)
+    low, deep = prediction.features.low.split(sizes), prediction.features.deep.split(sizes)
+    features = [Features(*maps) for maps in zip(low, deep, strict=True)]
+    return [Prediction(*parts) for parts in zip(logits, embedding, features, strict=True)]

@@ -1,0 +1,171 @@
+"""A run folder and what belongs to it: params, data, split, networks, and each stage's results."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from eln_kit.data import (
+    DataSet,
+    Item,
+    Split,
+    deciding,
+    load_split,
+    make_split,
+    open_dataset,
+    save_split,
+    spread,
+)
+from eln_kit.device import device
+from eln_kit.faults import CheckpointError, DataError, ParamsError
+from eln_kit.models import Networks
+from eln_kit.params import Params
+from eln_kit.paths import resolve, write_whole
+from eln_kit.store import checkpoint
+from eln_kit.store.params_file import build, load
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every notebook opens first."""
+
+    params: Params
+    folder: Path
+    dataset: DataSet
+    split: Split
+
+    @property
+    def held_out(self) -> list[Item]:
+        """Labelled images that no stage trains on: `data.held_out` of them, evenly spread."""
+        count = self.params.data.held_out
+        return spread(self.split.labeled, count) if count else []
+
+    @property
+    def labeled(self) -> list[Item]:
+        """The labelled images to train on."""
+        held_out = set(self.held_out)
+        return [item for item in self.split.labeled if item not in held_out]
+
+    def networks(self, after: str | None = None, best: bool = False) -> Networks:
+        """New networks; `after` names the finished stage they continue from, with its last or its best step.
+
+        Raises:
+            CheckpointError: that stage has not finished, or its checkpoint was made with other params.
+        """
+        networks = Networks(self.params, len(self.dataset.classes)).to(device())
+        if after is not None:
+            path = self.folder / after / (checkpoint.BEST if best else checkpoint.FILE)
+            state = checkpoint.load(path)
+            if not (state["finished"] or best):
+                raise CheckpointError(
+                    f"{path}: stopped at step {state['step']}; run notebooks/{after}.ipynb to its end first"
+                )
+            self.check(path, state)
+            checkpoint.restore(path, networks, state["networks"])
+            if "teacher" not in state["networks"]:
+                networks.restart_teacher()
+        return networks
+
+    def check(self, path: Path, state: dict) -> None:
+        """Refuse a checkpoint that was made with another data set or with other params."""
+        if state["classes"] != self.dataset.classes:
+            raise CheckpointError(
+                f"{path}: made for {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...), "
+                f"not for the {len(self.dataset.classes)} of {self.dataset.name}; choose another run.folder"
+            )
+        checkpoint.check_same(path, state, self.params)
+
+    def records(self, stage: str) -> list[dict]:
+        """The lines of a stage's `metrics.jsonl`; empty when it has none."""
+        path = self.folder / stage / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def write(self, name: str, results: dict) -> dict:
+        """Write results as JSON into the run folder (`4_evaluate/results.json`) and give them back."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(results, indent=1))
+        return results
+
+
+def open_experiment(params: Params) -> Experiment:
+    """Open the run folder of `params`, the data set, and the split, which is made once and then kept in the run.
+
+    Raises:
+        ParamsError: the run folder cannot be written.
+        DataError: the data set cannot be used.
+    """
+    folder = resolve(params.run.folder)
+    dataset = open_dataset(params.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "Permission denied")
+        split = split_of(folder, dataset, params)
+    except OSError as error:
+        raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
+    check_held_out(params, split)
+    return Experiment(params, folder, dataset, split)
+
+
+def check_held_out(params: Params, split: Split) -> None:
+    held_out, labeled = params.data.held_out, len(split.labeled)
+    if held_out >= labeled:
+        raise ParamsError(f"data.held_out = {held_out}: of {labeled} labelled images none would be left to train on")
+
+
+def check_unlabeled(params: Params, split: Split) -> None:
+    """Refuse a split that stage 3 cannot learn from (DataError)."""
+    if not params.semi_supervised.unlabeled:
+        return
+    if not split.unlabeled:
+        raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
+    if params.semi_supervised.filter == "oracle" and not any(item.mask for item in split.unlabeled):
+        raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
+
+
+def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
+    """Open a run folder with the params it was made with, but for `knobs`.
+
+    Raises:
+        ParamsError: it is no run folder, or a knob is wrong.
+        DataError: the data set cannot be used.
+    """
+    return open_experiment(load_params(folder, knobs))
+
+
+def load_params(folder: Path, knobs: list[str] = ()) -> Params:
+    """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
+    file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
+    stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
+    if file.is_file() or not stages:
+        return build(load(file, knobs).model_dump(), here)
+    return build(build(checkpoint.load(stages[-1])["params"], knobs).model_dump(), here)
+
+
+def split_of(folder: Path, dataset: DataSet, params: Params, keep: bool = True) -> Split:
+    """The split in a run folder; made the first time, and made again to compare when what decides it has changed.
+
+    Raises:
+        ParamsError: it has changed.
+    """
+    path = folder / "split.json"
+    kept = load_split(dataset, path) if path.exists() else None
+    made_with, then = deciding(dataset, params.data), kept and kept.made_with
+    if then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # a list may be edited
+        return kept
+    wanted = make_split(dataset, params.data)
+    if kept and kept != wanted:
+        raise ParamsError(
+            f"{path}: the data knobs ask for another split now{_changes(then or {}, made_with)}; "
+            "choose another run.folder or delete it"
+        )
+    if keep and then != made_with:
+        save_split(wanted, path, made_with)
+    return wanted
+
+
+def _changes(then: dict, now: dict) -> str:
+    """` (labels was 4 and is 5)`, or nothing where that is not known."""
+    names = [name for name in now if name in then and then[name] != now[name]]
+    return f" ({', '.join(f'{name} was {then[name]!r} and is {now[name]!r}' for name in names)})" if names else ""

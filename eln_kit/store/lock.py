@@ -1,0 +1,40 @@
+"""A folder belongs to one process at a time, and who comes second is told who has it."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eln_kit.faults import LockedError
+
+PATIENCE = 8  # seconds; the kernel and the loader processes of a command that was killed live on for a moment
+
+
+@contextmanager
+def held(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Make the folder and keep others out of it; a lock goes with its process.
+
+    Raises:
+        LockedError: somebody has it, and still has after `patience` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as file:
+        _acquire(file, folder, time.monotonic() + patience)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+
+
+def _acquire(file, folder: Path, until: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                file.seek(0)
+                raise LockedError(f"{folder}: in use by {file.read() or 'another process'}") from None
+            time.sleep(0.1)

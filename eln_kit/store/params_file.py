@@ -1,0 +1,132 @@
+"""Params from a YAML file or from a notebook's sections, with single knobs changed on top.
+
+`load` reads a file, `build` takes the sections as a notebook holds them. Both take knobs as text, such as
+`"supervised.steps=100"`, and both raise `ParamsError` with one readable line a fault.
+"""
+
+import difflib
+import re
+import reprlib
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from eln_kit.faults import ParamsError
+from eln_kit.params import Params
+from eln_kit.paths import locate, write_whole
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means.
+
+    A knob that is there twice is an error. So are aliases, with which a short file can stand for an endless one.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*{self.peek_event().anchor}) are not read; write the value itself")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load(file: str | Path, knobs: str | list[str] | dict = ()) -> Params:
+    """Read a params file and change single knobs: `load("params/shapes.yaml", ["run.seed=1"])`.
+
+    Raises:
+        ParamsError: names the file, the knob and, for a knob that does not exist, the nearest valid name.
+    """
+    return build(read(file), knobs, source=str(file))
+
+
+def read(file: str | Path) -> dict:
+    """The mapping in a YAML file, whatever it means; ParamsError names the file and what is wrong with it."""
+    try:
+        content = yaml.load(locate(file).read_text(), _Yaml)
+    except FileNotFoundError:
+        raise ParamsError(f"{file}: no such params file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{file}: cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ParamsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    return content or {}
+
+
+def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "parameters") -> Params:
+    """Check sections (`{"data": {...}, ...}`) and apply knobs; `source` is named in errors."""
+    if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
+        raise ParamsError(f"{source}: should be sections ({', '.join(Params.model_fields)}), each of knob: value")
+    sections = {str(name): dict(section) for name, section in sections.items()}
+    for knob, value in _parse_knobs(knobs).items():
+        section, dot, name = knob.partition(".")
+        if not dot:
+            raise ParamsError(f"{knob}: write section.knob=value{_nearest(knob)}")
+        sections.setdefault(section, {})[name] = value
+    try:
+        return Params(**sections)
+    except ValidationError as error:
+        faults = {fault["loc"][:2]: _explain(fault, source) for fault in reversed(error.errors())}  # one a knob
+        raise ParamsError("\n".join(reversed(faults.values()))) from None
+
+
+def save(params: Params, file: Path) -> None:
+    """Write every knob, so that `load` gives the same params."""
+    write_whole(file, yaml.safe_dump(params.model_dump(), sort_keys=False))
+
+
+def knob_names() -> list[str]:
+    """All knobs as `section.knob`."""
+    sections = Params.model_fields.items()
+    return [f"{section}.{knob}" for section, field in sections for knob in field.annotation.model_fields]
+
+
+def describe() -> str:
+    """A table of every knob, its default and its meaning."""
+    lines = []
+    for section, field in Params.model_fields.items():
+        lines.append(f"\n{section}: {field.annotation.__doc__.strip()}")
+        for name, knob in field.annotation.model_fields.items():
+            lines.append(f"  {name:<18} {knob.default!s:<22} {knob.description}")
+    return "\n".join(lines).lstrip()
+
+
+def _parse_knobs(knobs) -> dict:
+    if isinstance(knobs, dict):
+        return knobs
+    parsed = {}
+    for text in knobs.split() if isinstance(knobs, str) else knobs:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParamsError(f"{text!r}: write section.knob=value, such as supervised.steps=100")
+        try:
+            parsed[name.strip()] = yaml.load(value, _Yaml)
+        except (yaml.YAMLError, RecursionError, ValueError):
+            raise ParamsError(f"{text!r}: {value!r} is not a value") from None
+    return parsed
+
+
+def _explain(fault: dict, source: str) -> str:
+    knob = ".".join(str(part) for part in fault["loc"][:2])
+    if fault["type"] == "extra_forbidden":
+        return f"{source}: there is no knob {knob}{_nearest(knob)}"
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{source}: {knob} = {reprlib.repr(fault['input'])}: {message}"
+
+
+def _nearest(knob: str) -> str:
+    names = [*knob_names(), *Params.model_fields]
+    by_last_part = {name.rpartition(".")[2]: name for name in names}
+    near = difflib.get_close_matches(knob, names, 1, 0.6)
+    near = near or [by_last_part[n] for n in difflib.get_close_matches(knob.rpartition(".")[2], by_last_part, 1, 0.6)]
+    return f"; did you mean {near[0]}?" if near else f"; the sections are {', '.join(Params.model_fields)}"

@@ -1,0 +1,151 @@
+"""Several processes that train one stage together: how many, started from where, and what they do in common."""
+
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from eln_kit.device import device, precision_of
+from eln_kit.faults import Fault, ParamsError, WorkerError
+from eln_kit.params import Params, Run
+from eln_kit.training import tracking
+
+
+def launched() -> bool:
+    """Whether this is one of the processes that a launcher (`torchrun`, or `launch`) started."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process is alone, or the first of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def count(params: Params, unlabeled: bool) -> int:
+    """How many processes train a stage.
+
+    Raises:
+        ParamsError: they would not divide a batch, there are fewer GPUs, or CutMix would find no other image.
+    """
+    batches = {"data.batch_labeled": params.data.batch_labeled}
+    if unlabeled:
+        batches["data.batch_unlabeled"] = params.data.batch_unlabeled
+    most = params.data.batch_unlabeled // 2 if unlabeled and params.views.cutmix else math.inf  # two images to mix
+    gpus = torch.cuda.device_count()
+    wanted = int(os.environ["WORLD_SIZE"]) if launched() else params.run.processes
+    if wanted == "auto":
+        able = range(1, 1 + max(1, min(gpus, most)))
+        return max(n for n in able if not any(size % n for size in batches.values()))
+    if gpus and wanted > gpus and not launched():
+        raise ParamsError(f"run.processes = {wanted}: there are {gpus} GPUs here; lower it, or set it to auto")
+    for knob, size in batches.items():
+        if size % wanted:
+            raise ParamsError(f"{knob} = {size}: {wanted} processes cannot share it evenly; change run.processes or it")
+    if wanted > max(1, most):
+        raise ParamsError(
+            f"data.batch_unlabeled = {params.data.batch_unlabeled}: each of {wanted} processes has one image, and "
+            "CutMix wants two; change run.processes, it, or views.cutmix"
+        )
+    return wanted
+
+
+def launch(processes: int, function: Callable, *arguments) -> None:
+    """Run `function(*arguments)` in that many new processes, with PyTorch's elastic launcher, until all are done.
+
+    They are spawned, so CUDA used before in this process does no harm. What they print appears here.
+
+    Raises:
+        KeyboardInterrupt: SIGINT or SIGTERM came; the processes had 30 s to save.
+        Fault: what the first process that failed raised, if it is one.
+        WorkerError: any other failure, with its traceback.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it tells is raised below
+    try:
+        with _handlers_kept():
+            elastic_launch(config, function)(*arguments)
+    except SignalException:
+        raise KeyboardInterrupt("stopped; run again to go on") from None
+    except ChildFailedError as error:
+        raise _what_failed(error.get_first_failure()[1]) from None
+
+
+def _what_failed(failure: ProcessFailure) -> BaseException:
+    """The exception that a process's error file tells of; without one, which signal killed it."""
+    if failure.exitcode < 0:
+        name = signal.Signals(-failure.exitcode).name
+        hint = "the system may have run out of memory; run again to go on from the last checkpoint"
+        return WorkerError(f"a training process was killed by {name}; {hint}")
+    message = failure.error_file_data["message"]
+    if not isinstance(message, dict):
+        return WorkerError(f"a training process died: {message}")
+    name, _, text = message["message"].partition(": ")
+    known = {kind.__name__: kind for kind in (*Fault.__subclasses__(), KeyboardInterrupt)}
+    if name in known:
+        return known[name](text)
+    return WorkerError(f"a training process died:\n{message['extraInfo']['py_callstack']}")
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """The launcher installs handlers of signals and leaves them there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def accelerate(run: Run, folder: Path) -> Accelerator:
+    """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
+    AcceleratorState._reset_state()  # a notebook may have trained with another precision before
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(
+        mixed_precision=precision_of(run.precision).replace("fp32", "no"),
+        cpu=device().type == "cpu",
+        kwargs_handlers=[unused],
+        **tracking.accelerator_options(run, folder),
+    )
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // accelerator.num_processes))
+    return accelerator
+
+
+def anyone(flag: bool, group: dist.ProcessGroup | None) -> bool:
+    """Whether the flag is up in any of the processes, so that all of them stop in the same step.
+
+    It is asked among the processors, so that nobody waits for a GPU.
+    """
+    if group is None:
+        return flag
+    flags = torch.tensor(float(flag))
+    dist.all_reduce(flags, group=group)
+    return bool(flags)

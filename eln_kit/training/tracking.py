@@ -1,0 +1,102 @@
+"""The log and example pictures, sent to TensorBoard or Weights & Biases through accelerate's trackers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from accelerate import Accelerator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from eln_kit import figures
+from eln_kit.data import spread
+from eln_kit.evaluation import examples, segmentation
+from eln_kit.faults import ParamsError
+from eln_kit.method.stages import Stage
+from eln_kit.models.modes import evaluating
+from eln_kit.params import Run
+from eln_kit.store.experiment import Experiment
+
+
+def accelerator_options(run: Run, folder: Path) -> dict:
+    """What `Accelerator` needs to know of the tracker; none for `run.tracker: none`.
+
+    Raises:
+        ParamsError: the tracker is not installed.
+    """
+    if run.tracker == "none":
+        return {}
+    if find_spec(run.tracker) is None:
+        raise ParamsError(f"run.tracker = {run.tracker}: not installed; pip install {run.tracker}, or set it to none")
+    return {"log_with": run.tracker, "project_dir": folder}
+
+
+@contextmanager
+def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> Iterator[None]:
+    """While training, the tracker is open; every knob of the run is its configuration.
+
+    After the last step it gets the mIoU on the validation images, and pictures.
+    """
+    if not accelerator.log_with:
+        yield
+        return
+    options = _wandb(experiment, stage) if accelerator.is_main_process else {}  # the others send nothing
+    accelerator.init_trackers("eln-kit", _knobs(experiment), {"wandb": options})
+    try:
+        yield
+        if accelerator.is_main_process:
+            _send_results(accelerator, stage, experiment)
+    finally:
+        for tracker in accelerator.trackers:  # end_training would end the processes' group, too
+            tracker.finish()
+
+
+def _wandb(experiment: Experiment, stage: Stage) -> dict[str, str]:
+    """A stage that goes on is the same run there; one that begins anew, in an empty folder, is another."""
+    folder = experiment.folder / stage.name
+    identity = folder / "tracker_id"
+    if not identity.exists():
+        identity.write_text(uuid4().hex)
+    name = f"{experiment.params.run.folder} {stage.name}"
+    return {"name": name, "id": identity.read_text(), "resume": "allow", "dir": str(folder)}
+
+
+def _knobs(experiment: Experiment) -> dict[str, int | float | str]:
+    return {
+        f"{section}.{knob}": value if isinstance(value, int | float | str) else str(value)
+        for section, values in experiment.params.model_dump().items()
+        for knob, value in values.items()
+    }
+
+
+def _send_results(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> None:
+    with evaluating(stage) as trained:
+        miou = segmentation.measure(trained.segmenter, experiment.dataset, experiment.params)["miou"]
+        picture = _pixels(_predictions(trained, experiment))
+    accelerator.log({"validation_miou": miou}, step=stage.steps)
+    for tracker in accelerator.trackers:
+        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({"predictions": picture[None]}, step=stage.steps, **layout)
+
+
+def _predictions(stage: Stage, experiment: Experiment) -> Figure:
+    dataset, params = experiment.dataset, experiment.params
+    items = spread(dataset.val, params.run.show)
+    seen = [examples.examine(stage.networks, item, dataset, params) for item in items]
+    return figures.predictions(
+        [each.image for each in seen],
+        [each.truth for each in seen],
+        {"student": [each.predictions[0] for each in seen]},
+        dataset.classes,
+        dataset.colors,
+    )
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """A figure as uint8 `H W 3`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

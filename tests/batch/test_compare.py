@@ -1,0 +1,111 @@
+import json
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from eln_kit import cli
+from eln_kit.batch import compare, sweep
+from eln_kit.faults import ParamsError
+from eln_kit.paths import project_root
+from eln_kit.store.params_file import save
+
+
+@pytest.fixture
+def sweep_file(tiny, tmp_path):
+    """A sweep file of two methods and two seeds over the tiny experiment, with `changes` to the file's own entries."""
+
+    def write(**changes):
+        save(tiny(), tmp_path / "tiny.yaml")
+        content = {
+            "params": str(tmp_path / "tiny.yaml"),
+            "folder": str(tmp_path / "sweep"),
+            "seeds": [0, 1],
+            "methods": {"ELN": {"run.control": True}, "No filter!": {"semi_supervised.filter": "none"}},
+            "knobs": {"run.control": False},
+        } | changes
+        (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content))
+        return tmp_path / "sweep.yaml"
+
+    return write
+
+
+def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file, tmp_path, capsys):
+    file, folder = sweep_file(), tmp_path / "sweep"
+    assert cli.main(["sweep", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("1_supervised  step 4/4") == printed.count("2_error_localization  step 4/4") == 2
+    assert printed.count("3_semi_supervised  step 4/4") == 4
+    assert printed.count("control  step 8/8") == 2
+    assert "after stage 3, ELN" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
+    assert "after stage 3, ELN" not in (folder / "no_filter" / "0" / "4_evaluate" / "results.json").read_text()
+    assert "ensemble" in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    assert not (folder / "no_filter" / "1" / compare.DETECTORS).exists()
+    assert cli.main(["sweep", str(file)]) == 0
+    assert "step" not in capsys.readouterr().out
+
+    out = tmp_path / "compared"
+    source = project_root() / "notebooks" / "5_compare.ipynb"
+    papermill.execute_notebook(source, tmp_path / "5.ipynb", {"runs": str(folder), "out": str(out)}, progress_bar=False)
+    pictures = {path.stem for path in out.glob("*.png")}
+    assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage_eln", "detectors_distances_eln"}
+    page = (out / "index.html").read_text()
+    assert all(name in page for name in ("no_filter", "supervised only", "risk_coverage_eln.png"))
+    assert len((out / "segmentation.csv").read_text().splitlines()) == 1 + 2 * (4 + 2)
+    outputs = nbformat.read(tmp_path / "5.ipynb", 4)
+    assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
+
+
+def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
+    longer = {"run.control": True, "semi_supervised.steps": 6}
+    file = sweep_file(seeds=[0], methods={"a": {"run.control": True}, "b": longer})
+    assert cli.main(["sweep", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "control  step 8/8" in printed
+    assert "control  step 10/10" in printed
+
+
+def test_a_stage_of_another_layout_or_precision_is_not_taken_over(sweep_file, capsys):
+    file = sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}})
+    assert cli.main(["sweep", str(file)]) == 0
+    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 2
+
+
+def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, capsys):
+    file = sweep_file(seeds=[0], methods={"a": {}})
+    assert cli.main(["sweep", str(file)]) == 0
+    changed = sweep_file(seeds=[0], methods={"a": {"optimizer.lr": 0.5}})
+    assert cli.main(["sweep", str(changed)]) == 1
+    assert "optimizer.lr was 0.001 and is 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, "seeds: List should have at least 1 item"),
+        ({"methods": {"a": {"semi_supervised.fliter": "none"}}}, "did you mean semi_supervised.filter"),
+        ({"params": "params/nothing.yaml"}, "no such params file"),
+        ({"methods": {"a b": {}, "A-b": {}}}, "should differ"),
+        ({"seeds": [1, 1]}, "should differ"),
+        ({"extra": 1}, "extra: Extra inputs are not permitted"),
+    ],
+)
+def test_a_sweep_file_that_cannot_be_used_says_why(sweep_file, changes, message):
+    with pytest.raises(ParamsError, match=message):
+        sweep.load(sweep_file(**changes))
+
+
+def test_comparing_a_folder_without_a_finished_run_says_so(tmp_path):
+    with pytest.raises(ParamsError, match="no finished run"):
+        compare.runs([str(tmp_path)])
+
+
+def test_the_spread_over_seeds_is_the_sample_deviation():
+    import pandas
+
+    table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.41]})
+    summary = compare.over_seeds(table, ["method"], ["miou"], percent=True)
+    assert summary.miou.tolist() == ["51.0 ± 1.4", "41.0"]
+    assert summary.seeds.tolist() == [2, 1]
+    assert compare.over_seeds(table, ["method"], ["miou"]).miou.tolist() == ["0.510 ± 0.014", "0.410"]

@@ -1,0 +1,248 @@
+"""`eln-kit run` on toy notebooks: order, going on, failing, stopping, and what it says about each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+import yaml
+
+from eln_kit import cli
+from eln_kit.batch import kernels, report, run
+from eln_kit.params import Params
+
+SECTIONS = "\n".join(f"{name} = {{}}" for name in Params.model_fields) + '\nknobs = ""'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose only notebooks are those of `write`."""
+    root = tmp_path / "my project"
+    for name in ("params", "notebooks"):
+        (root / name).mkdir(parents=True)
+    (root / "params" / "toy.yaml").write_text("run: {folder: runs/toy}\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(run, "NOTEBOOKS", [])
+    return root
+
+
+def write(root, name, *codes):
+    cells = [nbformat.v4.new_code_cell(SECTIONS, metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(code) for code in codes]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "notebooks" / f"{name}.ipynb")
+
+
+def start(*names, settings=()):
+    """`eln-kit run` with these notebooks."""
+    run.NOTEBOOKS[:] = names
+    return cli.main(["run", "params/toy.yaml", *(f"--set={setting}" for setting in settings)])
+
+
+def test_runs_in_order_goes_on_and_says_so(project, capfd):
+    write(project, "1_a", "import sys; print(sys.executable, supervised['steps'])")
+    write(
+        project,
+        "2_b",
+        "from pathlib import Path; assert Path('runs/toy/1_a.html').is_file(); 1 / (run['seed'])",
+    )
+    assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 1
+    out, err = capfd.readouterr()
+    assert f"{sys.executable} 7\n" in out
+    assert err == "2_b: failed in cell [3]: ZeroDivisionError: division by zero\n"
+    page = (project / "runs/toy/index.html").read_text()
+    assert "ZeroDivisionError" in page
+    assert "ZeroDivisionError" in (project / "runs/toy/2_b.html").read_text()
+
+    write(project, "2_b", "print('mended')")
+    assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith("1_a: finished before, skipped\n2_b: running\nmended\n2_b: finished in ")
+    assert out.endswith("index.html\n")
+
+    assert start("1_a", settings=["supervised.steps=8"]) == 0
+    assert f"{sys.executable} 8\n" in capfd.readouterr().out
+
+
+def test_where_processes_cannot_be_forked_each_kernel_is_a_new_python(project, capfd, monkeypatch):
+    monkeypatch.setattr(kernels, "FORKS", False)
+    write(project, "1_a", "import sys; print('eln_kit.training.fit' in sys.modules)")
+    assert start("1_a") == 0
+    assert "\nFalse\n" in capfd.readouterr().out
+
+
+STOPPED = """
+import signal, time
+from pathlib import Path
+stopped = []
+signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+Path("started").touch()
+while not stopped:
+    time.sleep(0.05)
+time.sleep({seconds})
+Path("saved").touch()
+print("saved at step 3")
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "end", "status"), [(signal.SIGINT, "raise KeyboardInterrupt", 75), (signal.SIGTERM, "", 75)]
+)
+def test_a_stopped_notebook_saves_first(project, number, end, status):
+    write(project, "1_a", STOPPED.format(seconds=4, end=end), "Path('next cell').touch()")
+    process = _start_process(project)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert (project / "saved").exists()
+    assert not (project / "next cell").exists()
+    assert "saved at step 3" in out
+    assert err.splitlines()[-1] == "interrupted; run the same command to go on"
+    assert "Traceback" not in err
+    assert report.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
+    assert "interrupted" in (project / "runs/toy/index.html").read_text()
+
+
+def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, capsys):
+    write(project, "1_a", STOPPED.format(seconds=400, end=""))
+    process = _start_process(project)
+    assert start("1_a") == 1
+    assert "runs/toy: in use by process" in capsys.readouterr().err
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert "Traceback" not in err
+
+
+def _start_process(project):
+    code = "import sys; from eln_kit import cli, run; run.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "run", "params/toy.yaml"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not (project / "started").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def test_a_dead_kernel_is_one_line(project, capsys):
+    write(project, "1_a", "print('as far as this')", "import os; os._exit(9)")
+    assert start("1_a") == 1
+    assert "as far as this" in (project / "runs/toy/1_a.ipynb").read_text()
+    assert capsys.readouterr().err == "1_a: its kernel died; the system may have run out of memory\n"
+    assert (project / "runs/toy/1_a.html").is_file()
+
+
+def test_unknown_knob_names_the_nearest(project, capsys):
+    assert start("1_a", settings=["supervised.step=7"]) == 2
+    assert "did you mean supervised.steps?" in capsys.readouterr().err
+
+
+def test_missing_params_file(project, capsys):
+    assert cli.main(["run", "params/none.yaml"]) == 2
+    assert capsys.readouterr().err == "params/none.yaml: no such params file\n"
+
+
+def test_missing_notebook(project, capsys):
+    assert start("1_a") == 1
+    assert "1_a.ipynb: no such notebook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["file", "file/inside", "/proc/nobody/writes/here"])
+def test_unwritable_run_folder_is_one_line(project, capsys, folder):
+    (project / "file").touch()
+    write(project, "1_a", "1")
+    assert start("1_a", settings=[f"run.folder={folder}"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert folder in err
+
+
+def test_report_shows_results_and_escapes_names(tmp_path):
+    results = {
+        "segmentation": [
+            {"name": "stage 1 <b>", "steps": 400, "miou": 0.5124, "pixel_accuracy": 0.9, "absent": ["car"]},
+            {"name": "stage 3", "steps": 900, "miou": 0.6, "pixel_accuracy": None, "absent": []},
+        ],
+        "error_detection": [{"name": "ELN", "auroc": 0.91234, "aupr": 0.4, "error_rate": 0.05}],
+    }
+    lines = report.table(results).splitlines()
+    assert lines[2].split() == ["stage", "1", "<b>", "400", "51.2", "90.0", "car"]
+    assert lines[-1].split() == ["ELN", "0.912", "0.400", "5.0"]
+    for name in ("4_evaluate/results.json", "1_supervised/a curve#1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(json.dumps(results))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"root": "</pre><script>"}}))
+    report.write_state(tmp_path, {"0_data": {"state": "not run"}})
+    page = report.write_index(tmp_path).read_text()
+    assert "<b>" not in page
+    assert "<script>" not in page
+    assert 'src="1_supervised/a%20curve%231.png"' in page
+    assert "not run" in page
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")])
+def test_duration(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from eln_kit import cli; cli.main(['knobs']); sys.exit('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.returncode == 0
+    assert "supervised" in out.stdout
+
+
+KILLED = """
+import os, signal, sys
+from eln_kit import cli
+from eln_kit.batch import run
+run.NOTEBOOKS[:] = ["1_a", "2_b"]
+execute = run._execute
+def execute_first(source, *more):
+    if source.stem == "2_b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    execute(source, *more)
+run._execute = execute_first
+cli.main(["run", "params/toy.yaml"])
+"""
+
+
+def test_a_run_killed_between_two_notebooks_goes_on_with_the_second(project, capfd):
+    write(project, "1_a", "print('one')")
+    write(project, "2_b", "print('two')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment).returncode == -signal.SIGKILL
+    assert start("1_a", "2_b") == 0
+    said = capfd.readouterr().out
+    assert said.count("one\n") == said.count("two\n") == 1
+    assert "1_a: finished before, skipped" in said
+
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def test_no_page_carries_script_from_a_name(project):
+    """From outputs of an executed notebook, a picture's name, an error, a run's name."""
+    folder = project / "runs/<img src=x onerror=alert(1)>"
+    (folder / "1_a").mkdir(parents=True)
+    (folder / "1_a" / "<b onclick=alert(1)>.png").touch()
+    write(project, "1_a", f"name = {SCRIPT!r}; print(name)", "name", "raise ValueError(name)")
+    assert start("1_a", settings=[f"run.folder={folder}"]) == 1
+    for page in ("index.html", "1_a.html"):
+        text = (folder / page).read_text()
+        assert SCRIPT not in text
+        assert "<img src=x" not in text
+        assert "<b onclick" not in text

@@ -1,0 +1,160 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trees import (
+    fails,
+    folder,
+    folder_tree,
+    ids,
+    write_image,
+    write_mask,
+)
+
+from eln_kit.data import VOID, open_dataset, read_image, read_mask
+from eln_kit.data.folder import read_classes
+from eln_kit.params import Data
+
+PROJECT = Path(__file__).parents[2]
+SHARED = PROJECT.parent / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")
+
+
+def test_a_folder_has_labelled_and_unlabelled_images(tmp_path):
+    dataset = folder(folder_tree(tmp_path, train=2, val=1, unlabeled=1))
+    assert ids(dataset.train) == ["00", "01", "02"]
+    assert [item.mask is None for item in dataset.train] == [False, False, True]
+    assert ids(dataset.val) == ["00"]
+    assert dataset.classes == ["class 0", "class 1"]
+    assert dataset.colors.shape == (2, 3)
+    assert dataset.colors.dtype == np.uint8
+    assert dataset.mask_values is None
+
+
+def test_ids_have_sub_folders_and_endings_of_any_case_and_hidden_files_are_passed_over(tmp_path):
+    folder_tree(tmp_path, train=1, val=1)
+    write_image(tmp_path / "images/train/city/a.b.JPG.png").rename(tmp_path / "images/train/city/a.b.JPG")
+    write_mask(tmp_path / "masks/train/city/a.b.png").rename(tmp_path / "masks/train/city/a.b.PNG")
+    write_image(tmp_path / "images/train/.hidden.png")
+    write_image(tmp_path / "images/train/.cache/x.png")
+    write_mask(tmp_path / "masks/train/._00.png")
+    (tmp_path / "images/train/notes.txt").write_text("no image")
+    dataset = folder(tmp_path)
+    assert ids(dataset.train) == ["00", "city/a.b"]
+    assert dataset.train[1].mask is not None
+
+
+def test_bad_trees_are_errors_that_name_the_file(tmp_path):
+    folder_tree(tmp_path / "a")
+    write_mask(tmp_path / "a/masks/train/lost.png")
+    with fails(r"masks/train/lost\.png: has no image"):
+        folder(tmp_path / "a")
+    folder_tree(tmp_path / "b")
+    (tmp_path / "b/masks/val/01.png").unlink()
+    with fails(r"images/val/01\.png: a validation image needs a mask"):
+        folder(tmp_path / "b")
+    folder_tree(tmp_path / "c")
+    write_image(tmp_path / "c/images/train/00.jpg")
+    with fails(r"images/train/00\.png: has the same id as \S*00\.jpg"):
+        folder(tmp_path / "c")
+    folder_tree(tmp_path / "d")
+    write_mask(tmp_path / "d/masks/train/00.bmp")
+    (tmp_path / "d/masks/train/00.png").unlink()
+    with fails(r"masks/train/00\.bmp: save masks as PNG"):
+        folder(tmp_path / "d")
+
+
+def test_a_missing_folder_is_an_error_that_names_the_knob(tmp_path):
+    with fails(rf"{re.escape(str(tmp_path))}/absent: no such folder; set data\.root"):
+        folder(tmp_path / "absent")
+    with fails(r"data\.root: no such folder"):
+        folder("")
+    with fails(r"images/train: no such folder; data\.root should hold images/train and images/val"):
+        folder(tmp_path)
+
+
+def test_an_empty_split_or_one_without_masks_is_an_error(tmp_path):
+    (tmp_path / "a/images/train").mkdir(parents=True)
+    folder_tree(tmp_path / "a", train=0)
+    with fails("no training images"):
+        folder(tmp_path / "a")
+    (tmp_path / "b/images/val").mkdir(parents=True)
+    folder_tree(tmp_path / "b", val=0)
+    with fails("no validation images"):
+        folder(tmp_path / "b")
+    with fails("no training image has a mask"):
+        folder(folder_tree(tmp_path / "c", train=0, unlabeled=3))
+
+
+def test_classes_come_from_yaml_in_the_root_or_beside_the_params(tmp_path):
+    folder_tree(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("classes: [no, 1, sky]")
+    assert folder(tmp_path).classes == ["no", "1", "sky"]
+    (tmp_path / "mine.yaml").write_text("classes: [{name: road, color: [1, 2, 3]}, {name: sky}]")
+    dataset = folder(tmp_path, classes=str(tmp_path / "mine.yaml"))
+    assert dataset.classes == ["road", "sky"]
+    assert dataset.colors[0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("classes: 3", "should be `classes:` and a list"),
+        ("colours: [a, b]", "should be `classes:` and a list"),
+        ("classes: [a]", "should be .* of 2 to 255 names"),
+        ("classes: [a, a]", "class 'a' should be a name that no other"),
+        ("classes: [a, {color: [1, 2, 3]}]", "class None should be"),
+        ("classes: [a, {name: b, color: [1, 2]}]", "class b: color should be three"),
+        ("classes: [a, {name: b, color: [1, 2, 256]}]", "class b: color should be three"),
+        ("classes: [a, {name: b, color: red}]", "class b: color should be three"),
+        ("classes: [a", "cannot be read as YAML"),
+    ],
+)
+def test_a_bad_file_of_classes_is_an_error_that_names_it(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with fails(rf"c\.yaml: {message}"):
+        read_classes(tmp_path / "c.yaml")
+
+
+def test_a_missing_file_of_classes_is_an_error_that_names_the_knob(tmp_path):
+    with fails(r"gone\.yaml: no such file of classes; mend data\.classes"):
+        folder(folder_tree(tmp_path), classes=str(tmp_path / "gone.yaml"))
+    with fails(r"mine\.yaml: data\.classes is for data\.name=folder"):
+        open_dataset(Data(name="voc", root=str(tmp_path), classes="mine.yaml"))
+
+
+def test_masks_of_0_and_255_are_an_error_since_255_is_void(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / "images" / split / "a.png")
+        write_mask(tmp_path / "masks" / split / "a.png", (0, 255))
+    with fails("no value but 0 and 255, which is void"):
+        folder(tmp_path)
+
+
+@needs_shared
+def test_camvid_has_its_images_classes_and_void():
+    classes = str(PROJECT / "params" / "camvid_classes.yaml")
+    dataset = folder(SHARED / "camvid", classes=classes)
+    assert (len(dataset.train), len(dataset.val), len(dataset.classes)) == (367, 101, 11)
+    assert read_image(dataset.train[0]).shape == (3, 360, 480)
+    values = torch.cat([read_mask(item, dataset).unique() for item in dataset.train[::20]]).unique()
+    assert values.tolist() == [*range(11), VOID]
+
+
+@needs_shared
+def test_nuclei_have_three_sizes_and_three_channels():
+    dataset = folder(SHARED / "nuclei", classes=str(PROJECT / "params" / "nuclei_classes.yaml"))
+    assert (len(dataset.train), len(dataset.val), dataset.classes) == (160, 40, ["background", "nucleus"])
+    shapes = set()
+    for item in dataset.val:
+        image, mask = read_image(item), read_mask(item, dataset)
+        assert image.shape == (3, *mask.shape)
+        shapes.add(tuple(mask.shape))
+    assert shapes == {(256, 256), (256, 320), (360, 360)}
+
+
+@needs_shared
+def test_without_yaml_the_nuclei_have_the_two_classes_of_their_masks():
+    assert folder(SHARED / "nuclei").classes == ["class 0", "class 1"]

@@ -1,0 +1,187 @@
+"""Files as they come from the wild: each works as one would expect, or is one line that names it."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+from trees import fails, folder_tree, masked_dataset, write_image, write_mask
+
+from eln_kit import cli
+from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
+from eln_kit.data.check import read_everything, refuse_void
+from eln_kit.data.palette import palette
+from eln_kit.faults import DataError
+from eln_kit.params import Data
+
+TWO_CLASSES = DataSet("made", ["a", "b"], palette(2), [], [])
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A small file whose header tells of a huge image."""
+    content = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = PngImagePlugin._crc32(bytes(content[12:29])).to_bytes(4, "big")
+    return bytes(content)
+
+
+WORKS = {
+    "CMYK": encoded(PICTURE.convert("CMYK"), "JPEG"),
+    "16 bits": encoded(Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300), "PNG"),
+    "a palette": encoded(PICTURE.convert("P"), "PNG"),
+    "1 bit": encoded(PICTURE.convert("1"), "PNG"),
+    "grey with alpha": encoded(PICTURE.convert("LA"), "PNG"),
+    "JPEG called PNG": encoded(PICTURE, "JPEG"),
+}
+REFUSED = {
+    "nothing": (b"", "cannot be read as an image"),
+    "text": (b"no image", "cannot be read as an image"),
+    "half a PNG": (encoded(PICTURE, "PNG")[:200], "cannot be read as an image"),
+    "a bomb": (png_that_claims(60000, 60000), "cannot be read as an image .*decompression bomb"),
+    "no width": (png_that_claims(0, 5), "cannot be read as an image"),
+    "animated": (encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(180)]), "holds 2 frames"),
+    "two pages": (encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE]), "holds 2 frames or pages"),
+    "floats": (encoded(Image.fromarray(np.zeros((3, 3), np.float32)), "TIFF"), "floating-point"),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_an_image_of_an_unusual_kind_is_read(tmp_path, name):
+    (tmp_path / "a.png").write_bytes(WORKS[name])
+    assert read_image(Item("a", tmp_path / "a.png")).shape == (3, 12, 16)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_unusable_image_is_one_line(tmp_path, name):
+    content, why = REFUSED[name]
+    (tmp_path / "a.png").write_bytes(content)
+    with fails(rf"^\S*a\.png: .*{why}") as fault:
+        read_image(Item("a", tmp_path / "a.png"))
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (encoded(Image.new("L", (16, 12)), "JPEG"), "is a JPEG by another name"),
+        (
+            encoded(Image.new("L", (16, 12)), "PNG", save_all=True, append_images=[Image.new("L", (16, 12), 1)]),
+            "frames",
+        ),
+        (encoded(Image.new("RGB", (16, 12)), "PNG"), "a colour image"),
+        (encoded(Image.new("L", (16, 12), 254), "PNG"), "value 254 is no class; valid are 0 to 1"),
+        (encoded(Image.new("L", (16, 12), 2), "PNG"), "value 2 is no class; valid are 0 to 1"),
+        (encoded(Image.new("L", (12, 16)), "PNG"), "12 x 16 pixels, but its image"),
+        (png_that_claims(60000, 60000), "decompression bomb"),
+    ],
+)
+def test_an_unusable_mask_is_one_line(tmp_path, content, why):
+    dataset = masked_dataset(tmp_path, [(0, 1)], classes=2)
+    dataset.train[0].mask.write_bytes(content)
+    with fails(why) as fault:
+        read_mask(dataset.train[0], dataset)
+    assert str(dataset.train[0].mask) in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("kind", ["1", "P", "I;16"])
+def test_a_mask_of_an_unusual_kind_keeps_its_values(tmp_path, kind):
+    dataset = masked_dataset(tmp_path, [(0, 1)], classes=2)
+    values = np.zeros((12, 16), np.uint8)
+    values[:, 3] = 1
+    mask = Image.fromarray(
+        values.astype(bool) if kind == "1" else values.astype(np.uint16 if "I" in kind else np.uint8)
+    )
+    if kind == "P":
+        mask.putpalette([200] * 768)
+    mask.save(dataset.train[0].mask)
+    assert read_mask(dataset.train[0], dataset).numpy().tolist() == values.tolist()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(sorted(WORKS)))
+def test_a_damaged_file_is_read_or_is_one_line(tmp_path, data, name):
+    content = bytearray(WORKS[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "a.png"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    for read in (lambda: read_image(Item("a", path)), lambda: read_mask(Item("a", path, path), TWO_CLASSES)):
+        try:
+            said = f"{path}: {read().numel()} values"
+        except DataError as error:
+            said = str(error)
+        assert said.startswith(str(path))
+        assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcödé 图", "dots..in..it", "it's; $HOME & <b>", "-rf", "a" * 100])
+def test_names_of_all_kinds_work(tmp_path, name):
+    folder_tree(tmp_path)
+    write_image(tmp_path / "images/train" / f"{name}.png")
+    write_mask(tmp_path / "masks/train" / f"{name}.png")
+    dataset = open_dataset(Data(name="folder", root=str(tmp_path)))
+    item = next(item for item in dataset.train if item.id == name)
+    assert read_image(item).shape[1:] == read_mask(item, dataset).shape
+
+
+def test_links_to_files_and_folders_elsewhere_are_followed_and_a_circle_ends(tmp_path):
+    root, elsewhere = tmp_path / "set", tmp_path / "disk"
+    folder_tree(root)
+    for part in ("images", "masks"):
+        (elsewhere / part).mkdir(parents=True)
+        write = write_image if part == "images" else write_mask
+        write(elsewhere / part / "far.png")
+        os.symlink(elsewhere / part, root / part / "train" / "linked")
+        os.symlink(root / part, elsewhere / part / "circle")
+    os.symlink(elsewhere / "gone.png", root / "images/train/broken.png")
+    dataset = open_dataset(Data(name="folder", root=str(root)))
+    far = next(item for item in dataset.train if item.id == "linked/far")
+    assert far.mask is not None
+    with fails(r"broken\.png: cannot be read as an image \(no such file\)"):
+        read_everything(dataset)
+
+
+def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
+    root = folder_tree(tmp_path / "set")
+    (root / "dataset.yaml").write_text("classes: [a, b]")
+    (root / "images/train/00.png").write_bytes(b"no image")
+    write_mask(root / "masks/train/01.png", (0, 7))
+    write_mask(root / "masks/val/00.png", size=(3, 3))
+    params = tmp_path / "x.yaml"
+    params.write_text(f"data: {{name: folder, root: '{root}', labels: 2}}")
+    assert cli.main(["check", str(params)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "train/00.png: cannot be read" in lines[0]
+    assert "train/01.png: value 7 is no class" in lines[1]
+    assert "val/00.png: 3 x 3 pixels" in lines[2]
+
+
+def test_a_sound_data_set_is_said_to_be_one(tmp_path, capsys):
+    root = folder_tree(tmp_path / "set")
+    write_mask(root / "masks/train/00.png", (255,))
+    params = tmp_path / "x.yaml"
+    params.write_text(f"data: {{name: folder, root: '{root}', labels: 2}}")
+    assert cli.main(["check", str(params)]) == 0
+    assert "4 training images, 2 of them labelled" in (said := capsys.readouterr().out)
+    assert "1 masks are void everywhere" in said
+
+
+def test_labels_that_are_void_everywhere_are_refused(tmp_path):
+    dataset = masked_dataset(tmp_path, [(255,), (255,), (0, 1)])
+    void = read_everything(dataset)
+    assert void == set(dataset.train[:2])
+    with fails("all pixels of this and all other labelled images are void"):
+        refuse_void(dataset.train[:2], void)
+    refuse_void(dataset.train, void)

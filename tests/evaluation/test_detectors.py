@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+
+from eln_kit.data import VOID
+from eln_kit.evaluation import detection, detectors
+from eln_kit.evaluation.detectors import DETECTORS, Case
+from eln_kit.method.stages import ErrorLocalization, Supervised
+from eln_kit.store.experiment import open_experiment
+from eln_kit.training.fit import fit
+
+
+def pixel(*probabilities):
+    """Logits `1 C 1 1` of a pixel with these class probabilities."""
+    return torch.tensor(probabilities).log().view(1, -1, 1, 1)
+
+
+def test_scores_of_one_pixel_by_hand():
+    logits = pixel(0.6, 0.3, 0.1)
+    assert detectors.max_softmax(logits).item() == pytest.approx(0.4)
+    assert detectors.margin(logits).item() == pytest.approx(1 - 0.3)
+    nats = -sum(p * math.log(p) for p in (0.6, 0.3, 0.1))
+    assert detectors.entropy(logits).item() == pytest.approx(nats / math.log(3))
+    assert detectors.energy(logits + 2).item() == pytest.approx(-2)
+
+
+def test_mutual_information_is_zero_where_all_agree_and_log_2_where_two_are_sure_of_different_classes():
+    agree = torch.tensor([0.7, 0.3]).view(1, 2, 1, 1).repeat(2, 1, 1, 1)
+    assert detectors.mutual_information(agree).item() == pytest.approx(0, abs=1e-6)
+    assert detectors.mutual_information(torch.eye(2).view(2, 2, 1, 1)).item() == pytest.approx(math.log(2))
+
+
+def test_doubt_is_what_others_do_not_give_to_the_judged_class():
+    case = Case(torch.zeros(1, 3, 1, 1), pixel(0.2, 0.8), None, None)
+    others = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).view(2, 2, 1, 1)
+    assert case.doubt(others).item() == pytest.approx(1 - 0.3)
+
+
+def test_the_fitted_temperature_undoes_a_scaling_of_calibrated_logits():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20000, 4, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    assert detectors.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
+
+
+@pytest.fixture
+def case(tiny):
+    networks = open_experiment(tiny()).networks().eval()
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        return Case(image, networks.student.predict(image), networks.student, networks, 2.0, (networks.teacher,))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_gives_a_finite_score_a_pixel_and_a_probability_where_it_says_so(case, name):
+    score = DETECTORS[name].score(case)
+    assert score.shape == (32, 32)
+    assert torch.isfinite(score).all()
+    if DETECTORS[name].is_probability:
+        assert 0 <= score.min() <= score.max() <= 1
+    assert not case.segmenter.training
+    assert not any(module.training for module in case.segmenter.modules())
+
+
+@torch.no_grad()
+def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_the_max_softmax(case):
+    alone = DETECTORS["1 - max softmax"].score(case)
+    for name in ("ensemble", "student and teacher"):  # the teacher is still the student
+        assert torch.allclose(DETECTORS[name].score(case), alone, atol=1e-5)
+    usable = detectors.usable(case.networks, ())
+    assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher"}
+
+
+def test_boundary_distance_by_hand():
+    mask = torch.tensor([[0, 0, 0, 1, VOID, VOID]], dtype=torch.uint8)
+    assert detection.boundary_distance(mask)[0, :4].tolist() == [3, 2, 1, 1]
+    assert (detection.boundary_distance(torch.zeros(2, 5)) == 5).all()
+
+
+def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):
+    params = tiny({"evaluation.pixels": 200})
+    experiment = open_experiment(params)
+    for kind in (Supervised, ErrorLocalization):
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    found = detection.detect(experiment, "2_error_localization")["detectors"]
+    assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher"}
+    assert {row["pooled"]["pixels"] for row in found.values()} == {3 * 200}
+    assert len({row["pooled"]["error_rate"] for row in found.values()}) == 1
+    for row in found.values():
+        for parts in (row["classes"], row["distances"]):
+            assert sum(part["pixels"] for part in parts.values()) == 600
+        assert row["by_image"].keys() == {item.id for item in experiment.dataset.val}
+        assert row["curve"]["coverage"][-1] == 1
+        assert row["curve"]["risk"][-1] == pytest.approx(row["pooled"]["error_rate"])

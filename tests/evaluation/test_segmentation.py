@@ -1,0 +1,134 @@
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from eln_kit.data import VOID, read_mask
+from eln_kit.evaluation import measures, segmentation, trust
+from eln_kit.method.stages import SemiSupervised
+from eln_kit.store.experiment import open_experiment
+
+
+def test_miou_of_a_hand_worked_confusion_matrix_leaves_out_and_names_the_absent_class():
+    counts = torch.tensor([[3, 1, 0], [1, 5, 0], [0, 0, 0]]).double()
+    result = segmentation.summarize_confusion(counts, ["sky", "road", "car"])
+    assert result["iou"] == [pytest.approx(3 / 5), pytest.approx(5 / 7), None]
+    assert result["miou"] == pytest.approx((3 / 5 + 5 / 7) / 2)
+    assert result["pixel_accuracy"] == pytest.approx(8 / 10)
+    assert result["absent"] == ["car"]
+
+
+def test_a_class_predicted_but_never_there_counts_as_zero():
+    result = segmentation.summarize_confusion(torch.tensor([[3, 1], [0, 0]]).double(), ["sky", "road"])
+    assert result["iou"] == [pytest.approx(3 / 4), 0]
+    assert result["absent"] == []
+
+
+def test_measures_of_a_detector_by_hand():
+    right = torch.tensor([True, True, False, True])
+    result = trust.measure_detector("d", torch.tensor([3.0, 2.0, 1.0, 0.0]), right, kept_share=0.5)
+    assert result["auroc"] == pytest.approx(2 / 3)  # the error ranks above two of three right pixels
+    assert result["aupr"] == pytest.approx(1 / 2)  # found second
+    assert result["error_rate"] == pytest.approx(1 / 4)
+    assert result["kept_accuracy"] == 1
+
+
+def test_auroc_and_aupr_are_scikit_learns():
+    torch.manual_seed(0)
+    logit = torch.randn(500) * 8
+    right = torch.rand(500) < logit.sigmoid() * 0.9
+    result = trust.measure_detector("d", logit, right, 0.8)
+    assert result["auroc"] == pytest.approx(roc_auc_score(~right, -logit), abs=1e-6)
+    assert result["aupr"] == pytest.approx(average_precision_score(~right, -logit), abs=1e-6)
+
+
+def test_without_an_error_there_is_no_curve_and_no_fault():
+    result = trust.measure_detector("d", torch.tensor([1.0, 2.0]), torch.tensor([True, True]), 1.0)
+    assert result["auroc"] is None
+    assert result["aupr"] is None
+    assert result["kept_accuracy"] == 1
+
+
+def test_reliability_of_two_bins_by_hand():
+    result = measures.reliability(torch.tensor([0.01, 0.99, 0.99, 0.99]), torch.tensor([False, True, True, False]))
+    assert result["accuracy"][0] == 0
+    assert result["accuracy"][-1] == pytest.approx(2 / 3)
+    assert result["confidence"][-1] == pytest.approx(0.99)
+    assert result["accuracy"][7] is None
+    assert result["ece"] == pytest.approx(0.25 * 0.01 + 0.75 * (0.99 - 2 / 3))
+
+
+def test_a_perfect_segmenter_has_miou_1_whatever_size_the_network_sees(tiny, monkeypatch):
+    params = tiny({"data.resize": 0.5})
+    experiment = open_experiment(params)
+    masks = torch.stack([read_mask(item, experiment.dataset) for item in experiment.dataset.val])
+
+    def know(segmenter, images, knobs):
+        assert images.shape == (3, 3, 16, 16)
+        return torch.nn.functional.one_hot(masks.long(), 9).permute(0, 3, 1, 2).float()
+
+    monkeypatch.setattr(segmentation, "predict", know)
+    result = segmentation.measure(None, experiment.dataset, params)
+    assert result["miou"] == 1
+    assert sum(map(sum, result["confusion"])) == 3 * 32 * 32
+
+
+def test_only_neighbours_of_one_size_are_predicted_together_and_not_too_many(tiny, monkeypatch):
+    params = tiny()
+    dataset = open_experiment(params).dataset
+    sides = [8, 8, 8, 6, 8]
+    monkeypatch.setattr(segmentation, "TOGETHER", 2 * 8 * 8)
+    monkeypatch.setattr(segmentation, "read_image", lambda side: torch.full((3, side, 8), side, dtype=torch.uint8))
+    monkeypatch.setattr(segmentation, "read_mask", lambda side, dataset: torch.full((side, 8), side, dtype=torch.uint8))
+    found = list(segmentation.together(sides, dataset, params))
+    assert [tuple(masks.shape) for _, masks in found] == [(2, 8, 8), (1, 8, 8), (1, 6, 8), (1, 8, 8)]
+    assert all(torch.equal((255 * images).round(), masks[:, None].expand_as(images)) for images, masks in found)
+
+
+def test_error_detection_is_the_same_when_every_image_is_judged_alone(tiny, monkeypatch):
+    params = tiny({"model.eln_scales": [0.75]})
+    experiment = open_experiment(params)
+    networks = experiment.networks().eval()
+    found = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    monkeypatch.setattr(segmentation, "TOGETHER", 1)
+    alone = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    for one, other in zip(found, alone, strict=True):
+        assert one["auroc"] == pytest.approx(other["auroc"], abs=1e-4)
+        assert one["kept_accuracy"] == pytest.approx(other["kept_accuracy"], abs=1e-3)
+
+
+def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
+    params = tiny()
+    experiment = open_experiment(params)
+    void = torch.full((32, 32), VOID, dtype=torch.uint8)
+    void[0, :5] = 1
+    monkeypatch.setattr(segmentation, "read_mask", lambda item, dataset: void)
+    networks = experiment.networks()
+    confusion = segmentation.measure(networks.student, experiment.dataset, params)["confusion"]
+    assert sum(map(sum, confusion)) == 3 * 5
+    seen = []
+    monkeypatch.setattr(trust, "measure_detector", lambda name, logit, right, share: seen.append(len(right)))
+    trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    assert seen == [15, 15]
+
+
+def test_untrained_residual_eln_scores_like_the_max_softmax(tiny):
+    params = tiny()
+    experiment = open_experiment(params)
+    networks = experiment.networks()
+    eln, confidence = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    assert eln["auroc"] == pytest.approx(confidence["auroc"], abs=1e-4)
+
+
+def test_examples_for_figures_have_the_size_the_networks_see(tiny):
+    from eln_kit.evaluation import examples
+
+    params = tiny({"data.resize": 0.75})
+    experiment = open_experiment(params)
+    networks, item = experiment.networks(), experiment.dataset.val[0]
+    seen = examples.examine(networks, item, experiment.dataset, params)
+    assert len(seen.predictions) == len(seen.wrongness) == 3
+    taught = examples.teach(SemiSupervised(networks, params), item, experiment.dataset)
+    for each in (seen.truth, *seen.predictions, *seen.wrongness, taught.keep):
+        assert each.shape == (24, 24)
+    counts = examples.class_pixels(experiment.dataset.train, experiment.dataset)
+    assert counts.sum() == 12 * 32 * 32

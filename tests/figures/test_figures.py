@@ -1,0 +1,206 @@
+"""Figures are drawn from tensors and arrays of any size, and say what is in the data."""
+
+import io
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from PIL import Image
+
+from eln_kit import figures
+from eln_kit.evaluation.errors import Ranking
+
+CLASSES = ["background", "square", "disc", "ring"]
+COLORS = np.array([[40, 40, 40], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
+
+
+def scene(height=32, width=48, classes=4, seed=0):
+    """Image, truth with a void border, prediction, wrongness and keep."""
+    draw = torch.Generator().manual_seed(seed)
+    truth = torch.zeros(height, width, dtype=torch.long)
+    for c in range(1, classes):
+        y, x = (int(torch.randint(side - 8, (), generator=draw)) for side in (height, width))
+        truth[y : y + height // 3, x : x + width // 3] = c
+    image = torch.rand(3, height, width, generator=draw) * 0.3 + truth / classes * 0.6
+    prediction = truth.roll((2, 3), (0, 1))
+    truth[:2] = 255
+    wrongness = (prediction != truth).float() * 0.7 + torch.rand(height, width, generator=draw) * 0.2
+    return image, truth, prediction, wrongness, wrongness < 0.5
+
+
+def texts(figure):
+    found = [axis.get_title() for axis in figure.axes]
+    for legend in [*figure.legends, *(axis.get_legend() for axis in figure.axes)]:
+        found += [text.get_text() for text in legend.get_texts()] if legend else []
+    found += [text.get_text() for axis in figure.axes for text in axis.texts]
+    return " | ".join(found)
+
+
+@pytest.fixture
+def scenes():
+    return [*zip(scene(), scene(48, 32, seed=1), scene(40, 40, seed=2), strict=True)]
+
+
+def test_colorize_gives_each_class_its_color_and_void_grey():
+    picture = figures.colorize(torch.tensor([[0, 3, 255]]), COLORS, void=(1, 2, 3))
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [[COLORS[0].tolist(), COLORS[3].tolist(), [1, 2, 3]]]
+
+
+def test_contact_sheet_names_void_only_where_present(scenes):
+    images, truths, masks = scenes[:3]
+    assert "void" in texts(figures.contact_sheet(images, truths, CLASSES, COLORS))
+    assert "void" not in texts(figures.contact_sheet(images, masks, CLASSES, COLORS))
+
+
+def test_images_may_be_uint8(scenes):
+    images = [(image * 255).to(torch.uint8) for image in scenes[0]]
+    figures.views(images, scenes[0])
+
+
+def test_predictions_titles_hold_the_error_rate():
+    image = np.zeros((3, 4, 4), np.float32)
+    truth, mask = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    truth[0], mask[1, 0] = 255, 2
+    drawn = figures.predictions([image], [truth], {"mine": [mask]}, CLASSES, COLORS)
+    assert "8.3% wrong" in texts(drawn)
+
+
+def test_predictions_without_truth_have_no_errors(scenes):
+    images, _, masks = scenes[:3]
+    assert "wrong" not in texts(figures.predictions(images, None, {"mine": masks}, CLASSES, COLORS))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_errors_has_a_row_a_decoder(count):
+    image, truth, mask, wrongness, _ = scene()
+    drawn = figures.errors(
+        image, truth, mask, [mask] * count, [2.0] * count, [wrongness] * (count + 1), CLASSES, COLORS
+    )
+    assert texts(drawn).count("true errors") == count + 1
+    assert "truth" in texts(drawn)
+
+
+def test_pseudo_labels_count_what_is_kept_and_right():
+    image = np.zeros((3, 2, 2), np.float32)
+    truth, mask = np.array([[0, 1], [1, 255]]), np.array([[0, 1], [0, 0]])
+    keep = np.array([[True, False], [True, True]])
+    found = texts(figures.pseudo_labels([image], [truth], [mask], [keep], [keep * 1.0], CLASSES, COLORS))
+    assert "67% kept" in found
+    assert "50.0% of kept right" in found
+    found = texts(figures.pseudo_labels([image], None, [mask], [keep], [keep * 1.0], CLASSES, COLORS))
+    assert "75% kept" in found
+    assert "right" not in found
+
+
+def test_pseudo_labels_when_everything_is_dropped():
+    image, truth, mask, wrongness, keep = scene()
+    drawn = figures.pseudo_labels([image], [truth], [mask], [keep & False], [wrongness], CLASSES, COLORS)
+    assert "0% kept" in texts(drawn)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [2, 21])
+def test_numbers_with_absent_classes(count, tmp_path):
+    classes, colors = [f"class {c}" for c in range(count)], np.arange(3 * count).reshape(count, 3)
+    matrix = np.eye(count) * 90 + 1
+    matrix[1] = 0
+    iou = [0.5] * count
+    iou[1] = float("nan")
+    for drawn in (
+        figures.class_shares(torch.arange(count), None, classes, colors),
+        figures.class_shares(10 ** np.arange(count), np.ones(count), classes, colors),
+        figures.confusion(matrix, classes),
+        figures.iou_bars({"a": iou, "b": [float("nan")] * count}, classes),
+    ):
+        figures.save(drawn, tmp_path / "made" / "figure.png")
+    assert texts(drawn).count("absent") == count + 1
+    assert "mean 50.0%" in texts(drawn)
+
+
+def test_training_curves_skip_records_without_the_name():
+    records = [{"step": s, "main": 10.0 / s, "eln": 1.0, "ratio/1": 3.0} for s in range(1, 99)]
+    drawn = figures.loss_curves([*records, {"step": 99}], ["main", "eln", "kept_share"], "stage 2")
+    assert [axis.get_title() for axis in drawn.axes] == ["main", "eln"]
+    assert [axis.get_yscale() for axis in drawn.axes] == ["log", "linear"]
+    assert isinstance(figures.loss_curves([], ["main"]), Figure)
+    assert isinstance(figures.ratio_curves(records, []), Figure)
+    assert "its ratio, 2" in texts(figures.ratio_curves(records, [2.0]))
+
+
+def test_reliability_leaves_empty_bins_out_of_the_error():
+    curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
+    assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
+
+
+def test_error_detection_shows_the_error_rate():
+    curve = {"recall": [0, 1], "precision": [1, 0.1], "aupr": 0.5, "error_rate": 0.1}
+    found = texts(figures.error_detection({"ELN": curve, "entropy": curve}))
+    assert "ELN, AUPR 0.500" in found
+    assert found.count("error rate, 0.100") == 1
+
+
+def test_a_figure_shows_once_in_a_notebook():
+    code = "import eln_kit.figures\neln_kit.figures.iou_bars({'a': [0.1, 0.2]}, ['x', 'y'])"
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("1")]
+    notebook = NotebookClient(nbformat.v4.new_notebook(cells=cells)).execute()
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert [("data" in o and "image/png" in o.data) for o in outputs] == [True, False]
+
+
+def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
+    image, truth, mask = (each[0] for each in scenes[:3])
+    figure = figures.made_errors(image, truth, [truth, mask], ["main decoder", "auxiliary 1, ratio 2"], CLASSES, COLORS)
+    shown = texts(figure)
+    assert "main decoder | its errors: 0.0%" in shown
+    assert f"auxiliary 1, ratio 2 | its errors: {figures.error_rate(truth, mask):.1%}" in shown
+    assert all(name in shown for name in [*CLASSES, "wrong", "void"])
+
+
+def test_maps_of_wrongness_share_one_scale(scenes):
+    image, truth, mask, wrongness = (each[0] for each in scenes[:4])
+    figure = figures.wrongness_maps(image, truth, mask, {"ELN": 1 - wrongness, "entropy": 1 - wrongness / 2})
+    maps = [axis.images[0] for axis in figure.axes if axis.images and axis.get_title() in ("ELN", "entropy")]
+    assert [each.get_clim() for each in maps] == [(0, 1), (0, 1)]
+    assert np.allclose(maps[0].get_array(), wrongness, atol=1e-6)
+
+
+def test_a_sweep_of_ratios_is_drawn_with_the_main_decoder_and_the_correlation():
+    figure = figures.ratio_sweep({1.0: 0.2, 10.0: 0.5}, 0.12, 0.9)
+    assert "rank correlation 0.90" in texts(figure)
+    assert "main decoder, 12.0%" in texts(figure)
+    assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [0.2, 0.5]
+
+
+@pytest.fixture
+def filtering(scenes):
+    image, truth, mask, wrongness = (each[0] for each in scenes[:4])
+    ranking = Ranking(1 - wrongness[truth != 255], (mask != truth)[truth != 255])
+    return figures.Filtering(image, truth, mask, 1 - wrongness, {"ELN": ranking}, CLASSES, COLORS), ranking
+
+
+def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
+    moved, ranking = filtering
+    truth, mask, wrongness = (each[0] for each in scenes[1:4])
+    for threshold in (0.9, 0.4):
+        figure = moved.at(threshold)
+        keep, known = 1 - wrongness >= threshold, truth != 255
+        assert f"kept at {threshold:.2f}: {keep[known].float().mean():.1%} of this image" in texts(figure)
+        outcome = figure.axes[1].images[0].get_array()
+        assert (outcome[known & keep & (mask != truth)] == figures.lab.WRONG).all()
+        assert (outcome[known & ~keep & (mask != truth)] == figures.lab.CAUGHT).all()
+        assert (outcome[known & ~keep & (mask == truth)] == figures.lab.WASTED).all()
+        now = ranking.at(threshold)
+        (x,), (y,) = moved.dots[0].get_data()
+        assert (x, y) == (now["recall"], now["precision"])
+
+
+def test_the_quick_picture_is_the_whole_figure_drawn_anew(filtering, scenes):
+    moved, _ = filtering
+    for threshold in (0.3, 0.95, 0.3):
+        quick = np.asarray(Image.open(io.BytesIO(moved.png(threshold))))
+        whole = np.asarray(Image.open(io.BytesIO(figures.drawn(moved.at(threshold)))))
+        assert np.array_equal(quick, whole)

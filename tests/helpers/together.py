@@ -1,0 +1,69 @@
+"""What test_processes has spawned processes do; they import it by name."""
+
+import contextlib
+import os
+import signal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from eln_kit.faults import DataError
+from eln_kit.method import losses
+from eln_kit.method.stages import STAGES
+from eln_kit.models.dropout import Dropout
+from eln_kit.params import Params
+from eln_kit.store.experiment import open_experiment
+from eln_kit.training.fit import fit
+
+
+def train_frozen(params: dict, *names: str) -> None:
+    """Train stages without dropout and with BatchNorm frozen, which could not be alike in any number of processes."""
+    Dropout.forward = lambda self, maps: maps
+    nn.BatchNorm2d.train = lambda self, mode=True: nn.Module.train(self, False)
+    experiment = open_experiment(Params(**params))
+    for name in names:
+        kind = STAGES[name]
+        fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+
+
+def train_until_stopped(params: dict, *names: str) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        train_frozen(params, *names)
+
+
+def fail(kind: str) -> None:
+
+    if os.environ["RANK"] == "1":
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise DataError("a.png: broken") if kind == "expected" else ZeroDivisionError("surprise")
+
+
+def every_loss(part: slice) -> dict[str, torch.Tensor]:
+    """All losses, and the contrastive one's gradient, of a part of a fixed batch of 4 with much and with no void."""
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 4, 2, 5, 3, 3)[:, part]  # B W E h w
+    logits, judged = torch.randn(4, 3, 6, 6)[part], torch.randn(4, 1, 6, 6)[part]
+    labels, mask = torch.randint(0, 3, (4, 2, 3, 3)), torch.randint(0, 3, (4, 6, 6))
+    labels[0], mask[:2, 1:] = losses.VOID, losses.VOID
+    labels, mask = labels[part], mask[part]
+    student.requires_grad_()
+    contrast = losses.contrastive_loss(student, teacher, labels, 0.5, 3)
+    contrast.backward()
+    main = losses.cross_entropy(logits, mask)
+    return {
+        "main": main,
+        "auxiliary": losses.auxiliary_loss([1.2 * main, 3 * main], main, [1.1, 5.0]),
+        "eln": losses.error_localization_loss(judged, losses.correctness(logits, mask), 20),
+        "contrast": contrast,
+        "slope": student.grad.sum(dim=(1, 2, 3, 4)),
+    }
+
+
+def save_losses_of_my_half(folder: str) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    torch.save(every_loss(slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from eln_kit.method.filters import surest, surest_of_each_class
+
+SCORE = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.3, 0.99, 0.5, 0.6]])
+CLASSES = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 2]])
+ALL = torch.ones(2, 4, dtype=torch.bool)
+
+
+def test_the_surest_pixels_are_kept_whatever_their_class():
+    assert surest(SCORE, ALL, 0.25).tolist() == [[True, False, False, False], [False, True, False, False]]
+
+
+def test_of_each_class_the_surest_are_kept_rounded_up():
+    kept = surest_of_each_class(SCORE, CLASSES, ALL, 0.5)
+    assert kept.tolist() == [[True, False, False, True], [True, True, False, True]]
+
+
+@pytest.mark.parametrize("keep", [surest, lambda s, among, share: surest_of_each_class(s, CLASSES, among, share)])
+def test_other_pixels_neither_count_nor_are_kept(keep):
+    among = ALL.clone()
+    among[1, 1] = among[1, 3] = False
+    kept = keep(SCORE, among, 0.5)
+    assert not kept[~among].any()
+    assert kept.sum() in (3, 4)  # of six; of classes of 2, 3 and 1
+    assert keep(SCORE, among, 1.0).equal(among)
+    assert not keep(SCORE, ~ALL, 0.5).any()
+
+
+def test_a_share_that_is_a_whole_number_of_pixels_is_that_number():
+    many, one = torch.rand(25), torch.zeros(25, dtype=torch.long)
+    assert surest_of_each_class(many, one, one == 0, 0.6).sum() == 15
+
+
+def test_among_equal_scores_a_class_still_gets_its_share():
+    kept = surest_of_each_class(torch.ones(1000), torch.arange(1000) % 4, torch.ones(1000, dtype=torch.bool), 0.3)
+    assert torch.bincount(torch.arange(1000)[kept] % 4).tolist() == [75, 75, 75, 75]

@@ -1,0 +1,193 @@
+import pytest
+import torch
+
+from eln_kit.method.stages import Control, ErrorLocalization, SemiSupervised, Supervised
+from eln_kit.models import Networks
+from eln_kit.models.features import upsample
+
+VOID = 255
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return {
+        "image": torch.rand(2, 3, 32, 32),
+        "mask": torch.randint(0, 4, (2, 32, 32)),
+        "weak": torch.rand(2, 3, 32, 32),
+        "strong": torch.rand(2, 3, 32, 32),
+        "valid": torch.ones(2, 32, 32, dtype=torch.bool),
+        "truth": torch.randint(0, 4, (2, 32, 32)),
+    }
+
+
+def make(stage, params, classes=4):
+    return stage(Networks(params, classes), params).train()
+
+
+def reached(network):
+    return any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_stage_1_teaches_the_student_alone(tiny, batch):
+    stage = make(Supervised, tiny())
+    sum(stage(batch)[0].values()).backward()
+    networks = stage.networks
+    assert reached(networks.student)
+    assert not any(reached(part) for part in (networks.auxiliary, networks.eln, networks.teacher))
+
+
+@pytest.mark.parametrize(("loss", "part"), [("main", "student"), ("auxiliary", "auxiliary"), ("eln", "eln")])
+def test_in_stage_2_each_loss_reaches_only_its_own_network(tiny, batch, loss, part):
+    stage = make(ErrorLocalization, tiny({"error_localization.ratios": [1.0, 1.0]}))
+    for decoder in stage.networks.auxiliary:  # worse than the main decoder, so that the gate is open
+        torch.nn.init.normal_(decoder.classify[-1].weight, std=3.0)
+    if part == "eln":  # behind a last layer that starts at zero nothing would be reached
+        torch.nn.init.normal_(stage.networks.eln.judge[-1].weight)
+    stage(batch)[0][loss].backward()
+    got = {name for name in ("student", "auxiliary", "eln", "teacher") if reached(getattr(stage.networks, name))}
+    assert got == {part}
+
+
+def test_eln_judges_predictions_made_without_dropout(tiny, batch):
+    stage = make(ErrorLocalization, tiny())
+    features = stage.networks.student(batch["image"]).features
+    assert torch.equal(stage.without_dropout(features), stage.without_dropout(features))
+    assert all(module.training for module in stage.networks.student.modules())
+
+
+def test_each_decoder_is_judged_by_its_own_looks(tiny, batch):
+    stage = make(ErrorLocalization, tiny({"model.eln_scales": [0.5]}))
+    (looks,) = stage.looks(batch["image"])
+    small = upsample(batch["image"].flip(3), (16, 16))
+    networks = stage.networks.eval()
+    features = networks.student(small).features
+    expected = [networks.student(small).logits, *(decoder(features) for decoder in networks.auxiliary)]
+    assert torch.allclose(looks, torch.cat(expected).flip(3))
+
+
+def test_a_step_moves_the_students_batchnorm_statistics_once(tiny, batch):
+    for kind in (Supervised, ErrorLocalization, SemiSupervised):
+        stage = make(kind, tiny())
+        norms = [m for m in stage.networks.student.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        stage(batch)
+        assert {m.num_batches_tracked.item() for m in norms} == {1}
+
+
+def test_in_stage_3_pseudo_labels_teach_the_student_alone(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.labeled": False, "semi_supervised.filter": "none"}))
+    losses, _ = stage(batch)
+    assert set(losses) == {"weak", "strong", "contrast_weak", "contrast_strong"}
+    sum(losses.values()).backward()
+    assert reached(stage.networks.student)
+    assert not any(reached(p) for p in (stage.networks.auxiliary, stage.networks.eln, stage.networks.teacher))
+
+
+def test_a_view_that_no_loss_uses_does_not_pass_the_student(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.weak_weight": 0.0, "semi_supervised.contrast_weight": 0.0}))
+    seen = []
+    stage.networks.student.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert "weak" not in stage(batch)[0]
+    assert seen == [2 + 2]
+
+
+def test_the_unlabelled_part_can_be_switched_off(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.unlabeled": False}))
+    assert not stage.unlabeled
+    losses, _ = stage({name: batch[name] for name in ("image", "mask")})
+    assert set(losses) == {"main", "auxiliary", "eln"}
+
+
+def test_a_filter_that_keeps_nothing_stops_no_training(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.labeled": False}))
+    stage.networks.eln.shift.data.fill_(-1e4)
+    losses, measures = stage(batch)
+    sum(losses.values()).backward()
+    assert measures["kept_share"] == 0
+    assert all(loss.item() == 0 for loss in losses.values())
+    assert all(torch.isfinite(p.grad).all() for p in stage.networks.parameters() if p.grad is not None)
+
+
+def test_padding_is_never_a_pseudo_label(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none"}))
+    batch["valid"][:, :, :10] = False
+    labels, _, measures = stage.label(batch)
+    assert (labels[:, :, :10] == VOID).all()
+    assert (labels[:, :, 10:] != VOID).all()
+    assert measures["kept_share"] == 1
+
+
+def test_each_filter_keeps_what_its_name_says(tiny, batch):
+    logits = torch.randn(2, 4, 32, 32) * 3
+
+    def keep(name, threshold=0.5):
+        stage = make(SemiSupervised, tiny({"semi_supervised.filter": name, "semi_supervised.threshold": threshold}))
+        return stage.keep(batch, logits)
+
+    sure = logits.softmax(1).amax(1)
+    assert torch.equal(keep("confidence", 0.9), sure >= 0.9)
+    assert torch.equal(keep("eln", 0.9), sure >= 0.9)  # the residual form begins as the confidence
+    kept = keep("entropy", 0.25)
+    entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+    assert kept.sum() == kept.numel() // 4
+    assert entropy[kept].max() < entropy[~kept].min()
+    batch["valid"][:, :, :16] = False  # of the real pixels alone
+    assert (keep("entropy", 0.25) & batch["valid"]).sum() == kept.numel() // 2 // 4
+    assert torch.equal(keep("oracle"), logits.argmax(1) == batch["truth"])
+    assert keep("none").all()
+
+
+@pytest.mark.parametrize("name", ["eln", "confidence", "entropy"])
+def test_with_a_share_of_each_class_no_class_is_dropped_however_doubtful(tiny, batch, name):
+    logits = torch.randn(2, 4, 32, 32)
+    logits[:, 1:] *= 5  # what is taken for class 0 is in doubt
+    stage = make(SemiSupervised, tiny({"semi_supervised.filter": name, "semi_supervised.class_share": 0.5}))
+    batch["valid"][:, :, :16] = False
+    classes, kept = logits.argmax(1), stage.keep(batch, logits)
+    assert not kept[~batch["valid"]].any()
+    for place in range(4):
+        mine = (classes == place) & batch["valid"]
+        assert (kept & mine).sum() == (mine.sum() + 1) // 2
+        sure = logits.softmax(1).amax(1)
+        assert name == "entropy" or sure[kept & mine].min() >= sure[mine & ~kept].max()
+
+
+@pytest.mark.parametrize("knobs", [{"semi_supervised.filter": "confidence"}, {"semi_supervised.eln_learns": False}])
+def test_auxiliary_decoders_and_eln_rest_where_another_filters_and_where_eln_is_not_to_learn(tiny, batch, knobs):
+    losses, _ = make(SemiSupervised, tiny(knobs))(batch)
+    assert set(losses) == {"main", "weak", "strong", "contrast_weak", "contrast_strong"}
+
+
+def test_the_truth_of_unlabelled_images_changes_no_loss_unless_the_filter_is_the_oracle(tiny, batch):
+    for name, same in (("eln", True), ("oracle", False)):
+        stage = make(SemiSupervised, tiny({"semi_supervised.filter": name})).eval()
+        with_truth = stage(batch)[0]["weak"]
+        without = stage(batch | {"truth": torch.full((2, 32, 32), VOID)})[0]["weak"]
+        assert torch.equal(with_truth, without) == same
+
+
+def test_labelling_leaves_eln_in_training_mode_and_its_statistics_alone(tiny, batch):
+    stage = make(SemiSupervised, tiny())
+    before = {k: v.clone() for k, v in stage.networks.eln.state_dict().items()}
+    stage.label(batch)
+    assert stage.networks.eln.training
+    assert all(torch.equal(before[k], v) for k, v in stage.networks.eln.state_dict().items())
+
+
+def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny):
+    for kind, follows in ((Supervised, False), (ErrorLocalization, False), (SemiSupervised, True), (Control, True)):
+        stage = make(kind, tiny())
+        stage.networks.student.classify[-1].bias.data.fill_(9.0)
+        before = stage.networks.teacher.classify[-1].bias.clone()
+        stage.after_step()
+        assert (stage.networks.teacher.classify[-1].bias > before).all() == follows, kind
+
+
+def test_in_stages_2_and_3_eln_looks_again_at_the_scales_of_the_params(tiny, batch, monkeypatch):
+    stage, seen = make(SemiSupervised, tiny({"model.eln_scales": [0.5]})), []
+    forward = stage.networks.eln.forward
+    monkeypatch.setattr(
+        stage.networks.eln, "forward", lambda image, logits, looks: seen.append(looks) or forward(image, logits, looks)
+    )
+    stage(batch)
+    assert [tuple(look.shape) for looks in seen for look in looks] == [(6, 4, 4, 4), (2, 4, 4, 4)]

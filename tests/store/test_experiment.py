@@ -1,0 +1,80 @@
+"""The split that a run folder keeps."""
+
+import json
+import shutil
+
+import pytest
+from trees import voc_tree
+
+from eln_kit.faults import DataError, ParamsError
+from eln_kit.store import experiment
+from eln_kit.store.experiment import open_experiment
+
+VOC_IDS = ["2007_000032", "2007_000039", "2007_000063", "2007_000068"]
+
+
+@pytest.fixture
+def no_draw(monkeypatch):
+    """From now on an experiment cannot make a split anew."""
+
+    def forbid():
+        monkeypatch.setattr(experiment, "make_split", lambda *_: pytest.fail("the split was made anew"))
+
+    return forbid
+
+
+def test_a_run_that_was_opened_before_does_not_draw_again(tiny, no_draw):
+    first = open_experiment(tiny()).split
+    no_draw()
+    again = open_experiment(tiny({"data.workers": 1, "data.batch_labeled": 1, "data.held_out": 1})).split
+    assert (again, again.source) == (first, "drawn with seed 0")
+
+
+def test_the_knob_that_asks_for_another_split_is_named(tiny):
+    open_experiment(tiny())
+    with pytest.raises(ParamsError, match=r"split\.json: .* \(seed was 0 and is 3\); choose another run\.folder"):
+        open_experiment(tiny({"data.seed": 3}))
+
+
+def test_a_data_set_that_has_grown_asks_for_another_split(tiny, tmp_path):
+    root = tmp_path / "voc"
+    knobs = {"data.name": "voc", "data.root": str(root), "data.labels": "1/2"}
+    voc_tree(root, VOC_IDS, ["2007_000033"])
+    open_experiment(tiny(knobs))
+    shutil.rmtree(root)
+    voc_tree(root, VOC_IDS, ["2007_000033"], augmented=[*VOC_IDS, "2008_000001", "2008_000002"])
+    with pytest.raises(ParamsError, match=r"images was 4 and is 6, masks was 4 and is 6"):
+        open_experiment(tiny(knobs))
+
+
+def test_an_image_that_vanished_from_a_run_is_named(tiny, tmp_path):
+    root = tmp_path / "voc"
+    knobs = {"data.name": "voc", "data.root": str(root), "data.labels": "1/2"}
+    voc_tree(root, VOC_IDS, ["2007_000033"])
+    open_experiment(tiny(knobs))
+    shutil.rmtree(root)
+    voc_tree(root, [*VOC_IDS[:3], "2008_000001"], ["2007_000033"])
+    with pytest.raises(DataError, match=r"split\.json: the data set lacks '2007_000068'"):
+        open_experiment(tiny(knobs))
+
+
+def test_an_edited_list_is_refused(tiny, tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("0001\n")
+    knobs = {"data.labeled_ids": str(file)}
+    open_experiment(tiny(knobs))
+    file.write_text("0002\n")
+    with pytest.raises(ParamsError, match=r"split\.json: the data knobs ask for another split now; "):
+        open_experiment(tiny(knobs))
+
+
+def test_a_split_file_of_an_older_version_is_compared_and_then_knows_its_knobs(tiny, no_draw):
+    first = open_experiment(tiny())
+    path = first.folder / "split.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({part: kept[part] for part in ("labeled", "unlabeled")}))
+    with pytest.raises(ParamsError, match=r"split\.json: the data knobs ask for another split now; "):
+        open_experiment(tiny({"data.labels": 5}))
+    assert open_experiment(tiny()).split == first.split
+    no_draw()
+    assert open_experiment(tiny()).split == first.split

@@ -1,0 +1,108 @@
+import pytest
+
+from eln_kit import params
+from eln_kit.faults import ParamsError
+from eln_kit.paths import project_root
+from eln_kit.store.params_file import build, describe, knob_names, load
+
+
+def test_a_file_changes_what_it_names_and_keeps_the_other_defaults(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("supervised:\n  steps: 7\n")
+    assert load(file).supervised.steps == 7
+    assert load(file).optimizer == params.Optimizer()
+
+
+def test_knobs_given_by_hand_win_over_the_file(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("supervised:\n  steps: 7\n")
+    assert load(file, ["supervised.steps=9", "views.scale=[1,2]"]).supervised.steps == 9
+    assert build({}, "run.seed=3 data.labels=1/8").data.labels == "1/8"
+
+
+def test_a_number_without_a_point_before_its_exponent_is_a_number(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("optimizer:\n  lr: 1e-4\n")
+    assert load(file).optimizer.lr == 1e-4
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, ["aliases (*a) are not read"]),
+        ("run: !!python/object/apply:os.system [touch ran]", ["not YAML", "could not determine a constructor"]),
+        ("run: !mine {seed: 1}", ["not YAML", "!mine"]),
+        ("run:\n  seed: 1\n  seed: 2\n", ["seed is there twice"]),
+        ("run: {seed: 1}\nrun: {seed: 2}\n", ["run is there twice"]),
+        ("[" * 5000, ["not YAML"]),
+        ("run: [1, 2]", ["should be sections"]),
+        ("seed: 1", ["should be sections"]),
+        ("run: {seed: {seed: 1}}", ["run.seed", "integer"]),
+        ("1: {seed: 1}", ["there is no knob 1"]),
+        ("run: {1: 1}", ["run.1"]),
+        ("run: {[1]: 1}", ["not YAML"]),
+        ("run: {seed: [" + "1, " * 9999 + "1]}", ["run.seed = [1, 1,", "..."]),
+        ("\x00", ["not YAML"]),
+        ("run: {seed: 2026-13-45}", ["not YAML"]),
+        ("superviced:\n  steps: 7\n", ["superviced", "did you mean supervised"]),
+        ("supervised:\n  step: 7\n", ["supervised.step", "did you mean supervised.steps"]),
+        ("supervised:\n  steps: many\n", ["supervised.steps", "'many'", "integer"]),
+        ("supervised:\n  steps: 0\n", ["supervised.steps", "0", "greater than or equal to 1"]),
+        ("supervised:\n  steps: true\n", ["supervised.steps", "integer"]),
+        ("semi_supervised:\n  filter: elm\n", ["semi_supervised.filter", "'elm'", "'eln'"]),
+        ("data:\n  labels: 0\n", ["data.labels", "at least 1"]),
+        ("data:\n  labels: [1]\n", ["data.labels", "[1]"]),
+        ("data:\n  labels: a few\n", ["data.labels", "fraction"]),
+        ("views:\n  scale: [2, 1]\n", ["views.scale", "ascending"]),
+        ("semi_supervised:\n  labeled: false\n  unlabeled: false\n", ["semi_supervised", "both off"]),
+        ("optimizer:\n  lr: .nan\n", ["optimizer.lr", "finite"]),
+        ("steps: 7\n", ["sections"]),
+        ("- 1\n", ["sections"]),
+        ("a: [\n", ["not YAML"]),
+        ("a: !!python/object/apply:os.system [ls]\n", ["not YAML"]),
+    ],
+)
+def test_a_fault_is_one_line_that_names_file_knob_and_mend(tmp_path, text, words):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ParamsError) as fault:
+        load(file)
+    assert "\n" not in str(fault.value)
+    for word in [str(file), *words]:
+        assert word in str(fault.value)
+
+
+def test_two_faults_are_two_lines():
+    with pytest.raises(ParamsError) as fault:
+        build({"supervised": {"steps": 0}, "run": {"seed": -1}})
+    assert len(str(fault.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("knob", ["steps=3", "supervised.steps", "supervised.stepz=3"])
+def test_a_knob_given_by_hand_is_checked_too(knob):
+    with pytest.raises(ParamsError, match=r"supervised\.steps|section\.knob"):
+        build({}, [knob])
+
+
+def test_a_missing_params_file_is_named(tmp_path):
+    with pytest.raises(ParamsError, match=r"nowhere\.yaml: no such params file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_every_params_file_of_the_project_is_valid():
+    files = [f for f in (project_root() / "params").glob("*.yaml") if "classes" not in f.name]
+    assert files
+    for file in files:
+        load(file)
+
+
+def test_every_knob_says_why_it_is_there():
+    described = describe()
+    for section, field in params.Params.model_fields.items():
+        for name, knob in field.annotation.model_fields.items():
+            assert knob.description, f"{section}.{name}"
+            assert name in described
+    assert "semi_supervised.threshold" in knob_names()

@@ -1,0 +1,288 @@
+import dataclasses
+import os
+import signal
+
+import pytest
+import torch
+import yaml
+
+from eln_kit.data import Split
+from eln_kit.device import precision_of
+from eln_kit.faults import CheckpointError, DataError, ParamsError, TrainingError
+from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Supervised
+from eln_kit.store import checkpoint
+from eln_kit.store.experiment import open_experiment
+from eln_kit.training.fit import fit, main
+from eln_kit.training.log import Log
+
+CHAIN = ((Supervised, None), (ErrorLocalization, "1_supervised"), (SemiSupervised, "2_error_localization"))
+
+
+def run_chain(params, stages=CHAIN):
+    experiment = open_experiment(params)
+    for kind, after in stages:
+        networks = experiment.networks(after)
+        fit(kind(networks, params), experiment)
+    return experiment, networks
+
+
+def without_times(records):
+    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in records]
+
+
+def weights(experiment, stage):
+    parts = checkpoint.load(experiment.folder / stage / checkpoint.FILE)["networks"]
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def stop_in_step(monkeypatch, kind, step, deed):
+    """Do `deed` once, in the midst of the given step of the given stage."""
+    forward, count = kind.forward, iter(range(1, 1000))
+
+    def watched(self, batch):
+        if next(count) == step:
+            deed()
+        return forward(self, batch)
+
+    monkeypatch.setattr(kind, "forward", watched)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch, stage, number):
+    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[: stage + 1])
+    params = tiny({"run.folder": str(tmp_path / "stopped")})
+    kind, after = CHAIN[stage]
+    stopped, _ = run_chain(params, CHAIN[:stage]) if stage else (open_experiment(params), None)
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, kind, 3, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
+            fit(kind(stopped.networks(after), params), stopped)
+    fit(kind(stopped.networks(after), params), stopped)
+
+    assert without_times(stopped.records(kind.name)) == without_times(whole.records(kind.name))
+    expected, got = weights(whole, kind.name), weights(stopped, kind.name)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):
+    def die():
+        raise MemoryError
+
+    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[:1])
+    params = tiny({"run.folder": str(tmp_path / "died"), "run.log_every": 1})
+    died = open_experiment(params)
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, Supervised, 4, die)  # step 3 is logged, the checkpoint is of step 2
+        with pytest.raises(MemoryError):
+            fit(Supervised(died.networks(), params), died)
+    records = fit(Supervised(died.networks(), params), died)
+    assert [record["step"] for record in records] == [1, 2, 3, 4]
+    expected, got = weights(whole, "1_supervised"), weights(died, "1_supervised")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_finished_stage_is_loaded_not_trained_again(tiny, monkeypatch):
+    params = tiny()
+    experiment, networks = run_chain(params, CHAIN[:1])
+    monkeypatch.setattr(Supervised, "forward", None)
+    again = experiment.networks()
+    records = fit(Supervised(again, params), experiment)
+    assert records[-1]["step"] == 4
+    assert torch.equal(again.student.classify[-1].weight, networks.student.classify[-1].weight)
+
+
+def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
+    params = tiny({"run.log_every": 10, "data.batch_labeled": 4, "optimizer.lr": 5e-3, "supervised.steps": 40})
+    experiment = open_experiment(params)
+    records = fit(Supervised(experiment.networks(), params), experiment)
+    assert [record["step"] for record in records] == [10, 20, 30, 40]
+    assert records[-1]["main"] < 0.8 * records[0]["main"]
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, monkeypatch):
+    params = tiny({"run.save_every": 2, "run.log_every": 10})
+    experiment = open_experiment(params)
+    forward, count = Supervised.forward, iter(range(1, 100))
+    monkeypatch.setattr(
+        Supervised,
+        "forward",
+        lambda self, batch: ({"main": forward(self, batch)[0]["main"] * (torch.nan if next(count) == 3 else 1)}, {}),
+    )
+    with pytest.raises(TrainingError, match="step 3: loss main is nan"):
+        fit(Supervised(experiment.networks(), params), experiment)
+    assert checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)["step"] == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far_saved(tiny, tmp_path, workers):
+    params = tiny({"data.root": str(tmp_path / "scenes"), "data.workers": workers, "run.save_every": 100})
+    experiment = open_experiment(params)
+    bad = experiment.split.labeled[0]
+    bad.image.write_bytes(b"not an image")
+    with pytest.raises(DataError) as fault:
+        fit(Supervised(experiment.networks(), params), experiment)
+    assert str(fault.value).startswith(str(bad.image))
+    assert "\n" not in str(fault.value)
+    state = checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)
+    assert state["step"] < 2
+    assert not state["finished"]
+
+
+def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny):
+    for name, last in (("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)):
+        params = tiny({"optimizer.schedule": name, "run.folder": str(tiny().run.folder) + name})
+        experiment = open_experiment(params)
+        assert fit(Supervised(experiment.networks(), params), experiment)[-1]["lr"] == pytest.approx(last)
+
+
+def test_the_next_stage_says_which_notebook_is_missing(tiny):
+    with pytest.raises(CheckpointError, match=r"run notebooks/1_supervised\.ipynb first"):
+        open_experiment(tiny()).networks(after="1_supervised")
+
+
+def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(tiny):
+    run_chain(tiny(), CHAIN[:1])
+    other = tiny({"model.decoder_channels": 16})
+    with pytest.raises(CheckpointError, match=r"model\.decoder_channels was 8 and is 16"):
+        open_experiment(other).networks(after="1_supervised")
+
+
+def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(tiny):
+    run_chain(tiny(), CHAIN[:1])
+    later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
+    assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
+
+
+def test_another_split_in_the_run_folder_is_refused(tiny):
+    open_experiment(tiny())
+    with pytest.raises((ParamsError, DataError), match=r"split\.json"):
+        open_experiment(tiny({"data.labels": 5}))
+
+
+def test_a_checkpoint_cut_short_is_one_clear_line(tiny):
+    experiment, _ = run_chain(tiny({"run.keep": 1}), CHAIN[:1])
+    path = experiment.folder / "1_supervised" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        experiment.networks(after="1_supervised")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"step": Evil()}, tmp_path / "1_supervised.pt")
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        checkpoint.load(tmp_path / "1_supervised.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
+    network = torch.nn.ModuleDict({"student": torch.nn.Linear(2, 3)})
+    with pytest.raises(CheckpointError, match=r"student does not fit.*size mismatch"):
+        checkpoint.restore(tmp_path, network, {"student": torch.nn.Linear(2, 4).state_dict()})
+
+
+def test_a_failed_write_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / checkpoint.FILE
+    whole = dict.fromkeys(checkpoint.KEYS, 1)
+    checkpoint.save(path, whole)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: could not be written \(No space left on device\)"):
+        checkpoint.save(path, whole | {"step": 2})
+    assert checkpoint.load(path)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_clear_line(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParamsError, match=r"run\.folder = .*cannot be written"):
+        open_experiment(tiny({"run.folder": str(tmp_path / "file" / "run")}))
+
+
+def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "main": 1.0}\n{"step": 4, "ma')
+    Log(path, 2, [], reduce=lambda rows: rows)
+    assert path.read_text() == '{"step": 2, "main": 1.0}\n'
+
+
+def test_training_without_a_notebook_complains_in_one_line(tiny, tmp_path, capsys):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
+    assert main([str(file), "2_error_localization"]) == 1
+    assert "run notebooks/1_supervised.ipynb first" in capsys.readouterr().err
+
+
+def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):
+    params = tiny({"data.labels": "1/1"})
+    experiment = open_experiment(params)
+    with pytest.raises(DataError, match="no unlabelled images are left"):
+        fit(SemiSupervised(experiment.networks(), params), experiment)
+
+
+@pytest.mark.parametrize("content", [None, {}, [1]])
+def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "1_supervised" / checkpoint.FILE
+    path.parent.mkdir()
+    path.write_bytes(b"") if content is None else torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: not a") as fault:
+        checkpoint.load(path)
+    assert "\n" not in str(fault.value)
+
+
+def test_the_oracle_needs_masks_of_the_unlabelled_images(tiny):
+    params = tiny({"semi_supervised.filter": "oracle"})
+    experiment = open_experiment(params)
+    blind = [dataclasses.replace(item, mask=None) for item in experiment.split.unlabeled]
+    experiment = dataclasses.replace(experiment, split=Split(experiment.split.labeled, blind))
+    with pytest.raises(DataError, match="filter=oracle needs masks"):
+        fit(SemiSupervised(experiment.networks(), params), experiment)
+
+
+def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert precision_of("auto") == "bf16"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert precision_of("auto") == "fp32"
+    assert precision_of("fp32") == "fp32"
+
+
+def test_a_stage_goes_on_from_the_checkpoint_before_one_that_is_broken(tiny, tmp_path, capsys):
+    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[:1])
+    params = tiny({"run.folder": str(tmp_path / "broken")})
+    broken, _ = run_chain(params, CHAIN[:1])
+    path = broken.folder / "1_supervised" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    fit(Supervised(broken.networks(), params), broken)
+    assert "going on from checkpoint.1.pt" in capsys.readouterr().err
+    assert without_times(broken.records("1_supervised")) == without_times(whole.records("1_supervised"))
+    expected, got = weights(whole, "1_supervised"), weights(broken, "1_supervised")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_full_disk_is_one_line_where_the_log_is_written_too(tiny, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    experiment = open_experiment(tiny())
+    monkeypatch.setattr("eln_kit.training.log.write_whole", full)
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl: could not be written \(No space left on device\)"):
+        fit(Supervised(experiment.networks(), experiment.params), experiment)
+
+
+def test_one_bad_image_among_many_is_skipped_and_told(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("eln_kit.data.loaders.TOLERATED", 0.3)  # as one of 4 labelled images is a quarter
+    params = tiny({"data.root": str(tmp_path / "scenes"), "data.workers": 2})
+    experiment = open_experiment(params)
+    bad = experiment.split.labeled[0].image
+    bad.write_bytes(b"not an image")
+    assert fit(Supervised(experiment.networks(), params), experiment)[-1]["step"] == 4
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
+    assert len(told) == 1
+    assert str(bad) in told[0]
