@@ -2,8 +2,9 @@
 PYTHON ?= python3
 PARAMS ?= params/shapes.yaml
 ARGS ?=
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4
 
-.PHONY: help run test lab bench torture format
+.PHONY: help run check test style lab bench torture format
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -12,10 +13,17 @@ help:  ## this list
 run: .venv/installed  ## an experiment through the notebooks, or on from where it stopped
 	.venv/bin/eln-kit run "$(PARAMS)" $(ARGS)
 
-test: .venv/installed  ## style and tests
+check: style  ## style, types, import order, and the quick tests: under a minute
+	$(PYTEST) -m "not slow"
+
+test: style  ## everything that is tested: some minutes
+	$(PYTEST)
+
+style: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/pytest
+	.venv/bin/lint-imports
+	.venv/bin/mypy
 
 lab: .venv/installed  ## JupyterLab on the notebooks
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks

@@ -25,13 +25,13 @@ import nbformat
 import papermill
 
 from eln_kit.data import open_dataset
-from eln_kit.evaluation.segmentation import segmentation
+from eln_kit.evaluation import segmentation
 from eln_kit.models import Networks
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import build
 
 NOTEBOOK = project_root() / "notebooks" / "1_supervised.ipynb"
-IMPORTS = "from eln_kit import evaluate, examples, figures, losses, notebook; from eln_kit.training.fit import fit"
+IMPORTS = "from eln_kit import notebook; from eln_kit.evaluation import examples; from eln_kit.training.fit import fit"
 STEPS = "supervised.steps=20"
 
 
@@ -66,7 +66,7 @@ def evaluation(size: int | tuple[int, int]) -> float:
     params = build({}, {"evaluation.size": size, "evaluation.images": 40} if size else {"evaluation.images": 100})
     dataset = open_dataset(params.data)
     student = Networks(params, len(dataset.classes)).student
-    return params.evaluation.images / seconds(segmentation, student, dataset, params)
+    return params.evaluation.images / seconds(segmentation.measure, student, dataset, params)
 
 
 def measure(rounds: int, folder: Path) -> dict[str, float]:

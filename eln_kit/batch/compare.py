@@ -6,14 +6,13 @@ other run folder is a method by itself, of its own name.
 
 import json
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 import pandas
 
 from eln_kit.batch import report
 from eln_kit.faults import ParamsError
-from eln_kit.paths import resolve, write_whole
+from eln_kit.paths import resolve
 from eln_kit.store import params_file
 
 DETECTORS = "4_evaluate/detectors.json"  # what `detection.detect` gives, in a run folder
@@ -120,15 +119,15 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv")
-    shown = {name: table.to_html(float_format="{:.3f}".format, border=0) for name, table in tables.items()}
-    pages = [
-        f"<h2>{escape(name)}</h2><div class=wide>{html}</div>"
-        for name, html in shown.items()
-        if len(tables[name]) <= LONGEST
-    ]
-    pictures = [report.picture(each.name) for each in sorted(folder.glob("*.png"))]
-    write_whole(folder / "index.html", report.page(f"{folder.name}: runs compared", [*pages, *pictures]))
-    return folder / "index.html"
+    shown = {
+        name: table.to_html(float_format="{:.3f}".format, border=0)
+        for name, table in tables.items()
+        if len(table) <= LONGEST
+    }
+    pictures = sorted(place.name for place in folder.glob("*.png"))
+    return report.write_page(
+        folder, "comparison.html", f"{folder.name}: runs compared", tables=shown, pictures=pictures
+    )
 
 
 def _table(rows) -> pandas.DataFrame:

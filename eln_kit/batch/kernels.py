@@ -1,21 +1,22 @@
 """Kernels of notebooks, on Linux forked from a process that has imported what they need, so that they start at once.
 
-Elsewhere forking after such imports is not safe, and each kernel is a new Python.
+Elsewhere each kernel is a new Python.
 """
 
 import os
 import signal
 import subprocess
-import sys
 import threading
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from typing import cast
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
-FORKS = sys.platform == "linux"
+from eln_kit.training.processes import FORKS
+
 IMPORTED = [
     "ipykernel.kernelapp",
     "eln_kit.notebook",
@@ -71,7 +72,7 @@ class Forked:
     stdin = stdout = stderr = None
 
     def __init__(self, process: BaseProcess):
-        self.process, self.pid = process, process.pid
+        self.process, self.pid = process, cast(int, process.pid)  # it has started
 
     def poll(self) -> int | None:
         return self.process.exitcode
@@ -88,10 +89,15 @@ def _live(arguments: list[str], env: dict[str, str], folder: str) -> None:
     """A kernel's life, in a process of its own; it ends when the one that asked for it does."""
     from ipykernel.kernelapp import IPKernelApp
 
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.setsid()
     os.chdir(folder)
     os.environ.update(env)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     IPKernelApp.launch_instance([*arguments, "--matplotlib=inline"])  # matplotlib, imported before, asks for no backend
+
+
+def _end_with_parent() -> None:
+    cast(BaseProcess, parent_process()).join()
+    os._exit(1)

@@ -1,31 +1,15 @@
 """What a run found, as a table for the terminal and as `index.html` in the run folder."""
 
 import json
-from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
+import jinja2
 import yaml
 
 from eln_kit.faults import Fault
 from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
-STYLE = """
-:root { color-scheme: light dark; --line: #d5d5d5; --soft: #666; --link: #0060b0; --bad: #b34700 }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #444; --soft: #aaa; --link: #7ab8f0; --bad: #ff9a5c }
-  body { background: #1b1b1d; color: #e8e8e8 } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1.2rem }
-h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
-a { color: var(--link) } .failed { color: var(--bad) }
-table { border-collapse: collapse; margin: 1rem 0 }
-td, th { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left }
-th, h1, h2 { font-weight: 600 } .number { text-align: right; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto } .wide td, .wide th { white-space: nowrap }
-figure { margin: 0 0 1.5rem } img { max-width: 100%; background: white; border-radius: 4px }
-figcaption { color: var(--soft); font-size: .9rem } pre { overflow: auto; font-size: .85rem }
-"""
 
 
 def table(results: dict) -> str:
@@ -74,28 +58,28 @@ def compare(folders: list[Path]) -> str:
 
 def write_index(folder: Path) -> Path:
     """Write `index.html` of a run folder from whatever is in it so far."""
-    results = folder / RESULTS
+    results, params = folder / RESULTS, folder / "params.yaml"
     found = json.loads(results.read_text()) if results.is_file() else {}
-    params = folder / "params.yaml"
-    parts = [
-        *(_html(head, rows) for head, rows in _tables(found) if rows),
-        "<h2>Notebooks</h2>",
-        _notebooks(folder),
-        *_pictures(folder),
-        "<h2>Params</h2>",
-        f"<details><summary>every knob of this run</summary><pre>{escape(params.read_text())}</pre></details>"
-        if params.is_file()
-        else "",
-    ]
-    write_whole(folder / "index.html", page(folder.name, parts))
+    content = {
+        "tables": [
+            {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
+            for head, rows in _tables(found)
+            if rows
+        ],
+        "notebooks": [_notebook(folder, name, entry) for name, entry in read_state(folder).items()],
+        "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
+        "params": params.read_text() if params.is_file() else "",
+    }
+    return write_page(folder, "run.html", folder.name, **content)
+
+
+def write_page(folder: Path, template: str, title: str, **content) -> Path:
+    """Write `index.html` into a folder from one of the templates, and give its path back."""
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("eln_kit.batch"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    write_whole(folder / "index.html", pages.get_template(template).render(title=title, **content))
     return folder / "index.html"
-
-
-def page(title: str, parts: list[str]) -> str:
-    """A whole HTML page of parts that are HTML already."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-    begin = f"<!doctype html>\n<html lang=en><head>{head}<title>{escape(title)}</title></head><body>"
-    return "\n".join([begin, f"<h1>{escape(title)}</h1>", *parts, "</body></html>\n"])
 
 
 def read_state(folder: Path) -> dict:
@@ -164,51 +148,13 @@ def _text(head, rows) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _html(head, rows) -> str:
-    def line(row, tag):
-        numbers = [' class="number"' if _is_number(i, head) else "" for i in range(len(head))]
-        cells = (f"<{tag}{n}>{escape(cell)}</{tag}>" for n, cell in zip(numbers, row, strict=True))
-        return f"<tr>{''.join(cells)}</tr>"
-
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
 def _is_number(column: int, head: list[str]) -> bool:
     return column > 0 and head[column] != "absent classes"
 
 
-def _notebooks(folder: Path) -> str:
-    lines = []
-    for name, entry in read_state(folder).items():
-        links = " · ".join(
-            f'<a href="{quote(name + end)}">{label}</a>'
-            for end, label in ((".html", "page"), (".ipynb", "notebook"))
-            if (folder / f"{name}{end}").is_file()
-        )
-        kind = "failed" if entry["state"] in ("failed", "interrupted") else ""
-        took = duration(entry["seconds"]) if "seconds" in entry else ""
-        why = f'<br><span class="failed">{escape(entry["error"])}</span>' if entry.get("error") else ""
-        lines.append(
-            f'<tr><td>{escape(name)}{why}</td><td class="{kind}">{escape(entry["state"])}</td>'
-            f'<td class="number">{took}</td><td>{links}</td></tr>'
-        )
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _pictures(folder: Path) -> list[str]:
-    parts, stage = [], None
-    for file in sorted(folder.glob("*/*.png")):
-        if file.parent.name != stage:
-            stage = file.parent.name
-            parts.append(f"<h2>{escape(stage.replace('_', ' '))}</h2>")
-        parts.append(picture(f"{stage}/{file.name}"))
-    return parts
-
-
-def picture(place: str) -> str:
-    """A picture, by its place relative to the page."""
-    caption, link = escape(Path(place).stem.replace("_", " ")), quote(place)
-    return (
-        f'<figure><a href="{link}"><img src="{link}" alt="{caption}" loading="lazy"></a>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def _notebook(folder: Path, name: str, entry: dict) -> dict:
+    """What the page says of a notebook; entry is from `read_state`."""
+    files = {"page": f"{name}.html", "notebook": f"{name}.ipynb"}
+    links = {label: file for label, file in files.items() if (folder / file).is_file()}
+    took = duration(entry["seconds"]) if "seconds" in entry else ""
+    return {"name": name, "state": entry["state"], "error": entry.get("error"), "took": took, "links": links}

@@ -18,8 +18,8 @@ def read_everything(dataset: DataSet) -> set[Item]:
     """
     items = [*dataset.train, *dataset.val]
     with ThreadPoolExecutor() as pool:
-        looked = pool.map(lambda item: list(_look(item, dataset)), items)
-        looked = list(tqdm(looked, "reading", len(items), unit="image", disable=not person_watches()))
+        looks = pool.map(lambda item: list(_look(item, dataset)), items)
+        looked = list(tqdm(looks, "reading", len(items), unit="image", disable=not person_watches()))
     if faults := [found for each in looked for found in each if isinstance(found, str)]:
         raise DataError("\n".join(faults))
     return {item for item, each in zip(items, looked, strict=True) if False in each}

@@ -68,6 +68,7 @@ def read_mask(item: Item, dataset: DataSet) -> torch.Tensor:
         DataError: the file is missing, broken or in colour, its size is not the image's, or a class index is
             out of range.
     """
+    assert item.mask is not None
     mask = read_mask_values(item.mask)
     height, width = mask.shape
     if (width, height) != (size := _image_size(item.image)):

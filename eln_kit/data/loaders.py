@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
@@ -58,7 +58,8 @@ class Faults:
     """
 
     def __init__(self, images: int):
-        self.images, self.seen = images, set()
+        self.images = images
+        self.seen: set[str] = set()
 
     def note(self, faults: list[str]) -> None:
         """Raises DataError when more than `TOLERATED` of the images were bad."""
@@ -82,10 +83,10 @@ class TrainingImages(Dataset):
         self.bad: dict[int, str] = {}
         self.room = room
 
-    def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor]:
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor | str]:
         index, seed = draw
         image, mask, fault = self._good(index)
-        make_views = labeled_views if self.labeled else unlabeled_views
+        make_views: Callable[..., dict[str, torch.Tensor]] = labeled_views if self.labeled else unlabeled_views
         more = {} if self.labeled else {SEED: torch.tensor(seed + 1)}  # other draws than the weak view's
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

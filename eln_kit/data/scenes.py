@@ -7,6 +7,7 @@ square or cross, triangle or star) or texture (striped or checkered, on any shap
 import colorsys
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 VERSION = 2  # raise it with any change that alters a pixel: the cache goes by it
@@ -25,7 +26,7 @@ def draw_scene(seed: int, split: str, index: int, side: int) -> tuple[np.ndarray
     points = side * SAMPLES
     canvas = _background(rng, points)
     labels = np.zeros((points, points), dtype=np.uint8)
-    for x, y, radius in _places(rng, rng.integers(3, 7)):
+    for x, y, radius in _places(rng, int(rng.integers(3, 7))):
         _add_object(rng, canvas, labels, x, y, radius)
     canvas *= _light(rng, points)[..., None]
     image = canvas.reshape(side, SAMPLES, side, SAMPLES, 3).mean((1, 3))
@@ -34,7 +35,7 @@ def draw_scene(seed: int, split: str, index: int, side: int) -> tuple[np.ndarray
     return (image.clip(0, 1) * 255).round().astype(np.uint8), labels[middle, middle]
 
 
-def _places(rng, count: int) -> list[tuple[float, float, float]]:
+def _places(rng: Generator, count: int) -> list[tuple[float, float, float]]:
     """Centres and radii; an object may cover part of another, not most of it."""
     places: list[tuple[float, float, float]] = []
     for _ in range(count):
@@ -46,7 +47,7 @@ def _places(rng, count: int) -> list[tuple[float, float, float]]:
     return places
 
 
-def _add_object(rng, canvas: np.ndarray, labels: np.ndarray, x: float, y: float, radius: float) -> None:
+def _add_object(rng: Generator, canvas: np.ndarray, labels: np.ndarray, x: float, y: float, radius: float) -> None:
     label = int(rng.integers(1, len(CLASSES)))
     kind = CLASSES[label]
     shape = rng.choice(["disc", "square", "triangle"]) if kind in ("striped", "checkered") else kind
@@ -63,7 +64,7 @@ def _add_object(rng, canvas: np.ndarray, labels: np.ndarray, x: float, y: float,
     labels[rows, columns][inside] = label
 
 
-def _color(rng, hue: float | None = None) -> np.ndarray:
+def _color(rng: Generator, hue: float | None = None) -> np.ndarray:
     hue = rng.uniform() if hue is None else hue + rng.normal(0, HUE_SPREAD)
     return np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.35, 0.9), rng.uniform(0.6, 1)), dtype=np.float32)
 
@@ -96,7 +97,7 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return radius * (np.cos(theta) * inner_y + np.sin(theta) * (1 - inner_x)) < inner_y
 
 
-def _texture(rng, texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _texture(rng: Generator, texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Brightness, about 0.4 to 1.1, of points given in 64ths of the side."""
     period = rng.uniform(5, 7.5)
     dark = rng.uniform(0.35, 0.6)
@@ -111,7 +112,7 @@ def _texture(rng, texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.full_like(u, 0.9)
 
 
-def _background(rng, points: int) -> np.ndarray:
+def _background(rng: Generator, points: int) -> np.ndarray:
     """A dull wall with stains, a faint pattern, and small bright scraps that are no objects."""
     wall = _color(rng) * 0.35 + rng.uniform(0.15, 0.4)
     canvas = (wall * (1 + 0.25 * _smooth_noise(rng, (points, points), 6)[..., None])).astype(np.float32)
@@ -126,7 +127,7 @@ def _background(rng, points: int) -> np.ndarray:
     return canvas
 
 
-def _light(rng, points: int) -> np.ndarray:
+def _light(rng: Generator, points: int) -> np.ndarray:
     """Brightness falls off across the scene, unevenly."""
     angle, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.4)
     across = np.linspace(-1, 1, points, dtype=np.float32)
@@ -134,7 +135,7 @@ def _light(rng, points: int) -> np.ndarray:
     return rng.uniform(0.75, 1.05) + fall * slope / 1.4 + 0.1 * _smooth_noise(rng, (points, points), 3)
 
 
-def _smooth_noise(rng, shape: tuple[int, int], knots: int) -> np.ndarray:
+def _smooth_noise(rng: Generator, shape: tuple[int, int], knots: int) -> np.ndarray:
     """Noise of about unit size between -1 and 1 with `knots` bumps along each side."""
     coarse = Image.fromarray(rng.uniform(-1, 1, (knots, knots)).astype(np.float32))
     return np.asarray(coarse.resize(shape[::-1], Image.Resampling.BICUBIC))

@@ -3,6 +3,8 @@
 Loaders make the weak views; the strong ones are made of a batch, where it is trained on.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -10,6 +12,8 @@ from torchvision.transforms import v2
 
 from eln_kit.data.items import VOID
 from eln_kit.params import Views
+
+MaybeMask = TypeVar("MaybeMask", bound=Tensor | None)  # a mask for a mask, None for None
 
 
 class RandomZoom(v2.Transform):
@@ -81,13 +85,14 @@ def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[s
     }
 
 
-def resize(image: Tensor, mask: Tensor | None, factor: float) -> tuple[Tensor, Tensor | None]:
+def resize(image: Tensor, mask: MaybeMask, factor: float) -> tuple[Tensor, MaybeMask]:
     """Image uint8 `3 H W` and mask `H W` scaled by `factor`."""
     if factor == 1:
         return image, mask
     size = [max(1, round(side * factor)) for side in image.shape[1:]]
-    image = v2.functional.resize(image, size, antialias=True)
-    return image, None if mask is None else v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(Tensor)
+    if mask is not None:
+        mask = v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(Tensor)
+    return v2.functional.resize(image, size, antialias=True), mask
 
 
 def _float(image: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from eln_kit.evaluation.detectors import Case, Detector
 from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, risks
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
-from eln_kit.models import Networks, Segmenter
+from eln_kit.faults import ParamsError
+from eln_kit.models import Networks, Segmenter, Which
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment, reopen
@@ -28,7 +29,7 @@ POINTS = 100  # of a risk-coverage curve
 PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "kept_80", "ece", "brier")
 
 
-def detect(experiment: Experiment, stage: str, which: str = "student", peers: tuple[Segmenter, ...] = ()) -> dict:
+def detect(experiment: Experiment, stage: str, which: Which = "student", peers: tuple[Segmenter, ...] = ()) -> dict:
     """Measure all detectors on a stage's student or teacher.
 
     Returns:
@@ -57,7 +58,7 @@ def peers_of(folders: list[Path], stage: str, split: object) -> tuple[Segmenter,
     runs = [reopen(folder) for folder in folders]
     for run in runs:
         if run.split != split:
-            raise ValueError(f"{run.folder}: has another split, so other labels, than the run that is judged")
+            raise ParamsError(f"{run.folder}: has another split, so other labels, than the run that is judged")
     return tuple(run.networks(after=stage).student.eval() for run in runs)
 
 

@@ -62,7 +62,7 @@ def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.
     masks = [read_mask(item, dataset) for item in spread([i for i in items if i.mask], at_most)]
     if not masks:
         return None
-    return sum(np.bincount(mask.numpy().ravel(), minlength=256) for mask in masks)[: len(dataset.classes)]
+    return np.sum([np.bincount(mask.numpy().ravel(), minlength=256) for mask in masks], axis=0)[: len(dataset.classes)]
 
 
 def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:

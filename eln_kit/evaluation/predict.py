@@ -5,13 +5,13 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from eln_kit.data.views import resize
+from eln_kit.data.views import MaybeMask, resize
 from eln_kit.models import Segmenter
 from eln_kit.models.features import upsample
 from eln_kit.params import Evaluation, Params
 
 
-def prepare(image: Tensor, mask: Tensor | None, params: Params) -> tuple[Tensor, Tensor | None]:
+def prepare(image: Tensor, mask: MaybeMask, params: Params) -> tuple[Tensor, MaybeMask]:
     """What the network sees of an image, and the mask that its prediction is measured against.
 
     The image is scaled by `data.resize` and the mask keeps its size; or with `evaluation.size`, which is how the
@@ -40,7 +40,7 @@ def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
     views = [(scale, flip) for scale in knobs.scales for flip in ([False, True] if knobs.flip else [False])]
     if views == [(1.0, False)]:
         return _in_windows(segmenter, image, knobs)
-    probabilities = 0.0
+    probabilities = image.new_zeros(())
     for scale, flip in views:
         view = upsample(image, [max(1, round(side * scale)) for side in image.shape[2:]])
         logits = _in_windows(segmenter, view.flip(3) if flip else view, knobs)
@@ -55,12 +55,12 @@ def _in_windows(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tenso
     high, wide = (min(pair) for pair in zip(knobs.window or (height, width), (height, width), strict=True))
     if (high, wide) == (height, width):
         return segmenter.predict(image).float()
-    total, count = 0, image.new_zeros(1, 1, height, width)
+    total, count = image.new_zeros(()), image.new_zeros(1, 1, height, width)
     for top in _starts(height, high, knobs.overlap):
         for left in _starts(width, wide, knobs.overlap):
             place = (..., slice(top, top + high), slice(left, left + wide))
             logits = segmenter.predict(image[place]).float()
-            if not torch.is_tensor(total):
+            if total.dim() == 0:
                 total = logits.new_zeros(*logits.shape[:2], height, width)
             total[place] += logits
             count[place] += 1

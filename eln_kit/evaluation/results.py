@@ -4,11 +4,11 @@ from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import CheckpointError
 from eln_kit.method.stages import STAGES
-from eln_kit.models import Networks, Segmenter
+from eln_kit.models import Networks, Segmenter, Which
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment
 
-ROWS = {  # name of the row: stage, and which of its networks
+ROWS: dict[str, tuple[str, Which]] = {  # name of the row: stage, and which of its networks
     "stage 1, supervised": ("1_supervised", "student"),
     "stage 3, student": ("3_semi_supervised", "student"),
     "stage 3, teacher": ("3_semi_supervised", "teacher"),

@@ -16,7 +16,7 @@ from eln_kit.data.items import IMAGE_SUFFIXES, VOID
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.faults import DataError
 from eln_kit.method.stages import STAGES
-from eln_kit.models import Networks
+from eln_kit.models import Networks, Which
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.paths import resolve
@@ -63,7 +63,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
 
 
 @torch.no_grad()
-def judge(networks: Networks, which: str, item: Item, dataset: DataSet, params: Params) -> Judgement:
+def judge(networks: Networks, which: Which, item: Item, dataset: DataSet, params: Params) -> Judgement:
     """The prediction of `student` or `teacher` for an image, and what ELN makes of it."""
     image = read_image(item)
     truth = None if item.mask is None else read_mask(item, dataset)

@@ -137,8 +137,8 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
     width = max(6.5, 1.5 + (0.2 + 0.16 * len(ious)) * len(classes))
     figure, ((axis,),) = canvas(figsize=(width, 3.8))
     wide = 0.82 / len(ious)
-    for i, (name, values) in enumerate(ious.items()):
-        values, color = array(values).astype(float), LINES[i % len(LINES)]
+    for i, (name, given) in enumerate(ious.items()):
+        values, color = array(given).astype(float), LINES[i % len(LINES)]
         mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
         places = np.arange(len(classes)) + wide * (i - (len(ious) - 1) / 2)
         axis.bar(places, np.nan_to_num(values), wide, color=color, label=f"{name}, mean {mean:.1%}")

@@ -1,5 +1,7 @@
 """Panels in a grid with one legend, and what all figures share."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,13 +31,12 @@ def array(values) -> np.ndarray:
 
 def canvas(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """Figure and `rows columns` axes; pyplot forgets it, so that a notebook does not show it twice."""
-    options = {"layout": "constrained", "squeeze": False} | options
-    figure, axes = plt.subplots(rows, columns, **options)
+    figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False, **options)
     plt.close(figure)
     return figure, axes
 
 
-def grid(panels: list[list[tuple | None]], legend: list[Patch] = (), colorbar: str = "") -> Figure:
+def grid(panels: Sequence[Sequence[tuple | None]], legend: Sequence[Patch] = (), colorbar: str = "") -> Figure:
     """Pictures in rows and columns.
 
     Args:
@@ -57,14 +58,14 @@ def grid(panels: list[list[tuple | None]], legend: list[Patch] = (), colorbar: s
     )
     shown = None
     for row, row_axes in zip(panels, axes, strict=True):
-        for axis, panel in zip(row_axes, row + [None] * (columns - len(row)), strict=True):
+        for axis, panel in zip_longest(row_axes, row):
             axis.set_axis_off()
             if panel:
                 picture, title = panel
                 drawn = axis.imshow(picture, cmap="magma", vmin=0, vmax=1, interpolation_stage="rgba")
                 shown = drawn if picture.ndim == 2 else shown
                 axis.set_title(title, fontsize=8.5)
-    if colorbar:
+    if colorbar and shown:
         figure.colorbar(shown, ax=axes, label=colorbar, shrink=min(1, 2 / len(panels)), aspect=30)
     if legend:
         figure.legend(handles=legend, loc="outside lower center", ncols=per_row, fontsize=8, frameon=False)
@@ -73,7 +74,7 @@ def grid(panels: list[list[tuple | None]], legend: list[Patch] = (), colorbar: s
 
 def entry(name: str, color) -> Patch:
     """A legend entry of a 0..255 colour."""
-    return Patch(facecolor=np.asarray(color) / 255, edgecolor="0.4", linewidth=0.5, label=name)
+    return Patch(facecolor=tuple(np.asarray(color) / 255), edgecolor="0.4", linewidth=0.5, label=name)
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -26,7 +26,7 @@ class Erring:
         with torch.random.fork_rng():
             torch.manual_seed(number)
             decoder = AuxiliaryDecoder(channels, params.model, classes, noise, dropout)
-        self.decoder = decoder.to(crops.mask.device, memory_format=torch.channels_last)
+        self.decoder = decoder.to(crops.mask.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=LR)
         self.ratios: list[float] = []
         self.predictions: list[Tensor] = []
@@ -69,6 +69,6 @@ class Erring:
             return torch.cat([self.decoder(self.crops[place].features) for place in places])
 
 
-def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def classes_at(logits: Tensor, size: torch.Size) -> Tensor:
     """The classes of `1 C h w` at another size, uint8 `H W` on the CPU."""
     return predicted(upsample(logits, size))[0].to(torch.uint8).cpu()

@@ -2,6 +2,7 @@
 
 import ipywidgets as w
 
+from eln_kit.figures import Filtering
 from eln_kit.lab import controls, views
 from eln_kit.lab.session import MAIN, Judged, Session
 from eln_kit.lab.settings import Settings
@@ -70,7 +71,8 @@ class FindErrors(w.VBox):
     """Part 2: ELN beside plain scores, and what a threshold on ELN keeps."""
 
     def __init__(self, session: Session, changed):
-        self.session, self.filtering = session, None
+        self.session = session
+        self.filtering: Filtering | None = None
         self.which = w.Dropdown(options=[(MAIN, 0)], description="prediction of", **controls.look())
         self.which.observe(changed, "value")
         start = session.params.semi_supervised.threshold

@@ -20,7 +20,7 @@ from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
 from eln_kit.lab.frozen import Held
 from eln_kit.lab.settings import Settings
-from eln_kit.method.losses import correctness, error_localization_loss
+from eln_kit.method.losses import correctness, summed_over_predictions
 from eln_kit.method.stages import STAGES
 from eln_kit.models import ErrorLocalizer, Networks
 from eln_kit.models.features import predicted, upsample
@@ -152,7 +152,7 @@ class Session:
 
         Yields: the share done, and ratio -> error rate on the held-out images, as far as known.
         """
-        rates = {}
+        rates: dict[float, float] = {}
         for place, ratio in enumerate(SWEEP):
             decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
             while len(decoder.ratios) < settings.steps:
@@ -215,9 +215,7 @@ class Session:
             part.image.repeat(count, 1, 1, 1), logits, [look.repeat(count, 1, 1, 1) for look in part.looks]
         )
         target = correctness(logits, part.mask.repeat(count, 1, 1))
-        bound = self.params.error_localization.max_weight
-        pairs = zip(judged.chunk(count), target.chunk(count), strict=True)
-        loss = sum(error_localization_loss(j, t, bound) for j, t in pairs)
+        loss = summed_over_predictions(judged, target, count, self.params.error_localization.max_weight)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

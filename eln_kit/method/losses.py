@@ -4,6 +4,8 @@ Masks and labels are integer `B H W` with classes 0..C-1 and 255 for void, which
 scalar, and 0 with gradient 0 where there is nothing to learn from.
 """
 
+from functools import reduce
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -83,6 +85,12 @@ def error_localization_loss(judged: Tensor, target: Tensor, max_weight: float) -
     weight = (many / few.clamp(min=FEW)).clamp(min=1 / max_weight, max=max_weight)
     losses = F.binary_cross_entropy_with_logits(judged[:, 0].float(), right.float(), reduction="none")
     return (losses * right + weight * losses * wrong).sum() / (many + few).clamp(min=FEW)
+
+
+def summed_over_predictions(judged: Tensor, target: Tensor, count: int, max_weight: float) -> Tensor:
+    """`error_localization_loss` of each of `count` predictions that passed ELN as one batch, in sum."""
+    pairs = zip(judged.chunk(count), target.chunk(count), strict=True)
+    return reduce(torch.add, [error_localization_loss(j, t, max_weight) for j, t in pairs])
 
 
 def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, classes: int) -> Tensor:

@@ -5,6 +5,7 @@ They are drawn from Python's generator, which training seeds alike in all proces
 
 import math
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ AREA = (0.02, 0.4)  # of a CutMix box, as a share of the image
 RATIO = (0.3, 1 / 0.3)  # of its height to its width
 
 
-def random_windows(size: tuple[int, int], window: tuple[int, int], count: int) -> list[Window]:
+def random_windows(size: Sequence[int], window: tuple[int, int], count: int) -> list[Window]:
     """`count` random windows of a map, at most `window` high and wide; a map that fits in one is one window."""
     high, wide = (min(pair) for pair in zip(size, window, strict=True))
     if (high, wide) == tuple(size):
@@ -49,7 +50,7 @@ def mix(maps: Tensor, boxes: Tensor | None) -> Tensor:
     return torch.where(boxes[:, None] if maps.dim() == 4 else boxes, maps.roll(1, dims=0), maps)
 
 
-def at_features(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def at_features(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Labels or boxes `B H W` at the pixels where aligned corners put the cells of a feature map: `B h w`."""
     rows, columns = (
         torch.linspace(0, pixels - 1, cells, device=maps.device).round().long()

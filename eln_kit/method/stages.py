@@ -16,12 +16,12 @@ from eln_kit.method.losses import (
     contrastive_loss,
     correctness,
     cross_entropy,
-    error_localization_loss,
     over_processes,
     pseudo_label,
+    summed_over_predictions,
 )
 from eln_kit.method.regions import at_features, mix, random_boxes, random_windows
-from eln_kit.models import Networks, Prediction, Segmenter
+from eln_kit.models import Networks, Prediction, Segmenter, Which
 from eln_kit.models.error_localizer import confidence_logit, entropy
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
@@ -46,7 +46,7 @@ class Stage(nn.Module):
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
-    measured = "student"
+    measured: Which = "student"
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__()
@@ -56,6 +56,7 @@ class Stage(nn.Module):
     @staticmethod
     def length(params: Params) -> int:
         """How many training steps the stage has."""
+        raise NotImplementedError
 
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
@@ -83,7 +84,7 @@ class Supervised(Stage):
     """Stage 1: cross-entropy of the student on labelled images."""
 
     name = "1_supervised"
-    parts = ("student",)
+    parts: tuple[str, ...] = ("student",)
 
     @staticmethod
     def length(params: Params) -> int:
@@ -115,7 +116,7 @@ class ErrorLocalization(Stage):
 
     name = "2_error_localization"
     after = "1_supervised"
-    parts = ("student", "auxiliary", "eln")
+    parts: tuple[str, ...] = ("student", "auxiliary", "eln")
     sections = (*Stage.sections, "error_localization")
 
     @staticmethod
@@ -150,8 +151,7 @@ class ErrorLocalization(Stage):
         every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
         target = correctness(every, mask.repeat(count, 1, 1))
-        per_prediction = zip(judged.chunk(count), target.chunk(count), strict=True)
-        eln = sum(error_localization_loss(j, t, knobs.max_weight) for j, t in per_prediction)
+        eln = summed_over_predictions(judged, target, count, knobs.max_weight)
 
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
         measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
@@ -196,7 +196,8 @@ class SemiSupervised(ErrorLocalization):
             batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
         together = self.networks.student(torch.cat([batch[name] for name in names]))
         predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
-        losses, measures = {}, {}
+        losses: dict[str, Tensor] = {}
+        measures: dict[str, Tensor] = {}
         if self.knobs.labeled:
             losses, measures = self.labeled_losses(predictions["image"], batch["image"], batch["mask"])
         if self.knobs.unlabeled:
@@ -214,8 +215,8 @@ class SemiSupervised(ErrorLocalization):
         """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
         knobs = self.knobs
         labels, embedding, measures = self.label(batch)
-        targets = {"weak": (labels, embedding, batch["valid"])}
-        targets["strong"] = [mix(target, batch.get("box")) for target in targets["weak"]]
+        weak = (labels, embedding, batch["valid"])
+        targets = {"weak": weak, "strong": [mix(target, batch.get("box")) for target in weak]}
         losses = {}
         for view, weight in self.views:
             student, (labels, embedding, valid) = predictions[view], targets[view]

@@ -1,7 +1,9 @@
 """A timm network that gives feature maps: made, given weights, dilated, and asked which image sizes it takes."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -10,10 +12,11 @@ from torch import Tensor, nn
 from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
 
+Network = Any  # a timm network: an `nn.Module` with what timm adds, such as `feature_info`
 REFUSED = (TypeError, AssertionError)  # how timm's networks answer an option that they do not have
 
 
-def create(name: str, weights: str, in_channels: int) -> nn.Module:
+def create(name: str, weights: str, in_channels: int) -> Network:
     """A network that turns an image into a list of maps, finest first; `feature_info` tells strides and channels.
 
     Args: see `Encoder`.
@@ -36,7 +39,7 @@ def existing_file(weights: str) -> Path:
     return file
 
 
-def _make_from_file(name: str, file: Path, in_channels: int) -> nn.Module:
+def _make_from_file(name: str, file: Path, in_channels: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         untrained = _make(name, "none", in_chans=in_channels)
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
@@ -50,7 +53,7 @@ def _make_from_file(name: str, file: Path, in_channels: int) -> nn.Module:
     return network
 
 
-def _make(name: str, weights: str, **given) -> nn.Module:
+def _make(name: str, weights: str, **given) -> Network:
     try:
         return _first_that_works(name, **given)
     except REFUSED:
@@ -59,7 +62,7 @@ def _make(name: str, weights: str, **given) -> nn.Module:
         raise ParamsError(_blame(name, weights, error)) from None
 
 
-def _first_that_works(name: str, **given) -> nn.Module:
+def _first_that_works(name: str, **given) -> Network:
     """Stride 16 by dilation, as most CNNs can; else any image size, as transformers can; else as it is."""
     try:
         return timm.create_model(name, features_only=True, output_stride=16, **given)
@@ -76,13 +79,13 @@ class Intermediates(nn.Module):
     its last layer does, at the patch stride. One with stages, such as Swin, gives the end of each.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Network):
         super().__init__()
         self.model = model
         blocks = len(model.feature_info)
         self.plain = len({block["reduction"] for block in model.feature_info}) == 1
         self.indices = [max(blocks // 4, 1) - 1, blocks - 1] if self.plain else list(range(blocks))
-        self.feature_info = timm.models.FeatureInfo(model.feature_info, self.indices)
+        self.feature_info = timm.models.FeatureInfo(model.feature_info, tuple(self.indices))
         self.pretrained_cfg = self.default_cfg = model.pretrained_cfg
         model.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
 
@@ -92,7 +95,7 @@ class Intermediates(nn.Module):
         )
 
 
-def dilate(name: str, network: nn.Module, dilations: list[int]) -> None:
+def dilate(name: str, network: nn.Module, dilations: Sequence[int]) -> None:
     """Set the dilations of the 3x3 convolutions in a ResNet's last stage, one a block; their maps keep their size."""
     stage = getattr(network, "layer4", None)
     if stage is None:
@@ -109,7 +112,7 @@ def dilate(name: str, network: nn.Module, dilations: list[int]) -> None:
                 module.dilation = module.padding = (dilation, dilation)
 
 
-def try_out(name: str, network: nn.Module, in_channels: int) -> tuple[int, list[int]]:
+def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[int]]:
     """What image sides must be a multiple of, and each map's channels, both found by trial.
 
     A network either takes any size, or multiples of its deepest stride, or of the size that it was made for. Padded as

@@ -20,7 +20,7 @@ def head(channels: int, outputs: int) -> nn.Sequential:
     No BatchNorm follows them, so they begin as He et al. (ICCV 2015) do: with PyTorch's smaller weights rare classes
     are learnt late.
     """
-    layers = [nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1)]
+    layers: list = [nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1)]
     for convolution in layers[::2]:
         nn.init.kaiming_normal_(convolution.weight)
     return nn.Sequential(*layers)

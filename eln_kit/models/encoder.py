@@ -1,5 +1,7 @@
 """Encoders: any timm network with feature maps, convolutional or transformer, at output stride 16 where it can."""
 
+from collections.abc import Sequence
+
 import timm
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class Encoder(nn.Module):
         ParamsError: timm has no such network, it cannot be used here, or its weights or dilations do not fit.
     """
 
-    def __init__(self, name: str, weights: str = "none", in_channels: int = 3, dilations: list[int] = ()):
+    def __init__(self, name: str, weights: str = "none", in_channels: int = 3, dilations: Sequence[int] = ()):
         super().__init__()
         self.network = backbone.create(name, weights, in_channels)
         if dilations:

@@ -59,8 +59,8 @@ class ErrorLocalizer(nn.Module):
         self.scales = model.eln_scales
         self.residual = model.eln_form == "residual"
         if self.residual:
-            nn.init.zeros_(self.judge[-1].weight)
-            nn.init.zeros_(self.judge[-1].bias)
+            for parameter in self.judge[-1].parameters():
+                nn.init.zeros_(parameter)
             share = 1 / (1 + len(self.scales))
             self.scale = nn.Parameter(torch.tensor(share))
             self.look_scales = nn.ParameterList(torch.tensor(share) for _ in self.scales)

@@ -1,5 +1,6 @@
 """What passes from an encoder to decoders, and the one way in which maps are resized."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ class Features(NamedTuple):
         return Features(self.low.detach(), self.deep.detach())
 
 
-def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resize of `B c h w` to `size`, corners aligned as in the paper's networks."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
 

@@ -11,6 +11,8 @@ from eln_kit.models.error_localizer import ErrorLocalizer
 from eln_kit.models.segmenter import AuxiliaryDecoder, Segmenter
 from eln_kit.params import Optimizer, Params
 
+Which = Literal["student", "teacher"]
+
 
 class Networks(nn.Module):
     """Student, auxiliary decoders, ELN and teacher.
@@ -39,7 +41,7 @@ class Networks(nn.Module):
         self.teacher.eval()
         return self
 
-    def segmenter(self, which: Literal["student", "teacher"]) -> Segmenter:
+    def segmenter(self, which: Which) -> Segmenter:
         return self.teacher if which == "teacher" else self.student
 
     def restart_teacher(self) -> None:
@@ -62,7 +64,7 @@ class Networks(nn.Module):
             (eln.encoder.parameters(), knobs.encoder_lr_factor * knobs.eln_lr_factor),
             ([*eln.decoder.parameters(), *eln.judge.parameters()], knobs.eln_lr_factor),
         ]
-        groups = [{"params": list(parameters), "share": share} for parameters, share in parts]
+        groups: list[dict] = [{"params": list(parameters), "share": share} for parameters, share in parts]
         known = {id(p) for group in groups for p in group["params"]}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
         return [*groups, {"params": others, "share": 1.0}]

@@ -26,6 +26,9 @@ class Prediction(NamedTuple):
 class Normalize(nn.Module):
     """Brings images in 0..1, `B 3 H W`, to the mean and deviation that the encoder's weights expect."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

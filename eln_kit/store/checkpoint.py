@@ -137,7 +137,8 @@ def check_same(path: Path, state: dict, params: Params) -> None:
             f"{path}: made by eln-kit {state['version']}, and this is {__version__}: install that one to go on, "
             f"choose another run.folder, or delete {path.parent} to train it again"
         )
-    made_with, now = state["params"], params.model_dump()
+    now, defaults = params.model_dump(), Params().model_dump()
+    made_with = {section: defaults.get(section, {}) | values for section, values in state["params"].items()}
     knobs = [(section, knob) for section in state["sections"] for knob in made_with[section]] + [("run", "seed")]
     if "eln" not in state["networks"]:
         knobs = [(section, knob) for section, knob in knobs if not knob.startswith("eln_")]

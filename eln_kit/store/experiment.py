@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def check_unlabeled(params: Params, split: Split) -> None:
         raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
-def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
+def reopen(folder: Path, knobs: Sequence[str] = ()) -> Experiment:
     """Open a run folder with the params it was made with, but for `knobs`.
 
     Raises:
@@ -134,7 +135,7 @@ def reopen(folder: Path, knobs: list[str] = ()) -> Experiment:
     return open_experiment(load_params(folder, knobs))
 
 
-def load_params(folder: Path, knobs: list[str] = ()) -> Params:
+def load_params(folder: Path, knobs: Sequence[str] = ()) -> Params:
     """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
     file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
     stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
@@ -152,7 +153,7 @@ def split_of(folder: Path, dataset: DataSet, params: Params, keep: bool = True) 
     path = folder / "split.json"
     kept = load_split(dataset, path) if path.exists() else None
     made_with, then = deciding(dataset, params.data), kept and kept.made_with
-    if then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # a list may be edited
+    if kept and then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # lists may be edited
         return kept
     wanted = make_split(dataset, params.data)
     if kept and kept != wanted:

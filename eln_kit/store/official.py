@@ -6,6 +6,7 @@ compute the same. They stand for the end of stages 1 and 2, and stage 3 starts f
 """
 
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ DECODER = {
     "decoder.last_conv3": "decoder.fuse.4",
 }
 AUXILIARY = DECODER | {"cls.classifier": "classify", "proj.projector": None}
-SECTIONS = {  # of the file: whose tensors, and how their names begin
+SECTIONS: dict[str, tuple[str, str, Mapping[str, str | None]]] = {  # of the file: whose tensors, and how names begin
     "enc_state_dict": ("student", "", ENCODER),
     "dec_state_dict": ("student", "", DECODER | {"cls.classifier": "classify", "proj.projector": "embed"}),
     "dec_0": ("auxiliary", "0.", AUXILIARY),
@@ -59,7 +60,7 @@ ALIKE = {  # what the shapes of tensors do not tell
 }
 
 
-def import_checkpoint(file: Path, folder: str, source: str | None = None, knobs: list[str] = ()) -> Path:
+def import_checkpoint(file: Path, folder: str, source: str | None = None, knobs: Sequence[str] = ()) -> Path:
     """Make a run folder whose stages 1 and 2 have finished with the networks of an official checkpoint.
 
     Args:
@@ -99,7 +100,7 @@ def translate(file: Path, official: dict[str, dict[str, Tensor]]) -> dict[str, d
     Raises:
         CheckpointError: names a tensor that is in no table; `file` is for the message.
     """
-    states = {part: {} for part, _, _ in SECTIONS.values()}
+    states: dict[str, dict[str, Tensor]] = {part: {} for part, _, _ in SECTIONS.values()}
     for section, (part, prefix, table) in SECTIONS.items():
         for name, tensor in official[section].items():
             begin = next((begin for begin in table if name.startswith(f"{begin}.")), None)
@@ -108,9 +109,9 @@ def translate(file: Path, official: dict[str, dict[str, Tensor]]) -> dict[str, d
                     f"{file}: {section} has {name}, which the official networks do not have; "
                     "give a checkpoint of the unchanged official code"
                 )
-            if table[begin] is not None:
+            if (here := table[begin]) is not None:
                 end = name.removeprefix(begin).replace(".shortcut.", ".downsample.")  # ELN's blocks call it so
-                states[part][prefix + table[begin] + end] = tensor
+                states[part][prefix + here + end] = tensor
     return states
 
 
@@ -158,15 +159,15 @@ def _depth(file: Path, official: dict) -> int:
     return DEPTHS[len(blocks)]
 
 
-def _params(file: Path, folder: str, source: str | None, knobs: list[str], classes: int, depth: int) -> Params:
+def _params(file: Path, folder: str, source: str | None, knobs: Sequence[str], classes: int, depth: int) -> Params:
     """Params that fit the checkpoint; nothing is to be downloaded, as the weights come from there."""
     if source is None:
         if (classes, depth) not in PARAMS_FILES:
             raise ParamsError(f"{file}: no params file is for {classes} classes and ResNet-{depth}; give --params")
-        source = project_root() / "params" / f"{PARAMS_FILES[classes, depth]}.yaml"
+        source = str(project_root() / "params" / f"{PARAMS_FILES[classes, depth]}.yaml")
     params = params_file.load(source, knobs)
     forced = {"model.encoder_weights": "none", "model.eln_weights": "none", "run.folder": str(folder)}
-    params = params_file.build(params.model_dump(), forced, str(source))
+    params = params_file.build(params.model_dump(), forced, source)
     _check_data_set(file, params, classes)
     _check_networks(file, params, depth)
     return params
@@ -182,11 +183,11 @@ def _check_data_set(file: Path, params: Params, classes: int) -> None:
 def _check_networks(file: Path, params: Params, depth: int) -> None:
     """Refuse params that make other networks; an encoder's tag (`.tv_in1k`) only tells whose weights, unused here."""
     model = params.model
-    for knob, wanted in {"encoder": f"resnet{depth}", "eln_encoder": "resnet34"}.items():
+    for knob, encoder in {"encoder": f"resnet{depth}", "eln_encoder": "resnet34"}.items():
         given = getattr(model, knob)
-        if given.partition(".")[0] != wanted:
-            mend = f"use --set model.{knob}={wanted}.tv_in1k"
-            raise ParamsError(f"{file}: has {wanted}, and model.{knob} is {given}; {mend}")
+        if given.partition(".")[0] != encoder:
+            mend = f"use --set model.{knob}={encoder}.tv_in1k"
+            raise ParamsError(f"{file}: has {encoder}, and model.{knob} is {given}; {mend}")
     for knob, wanted in ALIKE.items():
         given = getattr(model, knob)
         if given != wanted:

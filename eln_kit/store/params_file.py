@@ -7,14 +7,18 @@
 import difflib
 import re
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from eln_kit.faults import ParamsError
-from eln_kit.params import Params
+from eln_kit.params import Params, Section
 from eln_kit.paths import locate, write_whole
+
+SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Params()}
+Knobs = str | Sequence[str] | dict
 
 
 class _Yaml(yaml.SafeLoader):
@@ -41,7 +45,7 @@ _Yaml.add_implicit_resolver(
 )
 
 
-def load(file: str | Path, knobs: str | list[str] | dict = ()) -> Params:
+def load(file: str | Path, knobs: Knobs = ()) -> Params:
     """Read a params file and change single knobs: `load("params/shapes.yaml", ["run.seed=1"])`.
 
     Raises:
@@ -63,7 +67,7 @@ def read(file: str | Path) -> dict:
     return content or {}
 
 
-def build(sections: dict, knobs: str | list[str] | dict = (), source: str = "parameters") -> Params:
+def build(sections: dict, knobs: Knobs = (), source: str = "parameters") -> Params:
     """Check sections (`{"data": {...}, ...}`) and apply knobs; `source` is named in errors."""
     if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
         raise ParamsError(f"{source}: should be sections ({', '.join(Params.model_fields)}), each of knob: value")
@@ -87,21 +91,20 @@ def save(params: Params, file: Path) -> None:
 
 def knob_names() -> list[str]:
     """All knobs as `section.knob`."""
-    sections = Params.model_fields.items()
-    return [f"{section}.{knob}" for section, field in sections for knob in field.annotation.model_fields]
+    return [f"{section}.{knob}" for section, kind in SECTIONS.items() for knob in kind.model_fields]
 
 
 def describe() -> str:
     """A table of every knob, its default and its meaning."""
     lines = []
-    for section, field in Params.model_fields.items():
-        lines.append(f"\n{section}: {field.annotation.__doc__.strip()}")
-        for name, knob in field.annotation.model_fields.items():
+    for section, kind in SECTIONS.items():
+        lines.append(f"\n{section}: {(kind.__doc__ or '').strip()}")
+        for name, knob in kind.model_fields.items():
             lines.append(f"  {name:<18} {knob.default!s:<22} {knob.description}")
     return "\n".join(lines).lstrip()
 
 
-def _parse_knobs(knobs) -> dict:
+def _parse_knobs(knobs: Knobs) -> dict:
     if isinstance(knobs, dict):
         return knobs
     parsed = {}

@@ -12,6 +12,7 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,7 @@ from torch import Tensor
 from eln_kit.data.loaders import FAULT, SEED, Faults, training_batches
 from eln_kit.data.views import strong_views
 from eln_kit.device import layout
-from eln_kit.faults import AGAIN, FAILED, CheckpointError, DataError, Fault
+from eln_kit.faults import AGAIN, CheckpointError, DataError, Fault
 from eln_kit.method.stages import STAGES, Outcome, Stage
 from eln_kit.params import Params
 from eln_kit.store import checkpoint
@@ -85,7 +86,7 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
-    stage.to(accelerator.device, memory_format=layout(params.run))
+    stage.to(accelerator.device, memory_format=layout(params.run))  # type: ignore[call-overload]
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:
         optimizer.load_state_dict(state["optimizer"])
@@ -108,7 +109,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     model.train()
     began, images, step = time.monotonic(), 0, first
     alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
-    group = None if alone else dist.new_group(backend="gloo")
+    group = None if alone else cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
     saved = saved_before(DataError, lambda: save(step)) if alone else nullcontext()
     with noted_signals() as received, progress, saved:
         for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
@@ -224,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
         train_stage(load(options.params, options.set).model_dump(), options.stage)
     except (Fault, KeyboardInterrupt) as error:
         print(error, file=sys.stderr)
-        return AGAIN if isinstance(error, KeyboardInterrupt) else FAILED
+        return error.status if isinstance(error, Fault) else AGAIN
     return 0
 
 

@@ -24,15 +24,15 @@ class Log:
     """
 
     def __init__(self, path: Path | None, first: int, pending: list[dict], reduce: Callable[[Tensor], Tensor]):
-        self.path, self.first, self.rows, self.reduce = path, first, [], reduce
+        self.path, self.first, self.reduce = path, first, reduce
+        self.rows: list[Tensor] = []
         self.done: list[dict[str, float]] = list(pending)
         if path is not None:
-            self._cut_off_later_lines()
+            self._cut_off_later_lines(path)
 
-    def _cut_off_later_lines(self) -> None:
-        path, first = self.path, self.first
+    def _cut_off_later_lines(self, path: Path) -> None:
         lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.first]
         with _disk(path):
             write_whole(path, "".join(f"{line}\n" for line in kept))
 

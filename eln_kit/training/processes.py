@@ -4,9 +4,11 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +24,8 @@ from eln_kit.device import device, precision_of
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
 from eln_kit.training import tracking
+
+FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe
 
 
 def launched() -> bool:
@@ -47,7 +51,7 @@ def count(params: Params, unlabeled: bool) -> int:
     gpus = torch.cuda.device_count()
     wanted = int(os.environ["WORLD_SIZE"]) if launched() else params.run.processes
     if wanted == "auto":
-        able = range(1, 1 + max(1, min(gpus, most)))
+        able = range(1, 1 + max(1, int(min(gpus, most))))
         return max(n for n in able if not any(size % n for size in batches.values()))
     if gpus and wanted > gpus and not launched():
         raise ParamsError(f"run.processes = {wanted}: there are {gpus} GPUs here; lower it, or set it to auto")
@@ -65,13 +69,16 @@ def count(params: Params, unlabeled: bool) -> int:
 def launch(processes: int, function: Callable, *arguments) -> None:
     """Run `function(*arguments)` in that many new processes, with PyTorch's elastic launcher, until all are done.
 
-    They are spawned, so CUDA used before in this process does no harm. What they print appears here.
+    On Linux they are forked from a process that has imported what they need and used no GPU, so that they start at
+    once; elsewhere they are spawned. What they print appears here.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; the processes had 30 s to save.
         Fault: what the first process that failed raised, if it is one.
         WorkerError: any other failure, with its traceback.
     """
+    if FORKS:
+        forkserver.set_forkserver_preload(["eln_kit.training.fit"])
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -81,7 +88,7 @@ def launch(processes: int, function: Callable, *arguments) -> None:
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
         monitor_interval=0.2,
-        start_method="spawn",
+        start_method="forkserver" if FORKS else "spawn",
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it tells is raised below
     try:
@@ -103,7 +110,8 @@ def _what_failed(failure: ProcessFailure) -> BaseException:
     if not isinstance(message, dict):
         return WorkerError(f"a training process died: {message}")
     name, _, text = message["message"].partition(": ")
-    known = {kind.__name__: kind for kind in (*Fault.__subclasses__(), KeyboardInterrupt)}
+    kinds: list[type[BaseException]] = [KeyboardInterrupt, Fault, *Fault.__subclasses__()]
+    known = {kind.__name__: kind for kind in kinds}
     if name in known:
         return known[name](text)
     return WorkerError(f"a training process died:\n{message['extraInfo']['py_callstack']}")

@@ -9,11 +9,14 @@ import time
 
 import nbformat
 import pytest
+import torch
 import yaml
 
 from eln_kit import cli
 from eln_kit.batch import kernels, report, run
+from eln_kit.device import precision_of
 from eln_kit.params import Params
+from eln_kit.paths import resolve
 
 SECTIONS = "\n".join(f"{name} = {{}}" for name in Params.model_fields) + '\nknobs = ""'
 
@@ -121,7 +124,8 @@ def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, c
 
 
 def _start_process(project):
-    code = "import sys; from eln_kit import cli, run; run.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
+    imports = "import sys; from eln_kit import cli; from eln_kit.batch import run"
+    code = f"{imports}; run.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "params/toy.yaml"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -246,3 +250,25 @@ def test_no_page_carries_script_from_a_name(project):
         assert SCRIPT not in text
         assert "<img src=x" not in text
         assert "<b onclick" not in text
+
+
+def test_notebooks_and_params_are_copied_once_and_never_over_others(tmp_path, capsys):
+    assert cli.main(["copy", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'notebooks'}\n{tmp_path / 'params'}\n"
+    assert (tmp_path / "notebooks/1_supervised.ipynb").is_file()
+    assert (tmp_path / "params/sweeps/camvid.yaml").is_file()
+    assert cli.main(["copy", str(tmp_path)]) == 1
+    assert "notebooks: is there already" in capsys.readouterr().err
+
+
+def test_outside_a_project_the_notebooks_of_the_package_run_and_the_working_folder_has_the_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run.notebooks(["0_data"])["0_data"].is_file()
+    assert resolve("runs/x") == tmp_path / "runs/x"
+
+
+def test_version_tells_what_a_bug_report_needs(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("eln-kit ", "Python 3.", f"torch {torch.__version__}", precision_of("auto")))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from eln_kit.evaluation.predict import _starts, predict, prepare
+from eln_kit.faults import ParamsError
 from eln_kit.params import Evaluation
 from eln_kit.store.params_file import build
 
@@ -76,5 +77,5 @@ def test_the_official_protocol_resizes_image_and_mask_and_otherwise_the_mask_kee
 
 @pytest.mark.parametrize("knob", ["evaluation.size", "evaluation.window"])
 def test_a_size_has_two_sides(knob):
-    with pytest.raises(ValueError, match="height and width"):
+    with pytest.raises(ParamsError, match="height and width"):
         build({}, {knob: [505]})

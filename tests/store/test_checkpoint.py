@@ -1,10 +1,12 @@
 """Files of checkpoints: which is read, which are kept, which are refused."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
+from eln_kit import __version__
 from eln_kit.faults import CheckpointError
 from eln_kit.method.stages import Supervised
 from eln_kit.store import checkpoint
@@ -95,3 +97,13 @@ def test_weights_that_are_no_numbers_are_refused(stage_1, value):
     checkpoint.save(path, state)
     with pytest.raises(CheckpointError, match="its student holds NaN or infinite weights"):
         experiment.networks("1_supervised")
+
+
+def test_a_knob_newer_than_the_checkpoint_has_had_its_default(tiny):
+    params = tiny()
+    made_with = params.model_dump()
+    del made_with["optimizer"]["schedule"]
+    state = {"version": __version__, "params": made_with, "sections": ["optimizer"], "networks": {"student": {}}}
+    checkpoint.check_same(Path("x.pt"), state, params)
+    with pytest.raises(CheckpointError, match=r"optimizer.schedule was 'constant' and is 'poly'"):
+        checkpoint.check_same(Path("x.pt"), state, tiny({"optimizer.schedule": "poly"}))

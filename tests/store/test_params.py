@@ -106,3 +106,13 @@ def test_every_knob_says_why_it_is_there():
             assert knob.description, f"{section}.{name}"
             assert name in described
     assert "semi_supervised.threshold" in knob_names()
+
+
+def test_params_are_found_by_name_from_any_folder_and_by_path_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load("shapes").supervised.steps == 400
+    assert load("params/shapes.yaml", ["run.seed=3"]).run.seed == 3
+    (tmp_path / "shapes").write_text("supervised: {steps: 7}")
+    assert load("shapes").supervised.steps == 7
+    with pytest.raises(ParamsError, match="shaped: no such params file"):
+        load("shaped")

@@ -35,7 +35,7 @@ def losses(folder, stage):
 
 def alone(params, *stages):
     """In a process of its own, as the patches of `together` stay."""
-    process = multiprocessing.get_context("spawn").Process(target=together.train_frozen, args=(params, *stages))
+    process = multiprocessing.get_context("forkserver").Process(target=together.train_frozen, args=(params, *stages))
     process.start()
     process.join()
     assert process.exitcode == 0

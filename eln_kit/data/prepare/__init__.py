@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.prepare.cityscapes import prepare_cityscapes
@@ -14,7 +15,7 @@ from eln_kit.params import Data
 PREPARERS = {"voc": prepare_voc, "cityscapes": prepare_cityscapes}
 
 
-def prepare(name: str, root: str | Path, download: bool = False) -> bool:
+def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool = False) -> bool:
     """Make the data set ready below `root` as far as the archives there allow, and print what is still missing.
 
     What is whole is left alone, so that it may be stopped and run again. `download` fetches archives where that

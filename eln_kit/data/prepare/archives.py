@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from torchvision.datasets.utils import check_integrity, download_url
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from eln_kit.data.prepare.files import beside
 from eln_kit.data.prepare.report import Report
 from eln_kit.faults import DataError
 
+Opener = Callable[[], IO[bytes]]
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 _SECONDS_OF_SILENCE = 60  # after which a download has failed
 
@@ -129,7 +130,7 @@ def unpack(file: Path, inside: str, folder: Path, wanted: Callable[[str], bool] 
         raise DataError(f"{file}: holds no {inside}: is it the right archive? Get the published one")
 
 
-def _members(stream: IO[bytes], file: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
+def _members(stream: IO[bytes], file: Path) -> Iterator[tuple[str, int, Opener]]:
     """Name, size and a way to open each regular file, in the archive's order."""
     if file.suffix == ".zip":
         with zipfile.ZipFile(stream) as archive:
@@ -137,13 +138,13 @@ def _members(stream: IO[bytes], file: Path) -> Iterator[tuple[str, int, Callable
                 if not info.is_dir():
                     yield info.filename, info.file_size, partial(archive.open, info)
     else:
-        with tarfile.open(fileobj=stream) as archive:
-            for info in archive:
-                if info.isreg():
-                    yield info.name, info.size, partial(archive.extractfile, info)
+        with tarfile.open(fileobj=stream) as tar:
+            for member in tar:
+                if member.isreg():
+                    yield member.name, member.size, cast(Opener, partial(tar.extractfile, member))
 
 
-def _write(path: Path, size: int, opened: Callable[[], IO[bytes]]) -> None:
+def _write(path: Path, size: int, opened: Opener) -> None:
     if path.is_file() and path.stat().st_size == size:
         return
     with beside(path) as temporary, opened() as source, open(temporary, "wb") as target:

@@ -42,7 +42,7 @@ def _report_masks(root: Path, source: Source, report: Report) -> None:
     if max(_masks(root).values()) < expected:
         source.bring()
     counts = _masks(root)
-    kind = max(KINDS, key=counts.get)
+    kind = max(KINDS, key=counts.__getitem__)
     found = f"{counts[kind]} of {expected} {kind if counts[kind] else 'masks'}"
     if counts[kind] == expected:
         mapped = "; mapped to the 19 classes as they are read" if kind == "labelIds" else ""

@@ -44,7 +44,7 @@ def write_masks(ids: list[str], target: Path, own: dict[str, Path], sbd: Path) -
 
     def write(id: str) -> None:
         with beside(target / f"{id}.png") as path:
-            if id in own:
+            if masks is None or id in own:
                 shutil.copyfile(own[id], path)
             else:
                 mask = masks.mask(id)
