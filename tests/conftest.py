@@ -33,6 +33,11 @@ TINY = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """What is quick comes first."""
+    items.sort(key=lambda item: "slow" in item.keywords)
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """A folder that all tests of a session keep generated scenes in."""

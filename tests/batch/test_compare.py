@@ -11,6 +11,8 @@ from eln_kit.faults import ParamsError
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sweep_file(tiny, tmp_path):

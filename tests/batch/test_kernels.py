@@ -11,7 +11,7 @@ import pytest
 
 from eln_kit.batch import kernels
 
-pytestmark = pytest.mark.skipif(not kernels.FORKS, reason="kernels are forked on Linux alone")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not kernels.FORKS, reason="kernels are forked on Linux alone")]
 
 CUDA = f"""
 import importlib, torch

@@ -11,6 +11,8 @@ from eln_kit.batch.run import NOTEBOOKS
 from eln_kit.params import Params
 from eln_kit.paths import project_root
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((project_root() / "notebooks").glob("*.ipynb"))
 
 

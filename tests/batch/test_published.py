@@ -14,6 +14,8 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.store.official import ALIKE
 from eln_kit.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((project_root() / "params").glob("*_res*.yaml"))
 SMALL = {
     "views.crop": [65, 65],

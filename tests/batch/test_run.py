@@ -18,6 +18,8 @@ from eln_kit.device import precision_of
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = "\n".join(f"{name} = {{}}" for name in Params.model_fields) + '\nknobs = ""'
 
 

@@ -10,6 +10,8 @@ from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 
 def pixel(*probabilities):
     """Logits `1 C 1 1` of a pixel with these class probabilities."""

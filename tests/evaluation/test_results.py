@@ -20,6 +20,8 @@ from eln_kit.store import checkpoint, params_file
 from eln_kit.store.experiment import open_experiment, reopen
 from eln_kit.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 
 def train(params, *stages):
     experiment = open_experiment(params)

@@ -10,6 +10,8 @@ from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import build, load
 
+pytestmark = pytest.mark.slow
+
 QUICK = Settings((2.0, 5.0), steps=3)
 
 

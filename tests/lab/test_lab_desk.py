@@ -12,6 +12,8 @@ from eln_kit.lab.desk import Desk
 from eln_kit.lab.session import Session, finish
 from eln_kit.lab.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 
 def test_new_work_replaces_the_old_and_controls_are_served_between_pieces():
     async def scenario():

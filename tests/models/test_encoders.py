@@ -9,6 +9,8 @@ from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.models.encoder import Encoder
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "mobilenetv3_small_050",
     "regnetx_002",

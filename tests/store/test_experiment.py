@@ -10,6 +10,8 @@ from eln_kit.faults import DataError, ParamsError
 from eln_kit.store import experiment
 from eln_kit.store.experiment import open_experiment
 
+pytestmark = pytest.mark.slow
+
 VOC_IDS = ["2007_000032", "2007_000039", "2007_000063", "2007_000068"]
 
 

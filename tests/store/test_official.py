@@ -18,6 +18,8 @@ from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 MODEL = {
     "encoder": "resnet50.tv_in1k",
     "encoder_weights": "imagenet",  # which an import must not ask for

@@ -15,6 +15,8 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit, main
 from eln_kit.training.log import Log
 
+pytestmark = pytest.mark.slow
+
 CHAIN = ((Supervised, None), (ErrorLocalization, "1_supervised"), (SemiSupervised, "2_error_localization"))
 
 

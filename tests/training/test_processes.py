@@ -23,6 +23,8 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.training import processes
 from eln_kit.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
 

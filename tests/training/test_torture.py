@@ -7,6 +7,8 @@ from torture import differences, params_in, start, torture_run, train_and_die, u
 
 from eln_kit.store.experiment import open_experiment
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["1_supervised", "2_error_localization", "3_semi_supervised"]
 
 
