@@ -22,10 +22,13 @@ from unittest import mock
 import torch
 from steps import SETTINGS
 
+from eln_kit.device import layout
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.store.params_file import build
-from eln_kit.training.fit import accelerate, layout, make_optimizer, one_step
+from eln_kit.training.fit import one_step
+from eln_kit.training.optimizer import make_optimizer
+from eln_kit.training.processes import accelerate
 
 CLASSES = 21
 
@@ -69,7 +72,7 @@ def our_step(params, batch: dict):
 
     def step() -> None:
         one_step(model, batch, optimizer, accelerator)
-        stage.after_step()
+        stage.after_step(1)
 
     return step
 

@@ -21,12 +21,15 @@ from statistics import median
 import torch
 
 from eln_kit.data import make_split, open_dataset
+from eln_kit.device import layout
 from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Stage, Supervised
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build
-from eln_kit.training.fit import accelerate, batches, layout, make_optimizer, one_step
+from eln_kit.training.fit import batches, one_step
+from eln_kit.training.optimizer import make_optimizer
+from eln_kit.training.processes import accelerate
 
 SETTINGS = {
     "shapes": {},
@@ -66,7 +69,7 @@ WARM = 2  # rounds that are not counted
 def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
     """Forward and backward of the networks that a step of the stage needs."""
     networks = stage.networks
-    names = ["image", *(view for view, _ in stage.views)] if isinstance(stage, SemiSupervised) else ["image"]
+    names = ["image", *stage.views] if isinstance(stage, SemiSupervised) else ["image"]
     with accelerator.autocast():
         prediction = networks.student(torch.cat([batch[name] for name in names]))
         outputs = [prediction.logits, prediction.embedding] if len(names) > 1 else [prediction.logits]
@@ -116,7 +119,7 @@ def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
 
     def step(batch: dict) -> None:
         one_step(model, batch, optimizer, accelerator)
-        stage.after_step()
+        stage.after_step(1)
 
     def real_step() -> None:
         begin = time.perf_counter()

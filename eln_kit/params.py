@@ -122,8 +122,16 @@ class Model(Section):
 
     encoder: str = Field("resnet10t", description="timm name of the segmenter's encoder; the paper has resnet101")
     encoder_weights: str = Field("none", description="imagenet (timm downloads it), a local file, or none")
+    freeze_encoder: bool = Field(
+        False, description="the segmenter's encoder keeps its weights and BatchNorm statistics; for pretrained ones"
+    )
     eln_encoder: str = Field("resnet10t", description="timm name of ELN's encoder; the paper has resnet34")
     eln_weights: str = Field("none", description="imagenet, a local file, or none")
+    decoder: Literal["deeplabv3plus", "segformer", "fpn", "upernet"] = Field(
+        "deeplabv3plus",
+        description="of segmenter, auxiliary decoders and ELN; the paper has deeplabv3plus; with a pretrained encoder "
+        "segformer learns sooner",
+    )
     dilations: list[Annotated[int, Field(ge=1)]] = Field(
         [],
         description="dilations of the 3x3 convolutions of a ResNet's last stage, one a block; empty: timm's own; "
@@ -143,6 +151,9 @@ class Model(Section):
     )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
+    fusion_dropout: Share = Field(
+        0.5, description="dropout between the fusion convolutions of deeplabv3plus; the paper has 0.5"
+    )
     atrous_rates: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 2, 3], min_length=1, description="dilations of ASPP; the paper has 6, 12, 18 for large images"
     )
@@ -155,7 +166,10 @@ class Optimizer(Section):
     encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
     eln_lr_factor: Float = Field(1.0, ge=0, le=10, description="on top, for ELN's network, not its residual scales")
     weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
-    schedule: Literal["constant", "poly"] = Field("constant", description="poly: falls as (1 - step/steps)^0.9")
+    schedule: Literal["constant", "poly", "cosine"] = Field(
+        "constant", description="poly falls as (1 - step/steps)^0.9, cosine as half a cosine; both to 0, in each stage"
+    )
+    warmup: int = Field(0, ge=0, description="steps at the start of each stage over which the rate rises to lr")
 
 
 class Supervised(Section):
@@ -205,10 +219,23 @@ class SemiSupervised(Section):
         None,
         description="if set, no threshold: of each predicted class in a process's batch keep this share, the surest",
     )
+    lr_factor: Float = Field(1.0, gt=0, le=10, description="rates of this stage over those of stages 1 and 2")
     ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
+    ema_warmup: bool = Field(False, description="at most 1 - 1/(step + 1) is kept, so that the teacher follows sooner")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
     strong_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the strong view")
     contrast_weight: Float = Field(1.0, ge=0, description="weight of the contrastive loss on each view")
+    strong_views: int = Field(1, ge=1, le=2, description="strong views of an unlabelled image, each with strong_weight")
+    strong_pass: Literal["together", "own"] = Field(
+        "together",
+        description="own: strong views pass the student by themselves, so that BatchNorm normalises them apart",
+    )
+    feature_weight: Float = Field(
+        0.0,
+        ge=0,
+        description="weight of the cross-entropy on the weak view with half the channels of its first and last feature "
+        "map set to zero (UniMatch has 0.5, the paper none)",
+    )
     average: Literal["kept", "all"] = Field(
         "kept", description="divide the pseudo-label loss by the kept pixels or by all non-void ones"
     )

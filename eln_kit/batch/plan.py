@@ -13,7 +13,7 @@ from eln_kit.batch.run import finished_before, notebooks
 from eln_kit.data import DataSet, Split, open_dataset
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import STAGES, Stage
+from eln_kit.method.stages import STAGES, Stage, strong_names
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params
@@ -102,8 +102,8 @@ def _training(networks: Networks, params: Params) -> Iterator[str]:
 
 def size_of_checkpoint(stage: Stage) -> int:
     """Bytes of a checkpoint in the midst of a stage: its networks, and AdamW's two moments of those that it trains."""
-    sizes = {part: _parameters(getattr(stage.networks, part)) for part in stage.parts}
-    return 4 * sum(sizes.values()) + 8 * (sum(sizes.values()) - sizes.get("teacher", 0))
+    parts = [getattr(stage.networks, part) for part in stage.parts]
+    return 4 * sum(map(_parameters, parts)) + 8 * sum(map(_trained, parts))
 
 
 def memory_of(stage: Stage, number: int, precision: str) -> int:
@@ -126,8 +126,8 @@ def memory_of(stage: Stage, number: int, precision: str) -> int:
             losses, _ = stage.train()(_batch(stage.params, number))
         activations = sum(kept.values())
         del losses
-    parts = [getattr(stage.networks, part) for part in stage.parts if part != "teacher"]
-    return 4 * _parameters(stage) + 12 * sum(map(_parameters, parts)) + activations
+    parts = [getattr(stage.networks, part) for part in stage.parts]
+    return 4 * _parameters(stage) + 12 * sum(map(_trained, parts)) + activations
 
 
 def _batch(params: Params, number: int) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ def _batch(params: Params, number: int) -> dict[str, Tensor]:
         "image": torch.zeros(labeled, 3, height, width),
         "mask": torch.zeros(labeled, height, width, dtype=torch.long),
         "weak": image,
-        "strong": image.clone(),
+        **{view: image.clone() for view in strong_names(params)},
         "valid": mask == 0,
         "truth": mask,
     }
@@ -148,3 +148,7 @@ def _batch(params: Params, number: int) -> dict[str, Tensor]:
 
 def _parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
+
+
+def _trained(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -33,7 +33,7 @@ class Crops:
 
     def __getitem__(self, places: Tensor) -> "Crops":
         """Some of them."""
-        features = Features(self.features.low[places], self.features.deep[places])
+        features = Features(each[places] for each in self.features)
         looks = [look[places] for look in self.looks]
         return Crops(self.image[places], self.mask[places], features, self.logits[places], looks)
 
@@ -63,7 +63,7 @@ def crops(segmenter: Segmenter, eln: ErrorLocalizer, experiment: Experiment) -> 
     mask = torch.cat([batch["mask"] for batch in batches])[:CROPS].to(target)
     segmenter.eval()
     said = [segmenter(part) for part in image.split(experiment.params.data.batch_labeled)]
-    features = Features(*(torch.cat(maps) for maps in zip(*(each.features for each in said), strict=True)))
+    features = Features(torch.cat(maps) for maps in zip(*(each.features for each in said), strict=True))
     looks = eln.look_again(segmenter, image)
     return Crops(image, mask, features, torch.cat([each.logits for each in said]), looks)
 

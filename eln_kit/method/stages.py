@@ -1,8 +1,8 @@
 """The three training stages: a batch in, named losses out. Their sum is what the training loop minimises.
 
-A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` long `B H W`. Unlabelled: `weak` and
-`strong`, the two views of an image; `valid` bool `B H W`, False where the crop was padded; and `truth` long `B H W`,
-void where nobody labelled the image, which only the oracle filter and the measures look at.
+A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` long `B H W`. Unlabelled: `weak`,
+`strong` and perhaps `strong_2`, the views of an image; `valid` bool `B H W`, False where the crop was padded; and
+`truth` long `B H W`, void where nobody labelled the image, which only the oracle filter and the measures look at.
 """
 
 import torch
@@ -76,8 +76,13 @@ class Stage(nn.Module):
         """The network that the stage is measured by."""
         return self.networks.segmenter(self.measured)
 
-    def after_step(self) -> None:
-        """What follows the optimizer's step."""
+    @property
+    def lr_factor(self) -> float:
+        """On the optimizer's rates."""
+        return 1.0
+
+    def after_step(self, step: int) -> None:
+        """What follows the optimizer's step of that number, counted from 1."""
 
 
 class Supervised(Stage):
@@ -107,8 +112,8 @@ class Control(Supervised):
     def length(params: Params) -> int:
         return params.error_localization.steps + params.semi_supervised.steps
 
-    def after_step(self) -> None:
-        self.networks.update_teacher()
+    def after_step(self, step: int) -> None:
+        self.networks.update_teacher(step)
 
 
 class ErrorLocalization(Stage):
@@ -179,23 +184,36 @@ class SemiSupervised(ErrorLocalization):
     def unlabeled_images(params: Params) -> bool:
         return params.semi_supervised.unlabeled
 
-    def after_step(self) -> None:
-        self.networks.update_teacher()
+    def after_step(self, step: int) -> None:
+        self.networks.update_teacher(step)
 
     @property
-    def views(self) -> list[tuple[str, float]]:
+    def lr_factor(self) -> float:
+        return self.knobs.lr_factor
+
+    @property
+    def views(self) -> dict[str, float]:
         """The views that the student learns from, and the weight of the cross-entropy on each."""
-        weights = {"weak": self.knobs.weak_weight, "strong": self.knobs.strong_weight}
-        return [(v, w) for v, w in weights.items() if self.knobs.unlabeled and (w or self.knobs.contrast_weight)]
+        if not self.knobs.unlabeled:
+            return {}
+        weights = {"weak": self.knobs.weak_weight} | dict.fromkeys(strong_names(self.params), self.knobs.strong_weight)
+        return {view: weight for view, weight in weights.items() if weight or self.knobs.contrast_weight}
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
-        """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them."""
-        names = ["image"] * self.knobs.labeled + [view for view, _ in self.views]
+        """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them.
+
+        With `strong_pass: own` there are two passes, the second of the strong views.
+        """
         if self.knobs.unlabeled and self.params.views.cutmix:
-            box = random_boxes(batch["valid"], self.params.views.cutmix)
-            batch = batch | {"box": box, "strong": mix(batch["strong"], box)}
-        together = self.networks.student(torch.cat([batch[name] for name in names]))
-        predictions = dict(zip(names, _split(together, [len(batch[name]) for name in names]), strict=True))
+            batch = batch | self.mixed(batch)
+        strong = [view for view in self.views if view != "weak"]
+        weak = ["weak"] * ("weak" in self.views or bool(self.knobs.unlabeled and self.knobs.feature_weight))
+        first = ["image"] * self.knobs.labeled + weak
+        passes = [first + strong] if self.knobs.strong_pass == "together" else [first, strong]
+        predictions: dict[str, Prediction] = {}
+        for names in filter(None, passes):
+            together = self.networks.student(torch.cat([batch[name] for name in names]))
+            predictions |= zip(names, _split(together, [len(batch[name]) for name in names]), strict=True)
         losses: dict[str, Tensor] = {}
         measures: dict[str, Tensor] = {}
         if self.knobs.labeled:
@@ -211,22 +229,34 @@ class SemiSupervised(ErrorLocalization):
             return super().labeled_losses(prediction, image, mask)
         return {"main": cross_entropy(prediction.logits, mask)}, {}
 
+    def mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each strong view after CutMix, under its name, and its boxes."""
+        found = {}
+        for view in strong_names(self.params):
+            found[f"box_{view}"] = random_boxes(batch["valid"], self.params.views.cutmix)
+            found[view] = mix(batch[view], found[f"box_{view}"])
+        return found
+
     def unlabeled_losses(self, predictions: dict[str, Prediction], batch: dict[str, Tensor]) -> Outcome:
-        """Self-training and contrast of the weak and the strong view against the teacher's filtered labels."""
+        """Self-training and contrast of the weak and the strong views against the teacher's filtered labels."""
         knobs = self.knobs
-        labels, embedding, measures = self.label(batch)
-        weak = (labels, embedding, batch["valid"])
-        targets = {"weak": weak, "strong": [mix(target, batch.get("box")) for target in weak]}
+        *weak, measures = self.label(batch)
+        weak.append(batch["valid"])
         losses = {}
-        for view, weight in self.views:
-            student, (labels, embedding, valid) = predictions[view], targets[view]
+        for view, weight in self.views.items():
+            labels, embedding, valid = (mix(target, batch.get(f"box_{view}")) for target in weak)
             if weight:
-                average_over = valid if knobs.average == "all" else None
-                losses[view] = weight * cross_entropy(student.logits, labels, average_over)
+                losses[view] = weight * self.self_training(predictions[view].logits, labels, valid)
             if knobs.contrast_weight:
-                contrast = self.contrast(student, embedding, labels)
+                contrast = self.contrast(predictions[view], embedding, labels)
                 losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
+        if knobs.feature_weight:
+            logits = self.networks.student.with_channels_dropped(predictions["weak"].features)
+            losses["features"] = knobs.feature_weight * self.self_training(logits, weak[0], weak[2])
         return losses, measures
+
+    def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
 
     @torch.no_grad()
     def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -278,11 +308,15 @@ class SemiSupervised(ErrorLocalization):
         return contrastive_loss(student_maps, teacher_maps, label_maps, self.knobs.temperature, classes)
 
 
+def strong_names(params: Params) -> list[str]:
+    """The strong views in a batch of stage 3: `strong`, and `strong_2` where there are two."""
+    return ["strong", "strong_2"][: params.semi_supervised.strong_views]
+
+
 STAGES = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
 
 
 def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
     logits, embedding = prediction.logits.split(sizes), prediction.embedding.split(sizes)
-    low, deep = prediction.features.low.split(sizes), prediction.features.deep.split(sizes)
-    features = [Features(*maps) for maps in zip(low, deep, strict=True)]
+    features = map(Features, zip(*(each.split(sizes) for each in prediction.features), strict=True))
     return [Prediction(*parts) for parts in zip(logits, embedding, features, strict=True)]

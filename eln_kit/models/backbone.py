@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ Network = Any  # a timm network: an `nn.Module` with what timm adds, such as `fe
 REFUSED = (TypeError, AssertionError)  # how timm's networks answer an option that they do not have
 
 
-def create(name: str, weights: str, in_channels: int) -> Network:
+def create(name: str, weights: str, in_channels: int, pyramid: bool = False) -> Network:
     """A network that turns an image into a list of maps, finest first; `feature_info` tells strides and channels.
 
     Args: see `Encoder`.
@@ -27,8 +28,8 @@ def create(name: str, weights: str, in_channels: int) -> Network:
     for talker in ("timm", "huggingface_hub"):  # that the classifier is left out is no news, nor is each retry
         logging.getLogger(talker).setLevel(logging.ERROR)
     if weights in ("none", "imagenet"):
-        return _make(name, weights, in_chans=in_channels, pretrained=weights == "imagenet")
-    return _make_from_file(name, existing_file(weights), in_channels)
+        return _make(name, weights, pyramid, in_chans=in_channels, pretrained=weights == "imagenet")
+    return _make_from_file(name, existing_file(weights), in_channels, pyramid)
 
 
 def existing_file(weights: str) -> Path:
@@ -39,11 +40,11 @@ def existing_file(weights: str) -> Path:
     return file
 
 
-def _make_from_file(name: str, file: Path, in_channels: int) -> Network:
+def _make_from_file(name: str, file: Path, in_channels: int, pyramid: bool) -> Network:
     with torch.random.fork_rng(devices=[]):
-        untrained = _make(name, "none", in_chans=in_channels)
+        untrained = _make(name, "none", pyramid, in_chans=in_channels)
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
-    network = _make(name, str(file), in_chans=in_channels, **source)
+    network = _make(name, str(file), pyramid, in_chans=in_channels, **source)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         raise ParamsError(f"{file}: holds NaN or infinite weights")
     pairs = list(zip(network.parameters(), untrained.parameters(), strict=True))
@@ -53,38 +54,43 @@ def _make_from_file(name: str, file: Path, in_channels: int) -> Network:
     return network
 
 
-def _make(name: str, weights: str, **given) -> Network:
+def _make(name: str, weights: str, pyramid: bool, **given) -> Network:
     try:
-        return _first_that_works(name, **given)
+        return _first_that_works(name, pyramid, **given)
     except REFUSED:
         raise ParamsError(f"encoder {name}: timm cannot give its feature maps; choose another") from None
     except Exception as error:  # the hub's client and the readers of files raise many kinds
         raise ParamsError(_blame(name, weights, error)) from None
 
 
-def _first_that_works(name: str, **given) -> Network:
-    """Stride 16 by dilation, as most CNNs can; else any image size, as transformers can; else as it is."""
+def _first_that_works(name: str, pyramid: bool, **given) -> Network:
+    """Stride 16 by dilation, as most CNNs can; else any image size, as transformers can; else as it is.
+
+    For a pyramid without dilation.
+    """
+    if not pyramid:
+        with suppress(*REFUSED):
+            return timm.create_model(name, features_only=True, output_stride=16, **given)
     try:
-        return timm.create_model(name, features_only=True, output_stride=16, **given)
-    except REFUSED:
-        pass
-    try:
-        return Intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given))
+        return Intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given), pyramid)
     except REFUSED:
         return timm.create_model(name, features_only=True, **given)
 
 
 class Intermediates(nn.Module):
-    """A transformer's maps. A plain one has one stride: it gives an early and its last block's tokens, normalised as
-    its last layer does, at the patch stride. One with stages, such as Swin, gives the end of each.
+    """A transformer's maps. A plain one has one stride: it gives an early and its last block's tokens, or those of four
+    evenly spaced blocks for a pyramid, normalised as its last layer does. One with stages, such as Swin, gives the end
+    of each.
     """
 
-    def __init__(self, model: Network):
+    def __init__(self, model: Network, pyramid: bool = False):
         super().__init__()
         self.model = model
         blocks = len(model.feature_info)
         self.plain = len({block["reduction"] for block in model.feature_info}) == 1
-        self.indices = [max(blocks // 4, 1) - 1, blocks - 1] if self.plain else list(range(blocks))
+        quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
+        chosen = quarters if pyramid else [quarters[0], quarters[-1]]
+        self.indices = chosen if self.plain else list(range(blocks))
         self.feature_info = timm.models.FeatureInfo(model.feature_info, tuple(self.indices))
         self.pretrained_cfg = self.default_cfg = model.pretrained_cfg
         model.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
@@ -126,6 +132,11 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
             axis = -1 if gives_channels_last(network) else 1
             return multiple, [each.shape[axis] for each in maps]
     raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels alone; choose another")
+
+
+def is_plain(network: Network) -> bool:
+    """Whether all its maps have one stride, as a vision transformer's."""
+    return getattr(network, "plain", False)
 
 
 def nearest_multiple(side: int, multiple: int) -> int:

@@ -1,10 +1,12 @@
-"""DeepLabV3+ decoder (Chen et al., ECCV 2018), as the paper's networks have it."""
+"""Decoders: DeepLabV3+ (Chen et al., ECCV 2018) as the paper's networks have it, and others by name."""
 
 import torch
 from torch import Tensor, nn
 
+from eln_kit.faults import ParamsError
 from eln_kit.models.dropout import Dropout
 from eln_kit.models.features import Features, upsample
+from eln_kit.params import Model
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -49,17 +51,24 @@ class ASPP(nn.Module):
         return self.dropout(self.project(torch.cat(maps, dim=1)))
 
 
-class Decoder(nn.Module):
+class DeepLabV3Plus(nn.Module):
     """Deep features through ASPP, joined with low-level ones: `Features` -> `B channels h w` at stride 4."""
 
-    def __init__(self, inputs: tuple[int, int], channels: int, rates: list[int], aspp_dropout: float = 0.1):
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        channels: int,
+        rates: list[int],
+        aspp_dropout: float = 0.1,
+        fusion_dropout: float = 0.5,
+    ):
         super().__init__()
         low, deep = inputs
         self.aspp = ASPP(deep, channels, rates, aspp_dropout)
         self.reduce = conv_norm_relu(low, 48)
         self.fuse = nn.Sequential(
             conv_norm_relu(channels + 48, channels, 3),
-            Dropout(0.5),
+            Dropout(fusion_dropout),
             conv_norm_relu(channels, channels, 3),
             Dropout(0.1),
             nn.Conv2d(channels, channels, 1),
@@ -69,3 +78,42 @@ class Decoder(nn.Module):
         low = self.reduce(features.low)
         deep = upsample(self.aspp(features.deep), low.shape[2:])
         return self.fuse(torch.cat([deep, low], dim=1))
+
+
+class Pyramid(nn.Module):
+    """A decoder of segmentation_models_pytorch on maps at strides 4, 8, 16 and 32 -> `B channels h w` at stride 4.
+
+    `segformer` brings each map to `channels` by a linear layer and mixes them in one convolution (Xie et al., NeurIPS
+    2021); `fpn` (Kirillov et al., CVPR 2019) and `upernet` (Xiao et al., ECCV 2018) go from coarse to fine.
+    """
+
+    def __init__(self, name: str, inputs: tuple[int, ...], channels: int):
+        super().__init__()
+        from segmentation_models_pytorch.decoders import fpn, segformer, upernet  # slow to import
+
+        if name == "fpn" and channels % 32:
+            raise ParamsError(f"model.decoder_channels = {channels}: model.decoder = fpn wants a multiple of 32")
+        widths = [3, 0, *inputs]  # as these decoders count, from stride 1 on; 0: there is no map at stride 2
+        if name == "segformer":
+            self.decoder = segformer.decoder.SegformerDecoder(widths, segmentation_channels=channels)
+        elif name == "fpn":
+            self.decoder = fpn.decoder.FPNDecoder(widths, pyramid_channels=2 * channels, segmentation_channels=channels)
+        else:
+            self.decoder = upernet.decoder.UPerNetDecoder(widths, decoder_channels=channels)
+
+    def forward(self, features: Features) -> Tensor:
+        low = features.low
+        image = low.new_empty(len(low), 0, *(4 * side for side in low.shape[2:]))  # of which the size alone matters
+        return self.decoder([image, image, *features])
+
+
+def wants_pyramid(model: Model) -> bool:
+    """Whether the decoder takes a pyramid of four maps; see `Encoder`."""
+    return model.decoder != "deeplabv3plus"
+
+
+def make_decoder(model: Model, inputs: tuple[int, ...], aspp_dropout: float = 0.1) -> nn.Module:
+    """The decoder that `model.decoder` names: `Features` of `inputs` channels -> `B model.decoder_channels h w`."""
+    if wants_pyramid(model):
+        return Pyramid(model.decoder, inputs, model.decoder_channels)
+    return DeepLabV3Plus(inputs, model.decoder_channels, model.atrous_rates, aspp_dropout, model.fusion_dropout)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eln_kit.models.decoder import Decoder, head
+from eln_kit.models.decoder import head, make_decoder, wants_pyramid
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
@@ -52,9 +52,13 @@ class ErrorLocalizer(nn.Module):
         super().__init__()
         self.normalize = Normalize(mean, std)
         self.encoder = Encoder(
-            model.eln_encoder, model.eln_weights, 3 + 1 + classes + len(model.eln_scales), model.eln_dilations
+            model.eln_encoder,
+            model.eln_weights,
+            3 + 1 + classes + len(model.eln_scales),
+            model.eln_dilations,
+            wants_pyramid(model),
         )
-        self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates, aspp_dropout=0.5)
+        self.decoder = make_decoder(model, self.encoder.channels, aspp_dropout=0.5)
         self.judge = head(model.decoder_channels, 1)
         self.scales = model.eln_scales
         self.residual = model.eln_form == "residual"

@@ -1,20 +1,27 @@
 """What passes from an encoder to decoders, and the one way in which maps are resized."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Features(NamedTuple):
-    """What a decoder takes: `low` at stride 4 and `deep` at stride 16 or so, both float `B c h w`."""
+class Features(tuple[Tensor, ...]):
+    """What a decoder takes: maps of an image, float `B c h w`, finest first.
 
-    low: Tensor
-    deep: Tensor
+    DeepLabV3+ takes two, at stride 4 and at 16 or so; decoders of a pyramid take four, at strides 4, 8, 16 and 32.
+    """
+
+    @property
+    def low(self) -> Tensor:
+        return self[0]
+
+    @property
+    def deep(self) -> Tensor:
+        return self[-1]
 
     def detach(self) -> "Features":
-        return Features(self.low.detach(), self.deep.detach())
+        return Features(each.detach() for each in self)
 
 
 def upsample(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -32,7 +32,7 @@ class Networks(nn.Module):
             AuxiliaryDecoder(encoder.channels, model, classes, errors.noise, errors.dropout) for _ in errors.ratios
         )
         self.eln = ErrorLocalizer(model, classes, encoder.mean, encoder.std)
-        self.average = get_ema_multi_avg_fn(params.semi_supervised.ema)
+        self.knobs = params.semi_supervised
         self.teacher = deepcopy(self.student).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Networks":
@@ -49,18 +49,20 @@ class Networks(nn.Module):
         self.teacher.load_state_dict(self.student.state_dict())
 
     @torch.no_grad()
-    def update_teacher(self) -> None:
+    def update_teacher(self, step: int) -> None:
+        """Move it towards the student, after the training step of that number, counted from 1."""
+        kept = min(self.knobs.ema, 1 - 1 / (step + 1)) if self.knobs.ema_warmup else self.knobs.ema
         averaged, current = (
             [values for values in network.state_dict().values() if values.is_floating_point()]
             for network in (self.teacher, self.student)
         )
-        self.average(averaged, current, None)
+        get_ema_multi_avg_fn(kept)(averaged, current, None)
 
     def parameter_groups(self, knobs: Optimizer) -> list[dict]:
         """Every trainable parameter once, BatchNorm's among them, in groups whose rate is `share` times `knobs.lr`."""
         student, eln = self.student, self.eln
         parts = [
-            (student.encoder.parameters(), knobs.encoder_lr_factor),
+            ([p for p in student.encoder.parameters() if p.requires_grad], knobs.encoder_lr_factor),
             (eln.encoder.parameters(), knobs.encoder_lr_factor * knobs.eln_lr_factor),
             ([*eln.decoder.parameters(), *eln.judge.parameters()], knobs.eln_lr_factor),
         ]

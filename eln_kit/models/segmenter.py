@@ -1,4 +1,4 @@
-"""The segmenter: encoder, DeepLabV3+ decoder, class head and embedding head; and its auxiliary decoders."""
+"""The segmenter: encoder, decoder, class head and embedding head; and its auxiliary decoders."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eln_kit.models.decoder import Decoder, head
+from eln_kit.models.decoder import head, make_decoder, wants_pyramid
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.features import Features, upsample
 from eln_kit.params import Model
@@ -39,20 +39,41 @@ class Normalize(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Image, float `B 3 H W` in 0..1 -> `Prediction`."""
+    """Image, float `B 3 H W` in 0..1 -> `Prediction`.
+
+    With `model.freeze_encoder` the encoder stays as its weights came: no gradient, and always in evaluation mode.
+    """
 
     def __init__(self, model: Model, classes: int):
         super().__init__()
-        self.encoder = Encoder(model.encoder, model.encoder_weights, dilations=model.dilations)
+        self.encoder = Encoder(
+            model.encoder, model.encoder_weights, dilations=model.dilations, pyramid=wants_pyramid(model)
+        )
         self.normalize = Normalize(self.encoder.mean, self.encoder.std)
-        self.decoder = Decoder(self.encoder.channels, model.decoder_channels, model.atrous_rates)
+        self.decoder = make_decoder(model, self.encoder.channels)
         self.classify = head(model.decoder_channels, classes)
         self.embed = head(model.decoder_channels, model.embedding_channels)
+        self.frozen = model.freeze_encoder
+        self.encoder.requires_grad_(not self.frozen)
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
 
     def forward(self, image: Tensor) -> Prediction:
         features = self.encoder(self.normalize(image))
         decoded = self.decoder(features)
         return Prediction(self.classify(decoded), self.embed(decoded), features)
+
+    def with_channels_dropped(self, features: Features) -> Tensor:
+        """Class logits where each channel of the first and the last map is set to zero with probability 0.5.
+
+        The feature perturbation of UniMatch (Yang et al., CVPR 2023).
+        """
+        first, *between, last = features
+        dropped = Features([F.dropout2d(first, 0.5), *between, F.dropout2d(last, 0.5)])
+        return self.classify(self.decoder(dropped))
 
     def predict(self, image: Tensor) -> Tensor:
         """Class logits at the image's own size, `B C H W`."""
@@ -65,14 +86,14 @@ class AuxiliaryDecoder(nn.Module):
     Noise and dropped channels are further sources of error, so they stay on in evaluation mode.
     """
 
-    def __init__(self, inputs: tuple[int, int], model: Model, classes: int, noise: float = 0.0, dropout: float = 0.0):
+    def __init__(self, inputs: tuple[int, ...], model: Model, classes: int, noise: float = 0.0, dropout: float = 0.0):
         super().__init__()
-        self.decoder = Decoder(inputs, model.decoder_channels, model.atrous_rates)
+        self.decoder = make_decoder(model, inputs)
         self.classify = head(model.decoder_channels, classes)
         self.noise, self.dropout = noise, dropout
 
     def forward(self, features: Features) -> Tensor:
-        seen = Features(*(perturb(each, self.noise, self.dropout) for each in features.detach()))
+        seen = Features(perturb(each, self.noise, self.dropout) for each in features.detach())
         return self.classify(self.decoder(seen))
 
 

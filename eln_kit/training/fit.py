@@ -24,7 +24,7 @@ from eln_kit.data.loaders import FAULT, SEED, Faults, training_batches
 from eln_kit.data.views import strong_views
 from eln_kit.device import layout
 from eln_kit.faults import AGAIN, CheckpointError, DataError, Fault
-from eln_kit.method.stages import STAGES, Outcome, Stage
+from eln_kit.method.stages import STAGES, Outcome, Stage, strong_names
 from eln_kit.params import Params
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, check_unlabeled, open_experiment
@@ -116,7 +116,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
             _seed(params.run.seed, step, accelerator)
             lr = set_lr(optimizer, params.optimizer, step, stage.steps)
             log.add(*one_step(model, batch, optimizer, accelerator))
-            stage.after_step()
+            stage.after_step(step)
             images += sum(len(batch[name]) for name in ("image", "weak") if name in batch)
             progress.step()
             if step % params.run.log_every == 0 or step == stage.steps or best.due(step):
@@ -178,7 +178,9 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
                 order = images if tensor.dim() == 4 else torch.preserve_format
                 batch[name] = tensor.to(accelerator.device, non_blocking=True, memory_format=order)
             if seeds is not None:
-                batch["strong"] = strong_views(batch["weak"], seeds, experiment.params.views)
+                for name in strong_names(experiment.params):
+                    batch[name] = strong_views(batch["weak"], seeds, experiment.params.views)
+                    seeds = seeds + 2**40  # other draws
             yield batch
     except DataError as error:  # from a loader process it comes wrapped in that one's traceback
         raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None

@@ -179,7 +179,7 @@ def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny
         stage = make(kind, tiny())
         stage.networks.student.classify[-1].bias.data.fill_(9.0)
         before = stage.networks.teacher.classify[-1].bias.clone()
-        stage.after_step()
+        stage.after_step(1)
         assert (stage.networks.teacher.classify[-1].bias > before).all() == follows, kind
 
 

@@ -142,7 +142,7 @@ def test_the_teacher_averages_weights_and_batchnorm_statistics_and_stays_in_eval
     mean, weight = teacher.running_mean.clone(), teacher.weight.clone()
     norm.running_mean += 4
     norm.weight.data += 8
-    networks.update_teacher()
+    networks.update_teacher(1)
     assert torch.allclose(teacher.running_mean, mean + 1)
     assert torch.allclose(teacher.weight, weight + 2)
     assert not teacher.training
