@@ -247,7 +247,8 @@ class SemiSupervised(Section):
     def _something_is_learnt(self):
         if not (self.labeled or self.unlabeled):
             raise ValueError("labeled and unlabeled are both off: nothing to learn from")
-        if self.unlabeled and not (self.weak_weight or self.strong_weight or self.contrast_weight):
+        weights = (self.weak_weight, self.strong_weight, self.contrast_weight, self.feature_weight)
+        if self.unlabeled and not any(weights):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
         return self
 

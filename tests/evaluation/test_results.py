@@ -163,6 +163,17 @@ def test_show_before_stage_2_names_the_notebook_to_run(tiny, tmp_path, capsys):
     assert "run notebooks/2_error_localization.ipynb first" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("decoder", ["segformer", "fpn", "upernet"])
+def test_each_decoder_has_a_dry_run_and_its_run_shows_an_image(tiny, tmp_path, capsys, decoder):
+    params = tiny({"model.decoder": decoder, "model.decoder_channels": 32, "run.control": False})
+    file = tmp_path / "x.yaml"
+    params_file.save(params, file)
+    assert cli.main(["run", str(file), "--dry-run"]) == 0
+    run, image = train(params, "1_supervised", "2_error_localization"), write_image(tmp_path / "x.png", (40, 56))
+    assert cli.main(["show", str(run.folder), "--image", str(image), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "x" / "sheet.png").is_file()
+
+
 def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, capsys):
     params = tiny({"run.control": False})
     file = tmp_path / "x.yaml"

@@ -91,6 +91,26 @@ def test_a_view_that_no_loss_uses_does_not_pass_the_student(tiny, batch):
     assert seen == [2 + 2]
 
 
+def test_strong_views_in_a_pass_of_their_own_are_normalised_apart(tiny, batch):
+    knobs = {"semi_supervised.strong_pass": "own", "semi_supervised.filter": "none"}
+    stage = make(SemiSupervised, tiny(knobs | {"semi_supervised.strong_views": 2}))
+    seen = []
+    stage.networks.student.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    losses, _ = stage(batch | {"strong_2": torch.rand(2, 3, 32, 32)})
+    assert seen == [2 + 2, 2 + 2]
+    assert set(losses) == {"main", *(f"{c}{v}" for v in ("weak", "strong", "strong_2") for c in ("", "contrast_"))}
+
+
+def test_dropped_channels_are_a_further_view_that_teaches_the_student(tiny, batch):
+    weights = {"weak_weight": 0.0, "strong_weight": 0.0, "contrast_weight": 0.0, "feature_weight": 0.5}
+    knobs = {f"semi_supervised.{name}": value for name, value in weights.items()}
+    stage = make(SemiSupervised, tiny(knobs | {"semi_supervised.filter": "none", "semi_supervised.labeled": False}))
+    losses, _ = stage(batch)
+    assert set(losses) == {"features"}
+    losses["features"].backward()
+    assert reached(stage.networks.student.encoder)
+
+
 def test_the_unlabelled_part_can_be_switched_off(tiny, batch):
     stage = make(SemiSupervised, tiny({"semi_supervised.unlabeled": False}))
     assert not stage.unlabeled

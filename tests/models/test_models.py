@@ -171,3 +171,13 @@ def test_heads_begin_with_the_deviation_of_he_et_al(tiny):
         for each in convolutions:
             inputs = each.weight[0].numel()
             assert each.weight.std().item() == pytest.approx(math.sqrt(2 / inputs), rel=0.2)
+
+
+def test_a_teacher_that_warms_up_is_the_mean_of_the_first_students(tiny):
+    networks = Networks(tiny({"semi_supervised.ema": 0.9, "semi_supervised.ema_warmup": True}), classes=9)
+    weight = networks.student.classify[0].weight
+    start = weight.detach().clone()
+    for step in (1, 2, 3):
+        weight.data.copy_(start + 12 * step)
+        networks.update_teacher(step)
+    assert torch.allclose(networks.teacher.classify[0].weight, start + (0 + 12 + 24 + 36) / 4, atol=1e-4)

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import os
 import signal
 
@@ -14,6 +15,7 @@ from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit, main
 from eln_kit.training.log import Log
+from eln_kit.training.optimizer import set_lr
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +68,34 @@ def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path
     expected, got = weights(whole, kind.name), weights(stopped, kind.name)
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+@pytest.mark.parametrize("decoder", ["segformer", "fpn", "upernet"])
+def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tmp_path, monkeypatch, decoder):
+    knobs = {"model.decoder": decoder, "model.decoder_channels": 32, "semi_supervised.strong_pass": "own"}
+    knobs |= {"semi_supervised.strong_views": 2, "semi_supervised.feature_weight": 0.5, "views.cutmix": 0.5}
+    knobs |= {"semi_supervised.ema_warmup": True, "semi_supervised.lr_factor": 0.5, "optimizer.warmup": 2}
+    knobs |= {"optimizer.schedule": "cosine", "model.freeze_encoder": decoder == "upernet", "data.batch_unlabeled": 2}
+    whole, _ = run_chain(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), CHAIN)
+    params = tiny(knobs | {"run.folder": str(tmp_path / "stopped")})
+    stopped, _ = run_chain(params, CHAIN[:2])
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, SemiSupervised, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
+            fit(SemiSupervised(stopped.networks("2_error_localization"), params), stopped)
+    fit(SemiSupervised(stopped.networks("2_error_localization"), params), stopped)
+    expected, got = weights(whole, "3_semi_supervised"), weights(stopped, "3_semi_supervised")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert "features" in whole.records("3_semi_supervised")[-1]
+
+
+def test_rates_rise_during_warm_up_and_fall_as_half_a_cosine(tiny):
+    knobs = tiny({"optimizer.schedule": "cosine", "optimizer.warmup": 2, "optimizer.lr": 1.0}).optimizer
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)], "share": 0.5}], lr=1.0)
+    rates = [set_lr(optimizer, knobs, step, 4) for step in (1, 2, 3, 4)]
+    half = math.sqrt(0.5)
+    assert rates == pytest.approx([0.5, (1 + half) / 2, 0.5, (1 - half) / 2])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(rates[-1] / 2)
 
 
 def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):

@@ -1,0 +1,69 @@
+"""Decoders by name, and encoders that stay as they came."""
+
+import pytest
+import torch
+
+from eln_kit.faults import ParamsError
+from eln_kit.method.stages import SemiSupervised
+from eln_kit.models import Networks, Segmenter
+from eln_kit.models.encoder import Encoder
+from eln_kit.params import Model, Optimizer
+from eln_kit.store.params_file import build
+
+PYRAMIDS = ["segformer", "fpn", "upernet"]
+SMALL = Model(encoder="resnet10t", eln_encoder="resnet10t", decoder_channels=32, embedding_channels=4)
+
+
+@pytest.mark.parametrize("decoder", PYRAMIDS)
+@pytest.mark.parametrize("encoder", ["resnet10t", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+def test_a_decoder_gives_logits_at_stride_4_and_predicts_an_odd_image_at_its_size(decoder, encoder):
+    segmenter = Segmenter(SMALL.model_copy(update={"decoder": decoder, "encoder": encoder}), classes=3).eval()
+    prediction = segmenter(torch.rand(2, 3, 64, 96))
+    assert [tuple(each.shape[2:]) for each in prediction.features] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert prediction.logits.shape == (2, 3, 16, 24)
+    assert prediction.embedding.shape == (2, 4, 16, 24)
+    assert segmenter.predict(torch.rand(1, 3, 75, 101)).shape == (1, 3, 75, 101)
+
+
+def test_a_pyramid_is_the_networks_own_maps_without_dilation():
+    encoder = Encoder("resnet18", pyramid=True).eval()
+    image = torch.rand(1, 3, 64, 96)
+    assert all(torch.equal(a, b) for a, b in zip(encoder(image), encoder.network(image)[1:], strict=True))
+    assert all(each.dilation == (1, 1) for each in encoder.modules() if isinstance(each, torch.nn.Conv2d))
+
+
+def test_a_vision_transformer_gives_four_evenly_spaced_blocks():
+    assert Encoder("vit_tiny_patch16_224", pyramid=True).network.indices == [2, 5, 8, 11]
+
+
+def test_deeplabv3plus_stays_the_default_with_two_maps():
+    assert Model().decoder == "deeplabv3plus"
+    assert len(Segmenter(SMALL, classes=3).eval()(torch.rand(1, 3, 64, 64)).features) == 2
+
+
+def test_an_unknown_decoder_and_a_width_that_does_not_fit_are_one_line_with_the_mend():
+    with pytest.raises(ParamsError) as error:
+        build({}, {"model.decoder": "segfromer"})
+    assert "model.decoder = 'segfromer': should be 'deeplabv3plus', 'segformer', 'fpn' or 'upernet'" in str(error.value)
+    with pytest.raises(ParamsError, match=r"model\.decoder_channels = 48: model\.decoder = fpn wants a multiple of 32"):
+        Segmenter(SMALL.model_copy(update={"decoder": "fpn", "decoder_channels": 48}), classes=3)
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+def test_a_frozen_encoder_learns_nothing_keeps_its_statistics_and_the_rest_learns(tiny, encoder):
+    torch.manual_seed(0)
+    knobs = {"model.freeze_encoder": True, "model.encoder": encoder, "semi_supervised.filter": "none"}
+    params = tiny(knobs | {"model.decoder": "segformer", "model.decoder_channels": 32})
+    networks = Networks(params, classes=9).train()
+    before = {name: value.clone() for name, value in networks.student.encoder.state_dict().items()}
+    images = {name: torch.rand(2, 3, 64, 64) for name in ("image", "weak", "strong")}
+    masks = {name: torch.randint(0, 9, (2, 64, 64)) for name in ("mask", "truth")}
+    losses, _ = SemiSupervised(networks, params)({**images, **masks, "valid": torch.ones(2, 64, 64, dtype=torch.bool)})
+    sum(losses.values()).backward()
+    assert all(torch.equal(before[name], value) for name, value in networks.student.encoder.state_dict().items())
+    assert not networks.student.encoder.training
+    assert networks.student.decoder.training
+    assert all(each.grad is None for each in networks.student.encoder.parameters())
+    assert next(networks.student.decoder.parameters()).grad.abs().max() > 0
+    given = {id(each) for group in networks.parameter_groups(Optimizer()) for each in group["params"]}
+    assert not given & {id(each) for each in networks.student.encoder.parameters()}
