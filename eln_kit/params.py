@@ -230,6 +230,11 @@ class SemiSupervised(Section):
         "together",
         description="own: strong views pass the student by themselves, so that BatchNorm normalises them apart",
     )
+    complementary: bool = Field(
+        False,
+        description="two strong views in a pass of their own: one keeps the feature channels that the other loses "
+        "(UniMatch V2)",
+    )
     feature_weight: Float = Field(
         0.0,
         ge=0,
@@ -250,6 +255,8 @@ class SemiSupervised(Section):
         weights = (self.weak_weight, self.strong_weight, self.contrast_weight, self.feature_weight)
         if self.unlabeled and not any(weights):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
+        if self.complementary and (self.strong_views, self.strong_pass) != (2, "own"):
+            raise ValueError("complementary wants strong_views: 2 and strong_pass: own")
         return self
 
 

@@ -212,7 +212,8 @@ class SemiSupervised(ErrorLocalization):
         passes = [first + strong] if self.knobs.strong_pass == "together" else [first, strong]
         predictions: dict[str, Prediction] = {}
         for names in filter(None, passes):
-            together = self.networks.student(torch.cat([batch[name] for name in names]))
+            images = torch.cat([batch[name] for name in names])
+            together = self.networks.student(images, complementary=names is strong and self.knobs.complementary)
             predictions |= zip(names, _split(together, [len(batch[name]) for name in names]), strict=True)
         losses: dict[str, Tensor] = {}
         measures: dict[str, Tensor] = {}

@@ -61,8 +61,11 @@ class Segmenter(nn.Module):
         self.encoder.train(mode and not self.frozen)
         return self
 
-    def forward(self, image: Tensor) -> Prediction:
+    def forward(self, image: Tensor, complementary: bool = False) -> Prediction:
+        """With `complementary` the batch's halves are two views of the same images: see `complementary_channels`."""
         features = self.encoder(self.normalize(image))
+        if complementary:
+            features = complementary_channels(features)
         decoded = self.decoder(features)
         return Prediction(self.classify(decoded), self.embed(decoded), features)
 
@@ -95,6 +98,19 @@ class AuxiliaryDecoder(nn.Module):
     def forward(self, features: Features) -> Tensor:
         seen = Features(perturb(each, self.noise, self.dropout) for each in features.detach())
         return self.classify(self.decoder(seen))
+
+
+def complementary_channels(features: Features) -> Features:
+    """Features of `2B` images, two views of each, in which a view keeps the channels that the other one loses.
+
+    Kept ones are doubled. One in two images keeps all channels in both views (UniMatch V2, Yang et al., TPAMI 2025).
+    """
+    kept, whole = [], torch.rand(len(features.low) // 2, 1, 1, 1, device=features.low.device) < 0.5
+    for maps in features:
+        mask = 2.0 * (torch.rand(len(maps) // 2, maps.shape[1], 1, 1, device=maps.device) < 0.5)
+        mask = torch.where(whole, 1.0, mask)
+        kept.append(maps * torch.cat([mask, 2 - mask]))
+    return Features(kept)
 
 
 def perturb(maps: Tensor, noise: float, dropout: float) -> Tensor:

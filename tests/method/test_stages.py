@@ -3,7 +3,8 @@ import torch
 
 from eln_kit.method.stages import Control, ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.models import Networks
-from eln_kit.models.features import upsample
+from eln_kit.models.features import Features, upsample
+from eln_kit.models.segmenter import complementary_channels
 
 VOID = 255
 
@@ -93,12 +94,24 @@ def test_a_view_that_no_loss_uses_does_not_pass_the_student(tiny, batch):
 
 def test_strong_views_in_a_pass_of_their_own_are_normalised_apart(tiny, batch):
     knobs = {"semi_supervised.strong_pass": "own", "semi_supervised.filter": "none"}
-    stage = make(SemiSupervised, tiny(knobs | {"semi_supervised.strong_views": 2}))
+    knobs |= {"semi_supervised.strong_views": 2, "semi_supervised.complementary": True}
+    stage = make(SemiSupervised, tiny(knobs))
     seen = []
     stage.networks.student.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     losses, _ = stage(batch | {"strong_2": torch.rand(2, 3, 32, 32)})
     assert seen == [2 + 2, 2 + 2]
     assert set(losses) == {"main", *(f"{c}{v}" for v in ("weak", "strong", "strong_2") for c in ("", "contrast_"))}
+
+
+def test_complementary_views_share_no_channel_but_in_images_that_keep_all():
+    torch.manual_seed(0)
+    features = complementary_channels(Features([torch.ones(16, 6, 2, 2), torch.ones(16, 4, 1, 1)]))
+    for maps in features:
+        first, second = maps.chunk(2)
+        assert torch.equal(first + second, torch.full_like(first, 2))
+    whole = [(maps[:8] == 1).flatten(1).all(1) for maps in features]
+    assert torch.equal(*whole)
+    assert 0 < whole[0].sum() < 8
 
 
 def test_dropped_channels_are_a_further_view_that_teaches_the_student(tiny, batch):
