@@ -30,7 +30,7 @@ from eln_kit.models import Segmenter
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.segmenter import Normalize
 from eln_kit.params import Params
-from eln_kit.store.params_file import load
+from eln_kit.store.params_file import build, load
 from eln_kit.training.memory import keep_freed
 from eln_kit.training.optimizer import set_lr
 
@@ -68,7 +68,7 @@ def make(name: str, params: Params, classes: int) -> nn.Module:
     if kind == "smp":
         network = Peer(decoder, params, classes)
     else:
-        network = Ours(params.model.model_copy(update={"decoder": decoder}), classes)
+        network = Ours(build(params.model_dump(), {"model.decoder": decoder}).model, classes)
     return network.to(device(), memory_format=layout(params.run)).train()
 
 
@@ -141,16 +141,17 @@ def main() -> None:
             print(f"{name:<22} {taken:.3f} s a step", flush=True)
     done = set()
     if options.out and options.out.exists():
-        done = {(row["network"], int(row["seed"])) for row in csv.DictReader(options.out.open())}
+        done = {(row["network"], int(row["seed"]), row["knobs"]) for row in csv.DictReader(options.out.open())}
+    knobs = " ".join([options.params, *options.set])
     for seed in options.seeds:
         for name in options.networks:
-            if (name, seed) in done:
+            if (name, seed, knobs) in done:
                 continue
             run = params.run.model_copy(update={"seed": seed})
             begin = time.monotonic()
             row = {"network": name, "seed": seed, "labels": len(split.labeled), "steps": params.supervised.steps}
             row |= train(name, params.model_copy(update={"run": run}), dataset, split)
-            row["minutes"] = round((time.monotonic() - begin) / 60, 1)
+            row |= {"minutes": round((time.monotonic() - begin) / 60, 1), "knobs": knobs}
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             if options.out:
                 with options.out.open("a") as file:

@@ -33,7 +33,7 @@ from eln_kit.training.processes import accelerate
 
 SETTINGS = {
     "shapes": {},
-    "camvid": {  # as params/camvid.yaml, on generated scenes and without pretrained weights
+    "camvid": {  # the networks of params/sweeps/camvid.yaml, wider, on generated scenes and without pretrained weights
         "run.channels_last": True,
         "data.shapes_size": 240,
         "data.batch_labeled": 6,
@@ -75,7 +75,7 @@ def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
         outputs = [prediction.logits, prediction.embedding] if len(names) > 1 else [prediction.logits]
         if isinstance(stage, ErrorLocalization):
             count = len(batch["image"])
-            features = type(prediction.features)(*(maps[:count] for maps in prediction.features))
+            features = type(prediction.features)(maps[:count] for maps in prediction.features)
             outputs += [decoder(features) for decoder in networks.auxiliary]
             predictions = stage.without_dropout(features.detach())
             image = batch["image"].repeat(len(predictions) // count, 1, 1, 1)

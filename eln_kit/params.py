@@ -160,7 +160,7 @@ class Model(Section):
 
 
 class Optimizer(Section):
-    """AdamW, the same in every stage."""
+    """AdamW, in every stage."""
 
     lr: Float = Field(2e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
     encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")

@@ -42,6 +42,12 @@ def locate(file: str | Path) -> Path:
     return next((place for place in places if place.is_file()), file)
 
 
+def resolve_shipped(file: str) -> Path:
+    """A file that params name, as `resolve` has it; where it is not there, the one that came with the package."""
+    mine, theirs = resolve(file), shipped() / file
+    return theirs if theirs.is_file() and not mine.is_file() else mine
+
+
 def copy_shipped(folder: Path) -> list[Path]:
     """Copy `notebooks/` and `params/` as they came with the package; gives back the new folders.
 
@@ -56,7 +62,7 @@ def copy_shipped(folder: Path) -> list[Path]:
         skipped = shutil.ignore_patterns(".*", "__pycache__")
         return [Path(shutil.copytree(shipped() / target.name, target, ignore=skipped)) for target in targets]
     except OSError as error:
-        raise Fault(f"{folder}: cannot be written ({error.strerror})") from None
+        raise Fault(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -110,17 +110,17 @@ def run(params: Params, names: list[str]) -> Path:
 
 
 def notebooks(names: list[str]) -> dict[str, Path]:
-    """The notebooks' files: the project's, or outside a project those that came with the package.
+    """The notebooks' files: the project's, or where it has none those that came with the package.
 
     Raises:
         RunError: names one that is not there.
     """
-    mine = project_root() / "notebooks"
-    folder = mine if mine.is_dir() else shipped() / "notebooks"
-    sources = {name: folder / f"{name}.ipynb" for name in names}
-    for source in sources.values():
-        if not source.is_file():
-            raise RunError(f"{source}: no such notebook")
+    sources = {}
+    for name in names:
+        places = [root / "notebooks" / f"{name}.ipynb" for root in (project_root(), shipped())]
+        sources[name] = next((place for place in places if place.is_file()), places[0])
+        if not sources[name].is_file():
+            raise RunError(f"{sources[name]}: no such notebook")
     return sources
 
 

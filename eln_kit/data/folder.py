@@ -10,11 +10,11 @@ from eln_kit.data.items import IMAGE_SUFFIXES, VOID, DataSet, Item, read_mask_va
 from eln_kit.data.palette import palette
 from eln_kit.faults import DataError
 from eln_kit.params import Data
-from eln_kit.paths import locate, resolve
+from eln_kit.paths import resolve, resolve_shipped
 
 
 def open_folder(data: Data) -> DataSet:
-    return read_folder(resolve(data.root), resolve(locate(data.classes)) if data.classes else None)
+    return read_folder(resolve(data.root), resolve_shipped(data.classes) if data.classes else None)
 
 
 def read_folder(root: Path, classes_file: Path | None = None, name: str = "folder") -> DataSet:

@@ -72,7 +72,7 @@ class Case:
     def dropped_out(self) -> Tensor:
         """Probabilities of `PASSES` passes with dropout on, BatchNorm as in evaluation; `PASSES C H W`."""
         features = self.segmenter.encoder(self.segmenter.normalize(self.image))
-        drops = [module for module in self.segmenter.modules() if isinstance(module, nn.Dropout)]
+        drops = dropouts(self.segmenter)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             for drop in drops:
@@ -146,13 +146,24 @@ DETECTORS = {
 
 
 def usable(networks: Networks, peers: tuple[Segmenter, ...]) -> dict[str, Detector]:
-    """The detectors that have something to look at: no ensemble of one, no teacher that is still the student."""
+    """The detectors that have something to look at: no ensemble of one, no teacher that is still the student, no
+    dropout in a decoder that has none.
+    """
+    without_dropout = not dropouts(networks.student)
     lacking = {
+        "MC dropout, entropy": without_dropout,
+        "MC dropout, mutual information": without_dropout,
         "ensemble": not peers,
         "auxiliary decoders": not len(networks.auxiliary),
         "student and teacher": all(map(torch.equal, networks.student.parameters(), networks.teacher.parameters())),
     }
     return {name: detector for name, detector in DETECTORS.items() if not lacking.get(name)}
+
+
+def dropouts(segmenter: Segmenter) -> list[nn.Module]:
+    """The dropout layers of its decoder."""
+    kinds = (nn.Dropout, nn.Dropout2d)
+    return [module for module in segmenter.decoder.modules() if isinstance(module, kinds)]
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -38,7 +38,7 @@ class Stage(nn.Module):
         name: of its notebook and of its folder in a run.
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
-        sections: params that its result depends on.
+        sections: params that its result depends on, whole sections or single `section.knob`s.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
     """
 
@@ -105,6 +105,7 @@ class Control(Supervised):
 
     name = "control"
     after = "1_supervised"
+    sections = (*Supervised.sections, "semi_supervised.ema", "semi_supervised.ema_warmup")  # the teacher's
     parts = ("student", "teacher")
     measured = "teacher"
 

@@ -98,8 +98,10 @@ class Pyramid(nn.Module):
             self.decoder = segformer.decoder.SegformerDecoder(widths, segmentation_channels=channels)
         elif name == "fpn":
             self.decoder = fpn.decoder.FPNDecoder(widths, pyramid_channels=2 * channels, segmentation_channels=channels)
-        else:
+        elif name == "upernet":
             self.decoder = upernet.decoder.UPerNetDecoder(widths, decoder_channels=channels)
+            pooled = self.decoder.psp.blocks[0][1]  # one pixel a channel, of which a batch of one has no variance
+            pooled[1] = nn.Identity()
 
     def forward(self, features: Features) -> Tensor:
         low = features.low

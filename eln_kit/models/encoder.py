@@ -21,7 +21,8 @@ class Encoder(nn.Module):
     coarser, resized to stride 4 where it is not.
 
     A pyramid: the network's maps at strides 4, 8, 16 and 32, without dilation; of a vision transformer those of four
-    evenly spaced blocks, resized to these strides. Image sides are brought to multiples of 32.
+    evenly spaced blocks, resized to these strides. But for those, image sides are
+    brought to multiples of 32, and to 64 at least, since normalisation wants more than one pixel of the last map.
 
     Networks that want image sides to be multiples of something get the image resized to the nearest ones.
 
@@ -51,6 +52,8 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         self.network = backbone.create(name, weights, in_channels, pyramid)
+        if pyramid and dilations:
+            raise ParamsError(f"encoder {name}: dilations are for model.decoder = deeplabv3plus; leave them empty")
         if dilations:
             backbone.dilate(name, self.network, dilations)
         self.multiple, channels = backbone.try_out(name, self.network, in_channels)
@@ -65,7 +68,7 @@ class Encoder(nn.Module):
         self.mean, self.std = pretrained["mean"], pretrained["std"]
 
     def forward(self, image: Tensor) -> Features:
-        sides = image.shape[2:]
+        sides = [max(side, 2 * COARSEST) if self.pyramid else side for side in image.shape[2:]]
         maps = self.network(_resize(image, [backbone.nearest_multiple(side, self.multiple) for side in sides]))
         maps = [maps[place] for place in self.places]
         if backbone.gives_channels_last(self.network):

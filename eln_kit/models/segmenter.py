@@ -54,7 +54,7 @@ class Segmenter(nn.Module):
         self.classify = head(model.decoder_channels, classes)
         self.embed = head(model.decoder_channels, model.embedding_channels)
         self.frozen = model.freeze_encoder
-        self.encoder.requires_grad_(not self.frozen)
+        self.encoder.requires_grad_(not self.frozen).train(not self.frozen)
 
     def train(self, mode: bool = True) -> "Segmenter":
         super().train(mode)
@@ -103,14 +103,17 @@ class AuxiliaryDecoder(nn.Module):
 def complementary_channels(features: Features) -> Features:
     """Features of `2B` images, two views of each, in which a view keeps the channels that the other one loses.
 
-    Kept ones are doubled. One in two images keeps all channels in both views (UniMatch V2, Yang et al., TPAMI 2025).
+    Kept ones are doubled. Half of the images keep all channels in both views, and maps of as many channels, as those of
+    a vision transformer are, lose the same ones (UniMatch V2, Yang et al., TPAMI 2025).
     """
-    kept, whole = [], torch.rand(len(features.low) // 2, 1, 1, 1, device=features.low.device) < 0.5
-    for maps in features:
-        mask = 2.0 * (torch.rand(len(maps) // 2, maps.shape[1], 1, 1, device=maps.device) < 0.5)
-        mask = torch.where(whole, 1.0, mask)
-        kept.append(maps * torch.cat([mask, 2 - mask]))
-    return Features(kept)
+    count, device = len(features.low) // 2, features.low.device
+    whole = (torch.randperm(count, device=device) < count // 2).view(-1, 1, 1, 1)
+    masks = {
+        channels: torch.where(whole, 1.0, 2.0 * (torch.rand(count, channels, 1, 1, device=device) < 0.5))
+        for channels in dict.fromkeys(maps.shape[1] for maps in features)
+    }
+    pairs = {channels: torch.cat([mask, 2 - mask]) for channels, mask in masks.items()}
+    return Features(maps * pairs[maps.shape[1]] for maps in features)
 
 
 def perturb(maps: Tensor, noise: float, dropout: float) -> Tensor:

@@ -139,7 +139,8 @@ def check_same(path: Path, state: dict, params: Params) -> None:
         )
     now, defaults = params.model_dump(), Params().model_dump()
     made_with = {section: defaults.get(section, {}) | values for section, values in state["params"].items()}
-    knobs = [(section, knob) for section in state["sections"] for knob in made_with[section]] + [("run", "seed")]
+    depends = [name.partition(".") for name in (*state["sections"], "run.seed")]
+    knobs = [(section, knob) for section, _, one in depends for knob in ([one] if one else made_with[section])]
     if "eln" not in state["networks"]:
         knobs = [(section, knob) for section, knob in knobs if not knob.startswith("eln_")]
     differences = [

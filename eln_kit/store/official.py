@@ -18,7 +18,7 @@ from eln_kit.faults import CheckpointError, ParamsError
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.params import Params
-from eln_kit.paths import project_root, resolve
+from eln_kit.paths import resolve
 from eln_kit.store import checkpoint, params_file
 
 # How a tensor's name begins there, and here; its end (`.weight`, `.bn1.running_mean`) stays. None: not used there.
@@ -164,7 +164,7 @@ def _params(file: Path, folder: str, source: str | None, knobs: Sequence[str], c
     if source is None:
         if (classes, depth) not in PARAMS_FILES:
             raise ParamsError(f"{file}: no params file is for {classes} classes and ResNet-{depth}; give --params")
-        source = str(project_root() / "params" / f"{PARAMS_FILES[classes, depth]}.yaml")
+        source = PARAMS_FILES[classes, depth]
     params = params_file.load(source, knobs)
     forced = {"model.encoder_weights": "none", "model.eln_weights": "none", "run.folder": str(folder)}
     params = params_file.build(params.model_dump(), forced, source)

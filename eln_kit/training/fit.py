@@ -114,7 +114,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     with noted_signals() as received, progress, saved:
         for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
-            lr = set_lr(optimizer, params.optimizer, step, stage.steps)
+            lr = stage.lr_factor * set_lr(optimizer, params.optimizer, step, stage.steps)
             log.add(*one_step(model, batch, optimizer, accelerator))
             stage.after_step(step)
             images += sum(len(batch[name]) for name in ("image", "weak") if name in batch)

@@ -7,6 +7,7 @@ from eln_kit.data import VOID
 from eln_kit.evaluation import detection, detectors
 from eln_kit.evaluation.detectors import DETECTORS, Case
 from eln_kit.method.stages import ErrorLocalization, Supervised
+from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
 
@@ -96,3 +97,13 @@ def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):
         assert row["by_image"].keys() == {item.id for item in experiment.dataset.val}
         assert row["curve"]["coverage"][-1] == 1
         assert row["curve"]["risk"][-1] == pytest.approx(row["pooled"]["error_rate"])
+
+
+@pytest.mark.parametrize(("decoder", "drops"), [("deeplabv3plus", True), ("segformer", False), ("fpn", True)])
+def test_mc_dropout_judges_only_where_a_decoder_drops_anything(tiny, decoder, drops):
+    networks = Networks(tiny({"model.decoder": decoder, "model.decoder_channels": 32}), classes=3).eval()
+    assert ("MC dropout, entropy" in detectors.usable(networks, ())) == drops
+    if drops:
+        image = torch.rand(1, 3, 32, 32)
+        case = Case(image, networks.student.predict(image), networks.student, networks)
+        assert case.dropped_out.var(dim=0).max() > 0

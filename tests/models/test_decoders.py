@@ -49,6 +49,16 @@ def test_an_unknown_decoder_and_a_width_that_does_not_fit_are_one_line_with_the_
         Segmenter(SMALL.model_copy(update={"decoder": "fpn", "decoder_channels": 48}), classes=3)
 
 
+def test_upernet_takes_a_batch_of_one_in_training():
+    segmenter = Segmenter(SMALL.model_copy(update={"decoder": "upernet"}), classes=3).train()
+    assert segmenter(torch.rand(1, 3, 64, 64)).logits.isfinite().all()
+
+
+def test_dilations_and_a_pyramid_are_refused_together():
+    with pytest.raises(ParamsError, match=r"dilations are for model\.decoder = deeplabv3plus"):
+        Encoder("resnet18", dilations=[2, 4], pyramid=True)
+
+
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "vit_tiny_patch16_224"])
 def test_a_frozen_encoder_learns_nothing_keeps_its_statistics_and_the_rest_learns(tiny, encoder):
     torch.manual_seed(0)
@@ -60,6 +70,7 @@ def test_a_frozen_encoder_learns_nothing_keeps_its_statistics_and_the_rest_learn
     masks = {name: torch.randint(0, 9, (2, 64, 64)) for name in ("mask", "truth")}
     losses, _ = SemiSupervised(networks, params)({**images, **masks, "valid": torch.ones(2, 64, 64, dtype=torch.bool)})
     sum(losses.values()).backward()
+    torch.optim.AdamW(networks.parameter_groups(Optimizer(lr=0.1))).step()
     assert all(torch.equal(before[name], value) for name, value in networks.student.encoder.state_dict().items())
     assert not networks.student.encoder.training
     assert networks.student.decoder.training
@@ -67,3 +78,10 @@ def test_a_frozen_encoder_learns_nothing_keeps_its_statistics_and_the_rest_learn
     assert next(networks.student.decoder.parameters()).grad.abs().max() > 0
     given = {id(each) for group in networks.parameter_groups(Optimizer()) for each in group["params"]}
     assert not given & {id(each) for each in networks.student.encoder.parameters()}
+
+
+@pytest.mark.parametrize("decoder", PYRAMIDS)
+def test_one_tiny_image_is_learnt_from_and_predicted(decoder):
+    segmenter = Segmenter(SMALL.model_copy(update={"decoder": decoder}), classes=3).train()
+    segmenter(torch.rand(1, 3, 32, 32)).logits.sum().backward()
+    assert segmenter.eval().predict(torch.rand(1, 3, 20, 32)).shape == (1, 3, 20, 32)

@@ -8,7 +8,7 @@ import torch
 
 from eln_kit import __version__
 from eln_kit.faults import CheckpointError
-from eln_kit.method.stages import Supervised
+from eln_kit.method.stages import Control, Supervised
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
@@ -107,3 +107,11 @@ def test_a_knob_newer_than_the_checkpoint_has_had_its_default(tiny):
     checkpoint.check_same(Path("x.pt"), state, params)
     with pytest.raises(CheckpointError, match=r"optimizer.schedule was 'constant' and is 'poly'"):
         checkpoint.check_same(Path("x.pt"), state, tiny({"optimizer.schedule": "poly"}))
+
+
+def test_the_control_depends_on_the_teachers_share_and_on_nothing_else_of_stage_3(tiny):
+    state = {"version": __version__, "params": tiny().model_dump(), "networks": {"student": {}}}
+    state["sections"] = list(Control.sections)
+    checkpoint.check_same(Path("x.pt"), state, tiny({"semi_supervised.threshold": 0.9}))
+    with pytest.raises(CheckpointError, match=r"semi_supervised.ema was 0.99 and is 0.5"):
+        checkpoint.check_same(Path("x.pt"), state, tiny({"semi_supervised.ema": 0.5}))

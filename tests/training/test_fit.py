@@ -75,7 +75,12 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
     knobs = {"model.decoder": decoder, "model.decoder_channels": 32, "semi_supervised.strong_pass": "own"}
     knobs |= {"semi_supervised.strong_views": 2, "semi_supervised.feature_weight": 0.5, "views.cutmix": 0.5}
     knobs |= {"semi_supervised.ema_warmup": True, "semi_supervised.lr_factor": 0.5, "optimizer.warmup": 2}
-    knobs |= {"optimizer.schedule": "cosine", "model.freeze_encoder": decoder == "upernet", "data.batch_unlabeled": 2}
+    knobs |= {
+        "semi_supervised.complementary": True,
+        "optimizer.schedule": "cosine",
+        "model.freeze_encoder": decoder == "upernet",
+        "data.batch_unlabeled": 2,
+    }
     whole, _ = run_chain(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), CHAIN)
     params = tiny(knobs | {"run.folder": str(tmp_path / "stopped")})
     stopped, _ = run_chain(params, CHAIN[:2])
@@ -87,6 +92,7 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
     expected, got = weights(whole, "3_semi_supervised"), weights(stopped, "3_semi_supervised")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert "features" in whole.records("3_semi_supervised")[-1]
+    assert whole.records("3_semi_supervised")[0]["lr"] == pytest.approx(0.5 * whole.records("1_supervised")[0]["lr"])
 
 
 def test_rates_rise_during_warm_up_and_fall_as_half_a_cosine(tiny):
