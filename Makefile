@@ -34,8 +34,8 @@ bench: .venv/installed  ## what a step costs, and how quickly the error lab answ
 	.venv/bin/python benchmarks/lab.py $(RUN)
 
 torture: .venv/installed  ## kill each stage 30 times at random moments, then train for 5,000 steps: some 20 minutes
-	PYTHONPATH=tests .venv/bin/python tests/long/torture.py
-	PYTHONPATH=tests .venv/bin/python tests/long/endurance.py
+	PYTHONPATH=tests:tests/helpers .venv/bin/python tests/long/torture.py
+	PYTHONPATH=tests:tests/helpers .venv/bin/python tests/long/endurance.py
 
 format: .venv/installed  ## mend the style, and take outputs out of the notebooks
 	.venv/bin/ruff check --fix .

@@ -1,6 +1,6 @@
 """A long training must not grow: memory, open files, what it prints and what it logs.
 
-    PYTHONPATH=tests python tests/long/endurance.py [--steps 5000]
+    PYTHONPATH=tests:tests/helpers python tests/long/endurance.py [--steps 5000]
 
 Stage 3 on tiny networks, with everything on. Memory and open files are read ten times. `make torture` runs it.
 """

@@ -1,6 +1,6 @@
 """Training that is killed at random moments, again and again, must end as if nothing had happened.
 
-    PYTHONPATH=tests python tests/long/torture.py [--kills 30] [--seed 0]
+    PYTHONPATH=tests:tests/helpers python tests/long/torture.py [--kills 30] [--seed 0]
 
 Each stage is trained once undisturbed and once with SIGKILL after random times, started again each time; weights must
 be the same bit for bit, and the log the same line for line, but for the speed. `make torture` runs it.
