@@ -1,5 +1,4 @@
 import dataclasses
-import math
 import os
 import signal
 
@@ -15,7 +14,6 @@ from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit, main
 from eln_kit.training.log import Log
-from eln_kit.training.optimizer import set_lr
 
 pytestmark = pytest.mark.slow
 
@@ -93,15 +91,6 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert "features" in whole.records("3_semi_supervised")[-1]
     assert whole.records("3_semi_supervised")[0]["lr"] == pytest.approx(0.5 * whole.records("1_supervised")[0]["lr"])
-
-
-def test_rates_rise_during_warm_up_and_fall_as_half_a_cosine(tiny):
-    knobs = tiny({"optimizer.schedule": "cosine", "optimizer.warmup": 2, "optimizer.lr": 1.0}).optimizer
-    optimizer = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)], "share": 0.5}], lr=1.0)
-    rates = [set_lr(optimizer, knobs, step, 4) for step in (1, 2, 3, 4)]
-    half = math.sqrt(0.5)
-    assert rates == pytest.approx([0.5, (1 + half) / 2, 0.5, (1 - half) / 2])
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(rates[-1] / 2)
 
 
 def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):

@@ -1,0 +1,64 @@
+"""What the training loop knows of a stage."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from eln_kit.models import Networks, Segmenter, Which
+from eln_kit.params import Params
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # losses, measures
+
+
+class Stage(nn.Module, ABC):
+    """A module over the networks: `forward(batch)` gives the losses and, for the log, measures.
+
+    Attributes:
+        name: of its notebook and of its folder in a run.
+        after: the stage whose networks it starts from; None for new ones.
+        parts: the networks that its checkpoint holds.
+        sections: params that its result depends on, whole sections or single `section.knob`s.
+        measured: whose mIoU tells how good it is, the student's or the teacher's.
+    """
+
+    name: str
+    after: str | None = None
+    parts: tuple[str, ...]
+    sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
+    measured: Which = "student"
+
+    def __init__(self, networks: Networks, params: Params):
+        super().__init__()
+        self.networks = networks
+        self.params = params
+
+    @staticmethod
+    @abstractmethod
+    def length(params: Params) -> int:
+        """How many training steps the stage has."""
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        """Whether its batches have unlabelled images too."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        return self.length(self.params)
+
+    @property
+    def unlabeled(self) -> bool:
+        return self.unlabeled_images(self.params)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network that the stage is measured by."""
+        return self.networks.segmenter(self.measured)
+
+    @property
+    def lr_factor(self) -> float:
+        """On the optimizer's rates."""
+        return 1.0
+
+    def after_step(self, step: int) -> None:
+        """What follows the optimizer's step of that number, counted from 1."""
