@@ -102,6 +102,10 @@ def run(options) -> None:
     from eln_kit.store import params_file
 
     wanted = params_file.load(options.params, options.set)
+    if wanted.run.start_from:
+        from eln_kit.store.branch import branched
+
+        wanted = branched(wanted)
     if options.dry_run:
         from eln_kit.batch import plan, run
 

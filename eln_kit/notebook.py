@@ -9,20 +9,58 @@ from matplotlib.figure import Figure
 
 from eln_kit import figures
 from eln_kit.faults import Fault
+from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
-from eln_kit.store import experiment
-from eln_kit.store.experiment import Experiment
-from eln_kit.store.params_file import build
+from eln_kit.paths import resolve
+from eln_kit.store import checkpoint
+from eln_kit.store.branch import branched, open_branch
+from eln_kit.store.experiment import Experiment, load_params
+from eln_kit.store.params_file import build, load, save
 
 
 def open_experiment(namespace: dict) -> Experiment:
-    """Open the experiment that a notebook's parameters cell describes; pass `globals()`.
+    """Open the experiment that a notebook's parameters describe, and say which it is; pass `globals()`.
 
-    From here on bad params, data or checkpoints show as one line; see `short_errors`.
+    `params` is a params file, its name, or a run folder; `knobs` are single knobs on top. Where papermill was given a
+    file of sections (`-f params/shapes.yaml`), these count instead of `params`. The run folder keeps what was asked for
+    in params.yaml. From here on bad params, data or checkpoints show as one line; see `short_errors`.
+
+    Raises:
+        CheckpointError: the run folder holds stages that were trained with other params.
     """
     short_errors()
-    sections = {name: namespace[name] for name in Params.model_fields}
-    return experiment.open_experiment(build(sections, namespace["knobs"], source="the notebook's parameters"))
+    given, knobs = namespace["params"], namespace["knobs"]
+    sections = {name: namespace[name] for name in Params.model_fields if isinstance(namespace.get(name), dict)}
+    if sections:
+        params = build(sections, knobs, source="the notebook's parameters")
+    elif (folder := resolve(given)).is_dir():
+        params = load_params(folder, knobs)
+    else:
+        params = load(given, knobs)
+    experiment = open_branch(branched(params))
+    checkpoint.check_stages(experiment.folder, experiment.params)
+    save(experiment.params, experiment.folder / "params.yaml")  # for the notebooks that come after
+    print(summary(experiment))
+    return experiment
+
+
+def summary(experiment: Experiment) -> str:
+    """Three lines on top of a notebook: the run and its finished stages, the data, what differs from the defaults."""
+    params, split = experiment.params, experiment.split
+    done = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
+    now, defaults = params.model_dump(), Params().model_dump()
+    changed = [
+        f"{section}.{knob}={value}"
+        for section, knobs in now.items()
+        for knob, value in knobs.items()
+        if value != defaults[section][knob] and (section, knob) != ("run", "folder")
+    ]
+    counts = f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images"
+    return (
+        f"run      {experiment.folder}; finished: {', '.join(done) or 'no stage yet'}\n"
+        f"data     {experiment.dataset.name}, {len(experiment.dataset.classes)} classes; {counts}\n"
+        f"changed  {' '.join(changed) or 'nothing: all knobs have their defaults'}"
+    )
 
 
 def short_errors() -> None:

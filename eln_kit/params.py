@@ -296,6 +296,11 @@ class Run(Section):
     """Where a run lives and how it is carried out."""
 
     folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
+    start_from: str = Field(
+        "",
+        description="run folder whose finished stages are taken over where the changed knobs do not touch them; with "
+        "the same folder in run.folder, the new run gets a folder beside it, named after what changed",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
     control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
     processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(

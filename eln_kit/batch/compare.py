@@ -36,6 +36,24 @@ def runs(places: list[str]) -> list[Path]:
     return found
 
 
+def comparable(folders: list[Path]) -> tuple[list[Path], list[str]]:
+    """The most runs of one data set, number of labels and of steps, and a line on each group of others, left out."""
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(_setting(folder), []).append(folder)
+    kept = max(groups, key=lambda setting: len(groups[setting]))
+    others = [f"{name}: {', '.join(map(str, each))}" for name, each in groups.items() if name != kept]
+    return groups[kept], others
+
+
+def _setting(folder: Path) -> str:
+    """`shapes, 50 labels, 750 steps`: runs that differ in it are no match for each other."""
+    data = params_file.read(folder / "params.yaml")["data"]
+    labels = len(json.loads((folder / "split.json").read_text())["labeled"])
+    steps = max(row["steps"] for row in json.loads((folder / report.RESULTS).read_text())["segmentation"])
+    return f"{Path(data['root']).name or data['name']}, {labels} labels, {steps} steps"
+
+
 def method(folder: Path) -> str:
     """The name that a run's seeds share."""
     return folder.parent.name if folder.name.isdigit() else folder.name

@@ -4,6 +4,7 @@ The run folder is the run: the same command goes on where it stopped. `state.jso
 finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index.html` leads to everything.
 """
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -97,11 +98,9 @@ def run(params: Params, names: list[str]) -> Path:
     try:
         check_stages(folder, params)
         with held(folder, patience=0), Stop() as stop:
-            if not (folder / "params.yaml").exists():
-                save(params, folder / "params.yaml")
+            save(params, folder / "params.yaml")
             try:
                 _run_all(folder, sources, params.model_dump(), stop)
-                save(params, folder / "params.yaml")  # other ones were refused by the stages, or did not matter to them
             finally:
                 report.write_index(folder)
     except OSError as error:
@@ -150,7 +149,7 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
         state[name] = {"state": "running", "mark": mark}
         report.write_state(folder, state)
         try:
-            _execute(source, executed, parameters, stop)
+            _execute(source, executed, stop)
             state[name]["state"] = "finished"
         except (RunError, Interrupted) as error:
             state[name] |= {
@@ -165,9 +164,11 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
         print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
 
 
-def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
-    """Execute one notebook; its printed lines appear as they come."""
+def _execute(source: Path, executed: Path, stop: Stop):
+    """Execute one notebook on the params of the run folder; its printed lines appear as they come."""
+    parameters = {"params": str(executed.parent), "knobs": ""}
     try:
+        _tell_ignored(source)
         papermill.execute_notebook(
             source,
             executed,
@@ -193,6 +194,16 @@ def _execute(source: Path, executed: Path, parameters: dict, stop: Stop):
         stop.check()
         raise RunError(f"{source.stem}: cannot be executed: {' '.join(str(error).split())}") from None
     stop.check()
+
+
+def _tell_ignored(source: Path):
+    """What someone has saved in a notebook's parameters cell does not count here."""
+    cells = nbformat.read(source, as_version=4).cells
+    saved = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    with contextlib.suppress(SyntaxError):
+        for line in ast.parse(saved).body:
+            if isinstance(line, ast.Assign) and ast.unparse(line.value) not in ("''", "'shapes'"):
+                print(f"{source.stem}: {ast.unparse(line)} is saved in the notebook, and not used", flush=True)
 
 
 def _shown_to(stop: Stop) -> type[Kernel]:

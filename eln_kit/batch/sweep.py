@@ -14,9 +14,7 @@ A stage that another of the runs has trained with the same seed, params and prec
 several times, on one machine or on several that share the folder, the command divides the runs.
 """
 
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +24,14 @@ from eln_kit.batch import report
 from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.evaluation.detection import detect, peers_of
-from eln_kit.faults import CheckpointError, LockedError, ParamsError
-from eln_kit.method.stages import STAGES, Stage
+from eln_kit.faults import LockedError, ParamsError
+from eln_kit.method.stages import STAGES
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
-from eln_kit.store import checkpoint, params_file
+from eln_kit.store import branch, checkpoint, params_file
 from eln_kit.store.experiment import Experiment, open_experiment
 from eln_kit.store.lock import held
 from eln_kit.training.fit import fit
-
-SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
 
 
 class Sweep(Section):
@@ -101,44 +97,17 @@ def _train(params: Params, runs: list[Params]) -> None:
     for kind in STAGES.values():
         if kind.name == "control" and not params.run.control:
             continue
-        _borrow(kind, experiment, runs)
+        _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
     experiment.write(report.RESULTS, results.evaluate(experiment))
 
 
-def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> None:
+def _borrow(stage: str, experiment: Experiment, runs: list[Params]) -> None:
     """Take over a finished stage of another run that was trained with the same params."""
-    mine = experiment.folder / kind.name
-    if checkpoint.exists(mine / checkpoint.FILE):
-        return
     for other in runs:
-        theirs = resolve(other.run.folder) / kind.name
-        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in SAME)
-        if alike and _fits(theirs / checkpoint.FILE, kind, experiment):
-            mine.mkdir(exist_ok=True)
-            shutil.copy(theirs / "metrics.jsonl", mine)
-            for name in (checkpoint.BEST, checkpoint.FILE):
-                if (theirs / name).exists():
-                    _link(theirs / name, mine / name)
+        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in branch.SAME)
+        if alike and branch.take_over(stage, resolve(other.run.folder), experiment):
             return
-
-
-def _link(source: Path, target: Path) -> None:
-    """One file under two names; two files where the file system cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
-
-
-def _fits(path: Path, kind: type[Stage], experiment: Experiment) -> bool:
-    """Whether a checkpoint is what this stage of this experiment would come to."""
-    try:
-        state = checkpoint.load(path)
-        experiment.check(path, state)
-    except CheckpointError:
-        return False
-    return state["finished"] and state["steps"] == kind.length(experiment.params)
 
 
 def _detect(params: Params, runs: list[Params]) -> None:

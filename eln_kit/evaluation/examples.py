@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.method.stages import SemiSupervised
-from eln_kit.models import Networks
+from eln_kit.models import Networks, Segmenter
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 
@@ -55,6 +55,20 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
     wrongness = (-networks.eln.judge_prediction(networks.teacher, seen, logits)[0, 0]).sigmoid()
     return Example(seen[0], truth, [predicted(logits)[0]], [wrongness], stage.keep(batch, logits)[0])
+
+
+@torch.no_grad()
+def compare(segmenters: dict[str, Segmenter], items: list[Item], dataset: DataSet, params: Params) -> tuple:
+    """Images, truths and, by name, each segmenter's predictions, at the size the networks see the images."""
+    images, truths = [], []
+    predictions: dict[str, list[Tensor]] = {name: [] for name in segmenters}
+    for item in items:
+        for name, segmenter in segmenters.items():
+            seen, truth = _read(item, dataset, params, segmenter)
+            predictions[name].append(predicted(predict(segmenter, seen, params.evaluation))[0])
+        images.append(seen[0])
+        truths.append(truth)
+    return images, truths, predictions
 
 
 def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.ndarray | None:

@@ -66,6 +66,8 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
             print(f"{stage.name}: {number} processes", flush=True)
             processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
             _resume(path, stage, experiment)
+    else:
+        print(f"{stage.name}: finished before, {stage.steps} steps; loaded, not trained again", flush=True)
     return experiment.records(stage.name)
 
 

@@ -111,3 +111,28 @@ def test_the_spread_over_seeds_is_the_sample_deviation():
     assert summary.miou.tolist() == ["51.0 ± 1.4", "41.0"]
     assert summary.seeds.tolist() == [2, 1]
     assert compare.over_seeds(table, ["method"], ["miou"]).miou.tolist() == ["0.510 ± 0.014", "0.410"]
+
+
+def finished(folder, labels, steps, root=""):
+    """A run folder by the files that are compared."""
+    (folder / "4_evaluate").mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump({"data": {"name": "shapes", "root": root}}))
+    (folder / "split.json").write_text(json.dumps({"labeled": ["a"] * labels}))
+    (folder / "4_evaluate" / "results.json").write_text(json.dumps({"segmentation": [{"steps": 4}, {"steps": steps}]}))
+    return folder
+
+
+def test_only_runs_of_one_data_set_labels_and_steps_are_compared_and_the_others_named(tmp_path):
+    alike = [finished(tmp_path / name, 4, 12) for name in ("a", "b")]
+    others = (
+        finished(tmp_path / "c", 5, 12),
+        finished(tmp_path / "d", 4, 20),
+        finished(tmp_path / "e", 4, 12, "x/nuclei"),
+    )
+    kept, left_out = compare.comparable([others[0], *alike, *others[1:]])
+    assert kept == alike
+    assert left_out == [
+        f"shapes, 5 labels, 12 steps: {others[0]}",
+        f"shapes, 4 labels, 20 steps: {others[1]}",
+        f"nuclei, 4 labels, 12 steps: {others[2]}",
+    ]

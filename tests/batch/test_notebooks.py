@@ -8,8 +8,8 @@ import yaml
 
 from eln_kit import cli
 from eln_kit.batch.run import NOTEBOOKS
-from eln_kit.params import Params
 from eln_kit.paths import project_root
+from eln_kit.store import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
     own = {"error_lab": ["run", "stage", "knobs"], "5_compare": ["runs", "out"]}
-    expected = own.get(file.stem, [*Params.model_fields, "knobs"])
+    expected = own.get(file.stem, ["params", "knobs"])
     names = "|".join(expected)
     rebound = [cell for cell in code if cell not in parameters and re.search(rf"^({names})\b.*=", cell.source, re.M)]
     assert not rebound, "a parameters section is overwritten, so the notebook's cells run only once"
@@ -70,16 +70,53 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert "After 20 steps here in all" in executed
 
 
-def test_plain_papermill_takes_a_params_file_and_single_knobs_without_warnings(tiny, tmp_path, caplog):
-    out = tmp_path / "out.ipynb"
-    papermill.execute_notebook(
-        project_root() / "notebooks" / "0_data.ipynb",
-        out,
-        tiny().model_dump() | {"knobs": "data.labels=5"},
-        progress_bar=False,
-    )
-    assert "5 labelled and 7 unlabelled" in out.read_text()
+def execute(name, out, **parameters):
+    source = project_root() / "notebooks" / f"{name}.ipynb"
+    papermill.execute_notebook(source, out, parameters, progress_bar=False)
+    return out.read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_takes_a_params_file_a_run_folder_or_papermills_file_of_sections(tiny, tmp_path, caplog):
+    params = tiny()
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(params.model_dump()))
+    text = execute("0_data", tmp_path / "1.ipynb", params=str(file), knobs="data.labels=5 run.show=1")
+    assert "5 labelled and 7 unlabelled" in text
+    assert "data.labels=5" in text, "the first lines say what differs from the defaults"
     assert "unknown parameter" not in caplog.text
+    text = execute("0_data", tmp_path / "2.ipynb", params=params.run.folder)
+    assert "5 labelled and 7 unlabelled" in text, "the run folder remembers the knobs"
+    own = {"run.folder": str(tmp_path / "own")}
+    text = execute("0_data", tmp_path / "3.ipynb", **tiny(own).model_dump(), knobs="run.show=1")
+    assert "4 labelled and 8 unlabelled" in text
+
+
+def save_in_notebooks(folder, assignments):
+    """Copies of the notebooks with these lines at the end of their parameters cells."""
+    (folder / "params").mkdir(parents=True)
+    (folder / "notebooks").mkdir()
+    for file in FILES:
+        notebook = nbformat.read(file, as_version=4)
+        cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        cell.source += "\n" + assignments
+        nbformat.write(notebook, folder / "notebooks" / file.name)
+
+
+def test_what_is_saved_in_a_notebook_does_not_change_what_a_run_does(tiny, tmp_path, monkeypatch, capsys):
+    project, other = tmp_path / "project", tmp_path / "other"
+    save_in_notebooks(project, f'params = "{other}"\nknobs = "semi_supervised.filter=none run.folder={other}"')
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
+    monkeypatch.chdir(project)
+    assert cli.main(["run", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert not other.exists()
+    for name in NOTEBOOKS:
+        assert f"{name}: knobs = " in printed
+        assert f"{name}: params = " in printed
+    state = checkpoint.load(tmp_path / "run" / "3_semi_supervised" / checkpoint.FILE)
+    assert state["params"]["semi_supervised"]["filter"] == "eln"
 
 
 def test_stage_3_runs_on_labelled_images_alone(tiny, tmp_path):
@@ -90,10 +127,12 @@ def test_stage_3_runs_on_labelled_images_alone(tiny, tmp_path):
 
 
 def test_a_notebook_out_of_order_names_the_one_to_run_first(tiny, tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
     with pytest.raises(papermill.PapermillExecutionError, match=r"run notebooks/1_supervised\.ipynb first"):
         papermill.execute_notebook(
             project_root() / "notebooks" / "2_error_localization.ipynb",
             tmp_path / "out.ipynb",
-            tiny().model_dump(),
+            {"params": str(file)},
             progress_bar=False,
         )

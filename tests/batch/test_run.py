@@ -15,12 +15,12 @@ import yaml
 from eln_kit import cli
 from eln_kit.batch import kernels, report, run
 from eln_kit.device import precision_of
-from eln_kit.params import Params
 from eln_kit.paths import resolve
 
 pytestmark = pytest.mark.slow
 
-SECTIONS = "\n".join(f"{name} = {{}}" for name in Params.model_fields) + '\nknobs = ""'
+PARAMETERS = 'params = "shapes"\nknobs = ""'
+READ = "from pathlib import Path; from eln_kit.store.experiment import load_params; asked = load_params(Path(params)); "
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def project(tmp_path, monkeypatch):
 
 
 def write(root, name, *codes):
-    cells = [nbformat.v4.new_code_cell(SECTIONS, metadata={"tags": ["parameters"]})]
+    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell(code) for code in codes]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "notebooks" / f"{name}.ipynb")
 
@@ -48,11 +48,11 @@ def start(*names, settings=()):
 
 
 def test_runs_in_order_goes_on_and_says_so(project, capfd):
-    write(project, "1_a", "import sys; print(sys.executable, supervised['steps'])")
+    write(project, "1_a", READ + "import sys; print(sys.executable, asked.supervised.steps)")
     write(
         project,
         "2_b",
-        "from pathlib import Path; assert Path('runs/toy/1_a.html').is_file(); 1 / (run['seed'])",
+        READ + "assert Path('runs/toy/1_a.html').is_file(); 1 / asked.run.seed",
     )
     assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 1
     out, err = capfd.readouterr()

@@ -43,9 +43,14 @@ def alone(params, *stages):
     assert process.exitcode == 0
 
 
-@pytest.mark.parametrize("passes", [{}, {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}])
+OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
+
+
+@pytest.mark.parametrize("passes", [{}, OWN_PASS])
 def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path, passes):
-    knobs = BATCHES | passes | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
+    knobs = (
+        BATCHES | passes | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
+    )
     params = {n: tiny(knobs | {"run.folder": str(tmp_path / n)}).model_dump() for n in ("one", "two")}
     alone(params["one"], *CHAIN)
     processes.launch(2, together.train_frozen, params["two"], *CHAIN)

@@ -1,0 +1,96 @@
+"""Runs that go on from another run's finished stages: `run.start_from`, and runs of a sweep that share a stage."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from eln_kit.faults import CheckpointError, ParamsError
+from eln_kit.method.stages import STAGES
+from eln_kit.params import Params
+from eln_kit.paths import resolve
+from eln_kit.store import checkpoint
+from eln_kit.store.experiment import Experiment, load_params, open_experiment
+from eln_kit.store.params_file import build
+
+SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
+PLACES = {"run.folder", "run.start_from"}
+
+
+def branched(params: Params) -> Params:
+    """With `run.start_from` and that run's own folder, a new folder beside it, named after the knobs that changed.
+
+    Raises:
+        ParamsError: `run.start_from` is no run folder.
+    """
+    source = params.run.start_from
+    if not source or resolve(source) != resolve(params.run.folder):
+        return params
+    before, now = (each.model_dump() for each in (load_params(resolve(source)), params))
+    changed = [
+        f"{knob}={now[section][knob]}"
+        for section, knobs in now.items()
+        for knob in knobs
+        if now[section][knob] != before[section][knob] and f"{section}.{knob}" not in PLACES
+    ]
+    if not changed:
+        raise ParamsError(f"run.start_from = {source}: no knob differs from that run's; change one, or set run.folder")
+    name = re.sub(r"[^\w.=,-]+", "", "_".join(changed))[:100]
+    return build(params.model_dump(), {"run.folder": f"{source.rstrip('/')}_{name}"})
+
+
+def open_branch(params: Params) -> Experiment:
+    """Open the experiment, and take over the finished stages of `run.start_from` that the changed knobs do not touch.
+
+    Raises:
+        ParamsError: stage 1 there has not finished, or was trained with other params; nothing is written.
+    """
+    source = resolve(params.run.start_from) if params.run.start_from else None
+    if source and source != (folder := resolve(params.run.folder)):
+        first = source / "1_supervised" / checkpoint.FILE
+        state = checkpoint.load(first)
+        try:
+            checkpoint.check_same(first, state, params)
+        except CheckpointError as error:
+            raise ParamsError(f"run.start_from: {str(error).partition('. ')[0]}; start a run of its own") from None
+        if not state["finished"]:
+            raise ParamsError(f"run.start_from = {source}: its stage 1 has not finished")
+        if not (folder / "split.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / "split.json", folder)
+    experiment = open_experiment(params)
+    if source:
+        for stage in STAGES:
+            take_over(stage, source, experiment)
+    return experiment
+
+
+def take_over(stage: str, source: Path, experiment: Experiment) -> bool:
+    """Make a finished stage of another run folder this experiment's, where it is what this one would come to."""
+    mine, theirs = experiment.folder / stage, source / stage
+    if mine == theirs or checkpoint.exists(mine / checkpoint.FILE) or not _fits(theirs, stage, experiment):
+        return False
+    mine.mkdir(exist_ok=True)
+    shutil.copy(theirs / "metrics.jsonl", mine)
+    for name in (checkpoint.BEST, checkpoint.FILE):
+        if (theirs / name).exists():
+            _link(theirs / name, mine / name)
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    """One file under two names; two files where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+def _fits(folder: Path, stage: str, experiment: Experiment) -> bool:
+    path = folder / checkpoint.FILE
+    try:
+        state = checkpoint.load(path)
+        experiment.check(path, state)
+    except CheckpointError:
+        return False
+    return state["finished"] and state["steps"] == STAGES[stage].length(experiment.params)
