@@ -12,8 +12,8 @@ from trees import fails, folder_tree, masked_dataset, write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
-from eln_kit.data.check import read_everything, refuse_void
 from eln_kit.data.palette import palette
+from eln_kit.data.survey import refuse_void, survey
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 
@@ -78,7 +78,7 @@ def test_an_unusable_image_is_one_line(tmp_path, name):
             encoded(Image.new("L", (16, 12)), "PNG", save_all=True, append_images=[Image.new("L", (16, 12), 1)]),
             "frames",
         ),
-        (encoded(Image.new("RGB", (16, 12)), "PNG"), "a colour image"),
+        (encoded(Image.new("RGB", (16, 12), (1, 0, 0)), "PNG"), r"a colour image .*here are \[1, 0, 0\]"),
         (encoded(Image.new("L", (16, 12), 254), "PNG"), "value 254 is no class; valid are 0 to 1"),
         (encoded(Image.new("L", (16, 12), 2), "PNG"), "value 2 is no class; valid are 0 to 1"),
         (encoded(Image.new("L", (12, 16)), "PNG"), "12 x 16 pixels, but its image"),
@@ -149,7 +149,7 @@ def test_links_to_files_and_folders_elsewhere_are_followed_and_a_circle_ends(tmp
     far = next(item for item in dataset.train if item.id == "linked/far")
     assert far.mask is not None
     with fails(r"broken\.png: cannot be read as an image \(no such file\)"):
-        read_everything(dataset)
+        survey(dataset)
 
 
 def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
@@ -164,23 +164,13 @@ def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "train/00.png: cannot be read" in lines[0]
-    assert "train/01.png: value 7 is no class" in lines[1]
-    assert "val/00.png: 3 x 3 pixels" in lines[2]
-
-
-def test_a_sound_data_set_is_said_to_be_one(tmp_path, capsys):
-    root = folder_tree(tmp_path / "set")
-    write_mask(root / "masks/train/00.png", (255,))
-    params = tmp_path / "x.yaml"
-    params.write_text(f"data: {{name: folder, root: '{root}', labels: 2}}")
-    assert cli.main(["check", str(params)]) == 0
-    assert "4 training images, 2 of them labelled" in (said := capsys.readouterr().out)
-    assert "1 masks are void everywhere" in said
+    assert "val/00.png: 3 x 3 pixels" in lines[1]
+    assert "train/01.png: value 7 is no class" in lines[2]
 
 
 def test_labels_that_are_void_everywhere_are_refused(tmp_path):
     dataset = masked_dataset(tmp_path, [(255,), (255,), (0, 1)])
-    void = read_everything(dataset)
+    void = survey(dataset).void
     assert void == set(dataset.train[:2])
     with fails("all pixels of this and all other labelled images are void"):
         refuse_void(dataset.train[:2], void)
