@@ -42,10 +42,10 @@ def describe(found: Survey, split: Split, params: Params) -> str:
     held_out = f", {params.data.held_out} of the labelled ones held out" if params.data.held_out else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in told["kinds"].items())
     lines = [
-        f"data        {told['name']}, {len(told['classes'])} classes; {told['images']['train']} training images, "
-        f"{told['masks']['train']} of them with masks, and {told['images']['val']} validation images",
-        f"split       {len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images{held_out}; "
-        f"{split.source}",
+        f"data        {told['name']}, {len(told['classes'])} classes; {len(split.labeled)} labelled and "
+        f"{len(split.unlabeled)} unlabelled images{held_out}; {told['images']['val']} to validate on",
+        f"split       {split.source}",
+        f"masks       {told['masks']['train']} of {told['images']['train']} training images have one",
         f"sizes       {small if small == large else f'{small} to {large}'} pixels; {kinds}",
         f"pixels      {_shares(told['pixels'] | {'void': told['void']})}",
     ]
@@ -86,7 +86,7 @@ def _small(found: Survey, params: Params) -> Iterator[str]:
     factor = params.data.resize
     small = sum(factor * look.size[0] < width or factor * look.size[1] < height for look in found.looks)
     if small and not params.views.squeeze:
-        yield f"{small} of {len(found.looks)} images are smaller than the crop, {width} x {height}, and padded with void"
+        yield f"{small} of {len(found.looks)} images are smaller than the crop of {width} x {height}; void fills it"
 
 
 def _shares(pixels: dict[str, int]) -> str:

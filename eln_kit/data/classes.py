@@ -35,26 +35,23 @@ class Classes:
 
     def table(self, in_color: bool) -> np.ndarray | None:
         """`mask_values` of a data set with these classes; raises DataError where two of them have the same one."""
-        void = [VOID] if self.void is None else self.void
         if in_color:
             of_class = [[int(color)] for color in pack(self.colors)]
             grey = [[each] * 3 if isinstance(each, int) else each for each in self.void or []]
-            void = [int(pack(np.array(color))) for color in grey]
-        elif any(isinstance(each, list) for each in void):
+            return self._filled(of_class, [int(pack(np.array(color))) for color in grey], 2**24)
+        taken = {value for values in self.values or [] for value in values}
+        void = sorted({VOID} - taken) if self.void is None else self.void
+        if any(isinstance(each, list) for each in void):
             raise DataError(f"{self.source}: void should be values, since the masks are read as values")
-        elif self.values is None and void == [VOID]:
+        if self.values is None and void == [VOID]:
             return None
-        else:
-            free = [value for value in range(256) if value not in void]
-            of_class = self.values or [[value] for value in free[: len(self.names)]]
-            void = void if self.void else [each for each in void if [each] not in of_class]
-        return self._filled(of_class, void, 2**24 if in_color else 256)
+        free = [value for value in range(256) if value not in void]
+        return self._filled(self.values or [[value] for value in free[: len(self.names)]], void, 256)
 
     def _filled(self, of_class: list[list[int]], void: list[int], size: int) -> np.ndarray:
         table = np.full(size, NO_CLASS, dtype=np.uint8)
         seen: dict[int, str] = {}
-        meanings = [*enumerate(of_class), (VOID, void)]
-        for index, values in meanings:
+        for index, values in [*enumerate(of_class), (VOID, void)]:
             name = "void" if index == VOID else f"class {self.names[index]}"
             for value in values:
                 if value in seen:

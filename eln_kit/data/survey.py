@@ -118,9 +118,10 @@ def _vanished(found: Survey) -> Iterator[str]:
     one, white = has[:, 0] & has[:, 1], has[:, 0] & has[:, VOID]
     is_meant = dataset.void_is_said or len(dataset.classes) > 2 or (has[:, 1] & has[:, VOID]).any()
     if one.any() and white.any() and not is_meant:
+        first, second = dataset.classes
         yield (
-            f"{masks[white.argmax()]}: holds 0 and 255, but {masks[one.argmax()]} 0 and 1; write in dataset.yaml "
-            f"{_example(0, [1, VOID])} if 255 is the second class, or `void: [255]` if it is not"
+            f"{masks[white.argmax()]}: holds {first} and 255, but {masks[one.argmax()]} {first} and {second}; if 255 is "
+            f"{second}, write {_example(0, [1, VOID])} in dataset.yaml, and `void: [255]` if it is void"
         )
 
 

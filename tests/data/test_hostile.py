@@ -13,7 +13,7 @@ from trees import fails, folder_tree, masked_dataset, write_image, write_mask
 from eln_kit import cli
 from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
 from eln_kit.data.palette import palette
-from eln_kit.data.survey import refuse_void, survey
+from eln_kit.data.survey import survey
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 
@@ -166,12 +166,3 @@ def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
     assert "train/00.png: cannot be read" in lines[0]
     assert "val/00.png: 3 x 3 pixels" in lines[1]
     assert "train/01.png: value 7 is no class" in lines[2]
-
-
-def test_labels_that_are_void_everywhere_are_refused(tmp_path):
-    dataset = masked_dataset(tmp_path, [(255,), (255,), (0, 1)])
-    void = survey(dataset).void
-    assert void == set(dataset.train[:2])
-    with fails("all pixels of this and all other labelled images are void"):
-        refuse_void(dataset.train[:2], void)
-    refuse_void(dataset.train, void)
