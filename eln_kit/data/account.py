@@ -47,7 +47,7 @@ def describe(found: Survey, split: Split, params: Params) -> str:
         f"split       {split.source}",
         f"masks       {told['masks']['train']} of {told['images']['train']} training images have one",
         f"sizes       {small if small == large else f'{small} to {large}'} pixels; {kinds}",
-        f"pixels      {_shares(told['pixels'] | {'void': told['void']})}",
+        f"pixels      {_shares(told)}",
     ]
     if told["depth"]:
         bits, largest = told["depth"].values()
@@ -89,9 +89,10 @@ def _small(found: Survey, params: Params) -> Iterator[str]:
         yield f"{small} of {len(found.looks)} images are smaller than the crop of {width} x {height}; void fills it"
 
 
-def _shares(pixels: dict[str, int]) -> str:
-    *first, void = [f"{name} {count / sum(pixels.values()):.2%}" for name, count in pixels.items()]
-    return f"{_some(first)}; {void}"
+def _shares(told: dict) -> str:
+    every = told["void"] + sum(told["pixels"].values())
+    shares = [f"{name} {count / every:.2%}" for name, count in told["pixels"].items()]
+    return f"{_some(shares)}; void {told['void'] / every:.2%}"
 
 
 def _unused(dataset: DataSet) -> str:

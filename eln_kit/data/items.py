@@ -11,6 +11,7 @@ from eln_kit.faults import DataError
 
 VOID = 255
 NO_CLASS = 254  # in a table of mask values that leaves some out
+TOLD = 256  # values or colours of one mask that are no class
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read_mask(item: Item, dataset: DataSet) -> torch.Tensor:
 
 
 def read_labels(item: Item, dataset: DataSet) -> tuple[np.ndarray, dict[int, int]]:
-    """The mask as in `read_mask`, and the pixels of each value or packed colour that is no class."""
+    """The mask as in `read_mask`, and the pixels of each value or packed colour that is no class, the commonest."""
     assert item.mask is not None
     table = dataset.mask_values
     values = read_colors(item.mask) if dataset.in_color else read_values(item.mask)
@@ -86,7 +87,8 @@ def read_labels(item: Item, dataset: DataSet) -> tuple[np.ndarray, dict[int, int
     if not np.bincount(mask.ravel(), minlength=256)[count:VOID].any():
         return mask, {}
     stray, pixels = np.unique(values[(mask >= count) & (mask != VOID)], return_counts=True)
-    return mask, dict(zip(stray.tolist(), pixels.tolist(), strict=True))
+    commonest = (-pixels).argsort(stable=True)[:TOLD]
+    return mask, dict(zip(stray[commonest].tolist(), pixels[commonest].tolist(), strict=True))
 
 
 def no_class(found: list[int], dataset: DataSet) -> str:

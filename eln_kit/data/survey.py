@@ -91,15 +91,15 @@ def _is_void(look: Look) -> bool:
 def _no_classes(items: list[Item], looks: list[Look], dataset: DataSet) -> Iterator[str]:
     """A line for each value or colour that is no class, the commonest first."""
     pixels: Counter[int] = Counter()
-    masks: dict[int, list[Item]] = {}
+    masks: Counter[int] = Counter()
+    first: dict[int, Item] = {}
     for item, look in zip(items, looks, strict=True):
         pixels.update(look.stray)
-        for value in look.stray:
-            masks.setdefault(value, []).append(item)
+        masks.update(look.stray.keys())
+        first = dict.fromkeys(look.stray, item) | first
     for value, count in pixels.most_common(NAMED):
-        number = len(masks[value])
-        where = f"{count} pixels in {number} mask{'s' if number > 1 else ''}"
-        yield f"{masks[value][0].mask}: {no_class([value], dataset)} ({where})"
+        where = f"{count} pixels in {masks[value]} mask{'s' if masks[value] > 1 else ''}"
+        yield f"{first[value].mask}: {no_class([value], dataset)} ({where})"
     if len(pixels) > NAMED:
         yield f"and {len(pixels) - NAMED} more {'colours' if dataset.in_color else 'values'} that are no class"
 
@@ -120,8 +120,8 @@ def _vanished(found: Survey) -> Iterator[str]:
     if one.any() and white.any() and not is_meant:
         first, second = dataset.classes
         yield (
-            f"{masks[white.argmax()]}: holds {first} and 255, but {masks[one.argmax()]} {first} and {second}; if 255 is "
-            f"{second}, write {_example(0, [1, VOID])} in dataset.yaml, and `void: [255]` if it is void"
+            f"{masks[white.argmax()]}: holds {first} and 255, but {masks[one.argmax()]} {first} and {second}; "
+            f"if 255 is {second}, write {_example(0, [1, VOID])} in dataset.yaml, and `void: [255]` if it is void"
         )
 
 
