@@ -49,6 +49,8 @@ class Classes:
         return self._filled(self.values or [[value] for value in free[: len(self.names)]], void, 256)
 
     def _filled(self, of_class: list[list[int]], void: list[int], size: int) -> np.ndarray:
+        if not len(self.names) <= min(len(of_class), NO_CLASS):
+            raise DataError(f"{self.source}: too many classes to be told from void; list {NO_CLASS} at most")
         table = np.full(size, NO_CLASS, dtype=np.uint8)
         seen: dict[int, str] = {}
         for index, values in [*enumerate(of_class), (VOID, void)]:
@@ -67,13 +69,7 @@ def read_classes(file: Path) -> Classes:
     Raises:
         DataError: names the file, and the class where one is at fault.
     """
-    try:
-        content = yaml.load(file.read_text(), yaml.BaseLoader)  # all text, so that a class may be called `no` or `1`
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file of classes; mend data.classes") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    content = content if isinstance(content, dict) else {"classes": content}
+    content = _content(file)
     entries = content.get("classes")
     if not isinstance(entries, list) or not 2 <= len(entries) <= VOID:
         raise DataError(f"{file}: should be `classes:` and a list of 2 to {VOID} names")
@@ -88,29 +84,38 @@ def read_classes(file: Path) -> Classes:
         _refuse_unknown(entry, ENTRY_KEYS, f"{file}: class {names[index]}")
         if "color" in entry:
             colors[index] = _numbers(entry["color"], f"{file}: class {names[index]}: color", 3)
-    void, masks = content.get("void"), content.get("masks")
-    if masks is not None and masks not in IN_COLOR:
-        raise DataError(f"{file}: masks should be color or index")
-    return Classes(
-        file,
-        names,
-        colors,
-        all("color" in entry for entry in entries),
-        _values(entries, file),
-        void and [_numbers(v, f"{file}: void", 3) if isinstance(v, list) else _number(v, file) for v in _list(void)],
-        content.get("mask_suffix"),
-        IN_COLOR[masks] if masks else None,
-    )
+    void = [_value_or_color(each, file) for each in _list(content["void"])] if "void" in content else None
+    has_colors = all("color" in entry for entry in entries)
+    suffix, kind = (content.get(key) for key in ("mask_suffix", "masks"))
+    if not isinstance(suffix, str | None) or str(kind) not in [*IN_COLOR, "None"]:
+        raise DataError(f"{file}: mask_suffix should be text such as _mask, and masks color or index")
+    return Classes(file, names, colors, has_colors, _values(entries, file), void, suffix, kind and IN_COLOR[kind])
+
+
+def _content(file: Path) -> dict:
+    """The keys of the file that are not empty."""
+    try:
+        content = yaml.load(file.read_bytes(), yaml.BaseLoader)  # all text, so that a class may be called `no` or `1`
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file of classes; mend data.classes") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    content = content if isinstance(content, dict) else {"classes": content}
+    return {key: value for key, value in content.items() if value != ""}
 
 
 def _values(entries: list[dict], file: Path) -> list[list[int]] | None:
     """The values of each class, or None where no class has any."""
-    said = [_list(entry.get("values", entry.get("value", []))) for entry in entries]
+    said = [[*_list(entry.get("value", [])), *_list(entry.get("values", []))] for entry in entries]
     if not any(said):
         return None
-    if not all(said) or len(said) > NO_CLASS:
-        raise DataError(f"{file}: either every class should have a `value`, of {NO_CLASS} at most, or none")
+    if not all(said):
+        raise DataError(f"{file}: either every class should have a `value`, or none")
     return [[_number(value, file) for value in values] for values in said]
+
+
+def _value_or_color(each, file: Path) -> int | list[int]:
+    return _numbers(each, f"{file}: void", 3) if isinstance(each, list) else _number(each, file)
 
 
 def _refuse_unknown(mapping: dict, keys: tuple[str, ...], source: str) -> None:

@@ -97,7 +97,7 @@ def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
 def read_values(path: Path) -> np.ndarray:
     """A mask's values as uint8 `H W`: of a palette its indices, of colour with three equal channels one of them."""
     mask, mode = _pixels(path)
-    if mask.ndim == 3 and (mask[..., :3] == mask[..., :1]).all():
+    if mask.ndim == 3 and (mode == "LA" or (mask[..., :3] == mask[..., :1]).all()):
         mask = mask[..., 0]
     if mask.ndim != 2:
         found = np.unique(mask.reshape(-1, mask.shape[2])[:, :3], axis=0)

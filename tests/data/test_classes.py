@@ -6,6 +6,7 @@ from PIL import Image
 from trees import fails, folder, folder_tree, write_image
 
 from eln_kit.data import VOID, read_mask
+from eln_kit.data.classes import read_classes
 from eln_kit.data.survey import survey
 
 RED, BLUE, BLACK = (204, 0, 0), (0, 0, 204), (0, 0, 0)
@@ -44,6 +45,16 @@ def test_a_class_of_value_255_is_a_class_unless_void_says_otherwise(tmp_path):
     assert read(tree(tmp_path / "a", yaml, [[0, 255]])) == [[0, 1]]
     with fails(r"dataset\.yaml: void has the same value 255 as class b; mend one"):
         folder(tree(tmp_path / "b", f"{yaml}\nvoid: 255", [[0, 255]]))
+
+
+def test_a_list_may_have_a_mark_of_its_encoding_and_empty_entries(tmp_path):
+    (tmp_path / "c.yaml").write_bytes("classes: [é, b]\nvoid:\nmask_suffix:\n".encode("utf-16"))
+    classes = read_classes(tmp_path / "c.yaml")
+    assert (classes.names, classes.void, classes.mask_suffix) == (["é", "b"], None, None)
+
+
+def test_grey_masks_with_alpha_are_read_as_grey(tmp_path):
+    assert read(tree(tmp_path, "classes: [a, b]", [[0, 1, 255]], "LA")) == [[0, 1, VOID]]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -143,7 +154,11 @@ def test_two_masks_of_one_image_are_an_error(tmp_path):
         ("classes: [{name: a, value: 300}, {name: b, value: 2}]", "value 300 should be a whole number"),
         ("{classes: [a, b], void: [[1, 2]]}", "void should be three whole numbers"),
         ("{classes: [a, b], void: [[1, 2, 3]]}", "void should be values"),
-        ("{classes: [a, b], masks: rgb}", "masks should be color or index"),
+        ("{classes: [a, b], masks: rgb}", "mask_suffix should be text such as _mask, and masks color or index"),
+        ("{classes: [a, b], masks: [color]}", "mask_suffix should be text"),
+        ("{classes: [a, b], mask_suffix: [_mask]}", "mask_suffix should be text"),
+        ("{classes: [a, b], void: {a: 1}}", "value .* should be a whole number"),
+        (f"{{classes: {list(range(250))}, void: {list(range(20))}}}", "too many classes to be told from void"),
         (IN_COLOR.replace("0, 0, 204", "204, 0, 0") + "\nmasks: color", "class sea has the same color as class sky"),
     ],
 )
