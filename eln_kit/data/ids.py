@@ -18,7 +18,8 @@ def read_ids(file: Path) -> list[str]:
     Raises:
         DataError: the file is missing, is no text, or names nothing.
     """
-    return list(dict.fromkeys(COMMENT.sub("", line).split()[0] for line in _lines(file)))
+    words = [COMMENT.sub("", line).split() for line in _lines(file) if not line.startswith("#")]
+    return _some(list(dict.fromkeys(word[0] for word in words if word)), file)
 
 
 def find_listed(file: Path, items: list[Item]) -> list[Item]:
@@ -35,30 +36,35 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
     for item in items:
         by_end.setdefault(PurePosixPath(item.id).name, []).append(item)
     found = {}
-    for line in _lines(file, by_id):
+    for line in _lines(file):
         fits = next(filter(None, (_fits(name, by_id, by_end) for name in _readings(line))), [])
+        if not fits and line.startswith("#"):
+            continue
         if len(fits) > 1:
             raise DataError(f"{file}: {line} fits {fits[0].id} and {fits[1].id}; write the whole id")
         if not fits:
             raise DataError(f"{file}: {line} is no training image of this data set; mend the list, or add the image")
         found[fits[0].id] = fits[0]
-    return list(found.values())
+    return _some(list(found.values()), file)
 
 
-def _lines(file: Path, known: dict[str, Item] | None = None) -> list[str]:
-    """Lines with more than a comment, or that are a known id; UTF-8, or UTF-16 by its mark."""
+def _some(found: list, file: Path) -> list:
+    if not found:
+        raise DataError(f"{file}: names no image; write one id a line")
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    """Lines that are not empty; UTF-8, or UTF-16 by its mark."""
     try:
         content = file.read_bytes()
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        lines = [line.strip() for line in content.decode("utf-16" if is_utf16 else "utf-8-sig").splitlines()]
+        lines = content.decode("utf-16" if is_utf16 else "utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"{file}: no such list of ids") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as a list of ids: {error}") from None
-    lines = [line for line in lines if line in (known or {}) or (not line.startswith("#") and COMMENT.sub("", line))]
-    if not lines:
-        raise DataError(f"{file}: names no image; write one id a line")
-    return lines
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _readings(line: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from trees import fails
 from eln_kit.data import Item
 from eln_kit.data.ids import find_listed
 
-NAMES = ["image", "image (1)", "a#b", "a #b", "#first", "x,y", "sub/im 2", "v1.0"]
+NAMES = ["image", "image (1)", "a#b", "a #b", "#first", "shot # 2", "x,y", "sub/im 2", "v1.0"]
 ITEMS = [Item(name, None) for name in NAMES]
 
 
@@ -30,6 +30,7 @@ def test_a_line_that_is_an_id_is_that_image_whatever_signs_it_has(tmp_path, name
         ("image.jpg image.png", "image"),
         ("/JPEGImages/image.jpg /Masks/image.png", "image"),
         ("image # the first", "image"),
+        ("#first.png", "#first"),
         ("v1.0", "v1.0"),
     ],
 )
