@@ -72,7 +72,10 @@ def brightest_in(path: Path) -> int:
 
 
 def brightest(picture: Image.Image) -> int:
-    return int(np.asarray(picture).max()) * (1 if picture.mode.startswith("I") else 257)
+    """The largest number in a picture of 16 bits a channel; of colour, without alpha, to the upper 8 bits."""
+    if picture.mode.startswith("I"):
+        return int(np.asarray(picture).max())
+    return int(np.asarray(picture.convert("RGB")).max()) * 257
 
 
 def _is_deep(file: Image.Image) -> bool:
@@ -82,7 +85,7 @@ def _is_deep(file: Image.Image) -> bool:
 def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
     """uint8 `H W 3`: grey is repeated, alpha ignored, and numbers of `depth` bits are scaled to 8."""
     if picture.mode.startswith("I"):
-        pixels, white = np.asarray(picture).astype(np.int64), 2**depth - 1
+        pixels, white = np.asarray(picture).astype(np.int32), 2**depth - 1
         if pixels.min() < 0 or pixels.max() > white:
             raise DataError(
                 f"{path}: values {pixels.min()} to {pixels.max()}, beyond {depth} bits; "
@@ -90,7 +93,10 @@ def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
             )
         picture = Image.fromarray((pixels * 255 // white).astype(np.uint8))
     elif deep and depth < 16:
-        raise DataError(f"{path}: 16-bit colour that uses {depth} bits cannot be scaled; save it as an 8-bit image")
+        raise DataError(
+            f"{path}: 16-bit colour that uses {depth} bits cannot be scaled; save it as an 8-bit image, or set "
+            "data.depth=16"
+        )
     return np.array(picture.convert("RGB"))
 
 

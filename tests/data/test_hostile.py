@@ -39,11 +39,17 @@ def png_that_claims(width: int, height: int) -> bytes:
     return bytes(content)
 
 
-def deep_color(largest: int) -> bytes:
-    """A PNG with three channels of 16 bits, 16 x 12, which Pillow cannot write."""
-    rows = np.linspace(0, largest, 12 * 48).astype(">u2").reshape(12, 48)
-    content = b"".join(b"\0" + row.tobytes() for row in rows)
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 16, 12, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(content), b"IEND": b""}
+def deep_color(largest: int, alpha: int | None = None) -> bytes:
+    """A PNG with three or four channels of 16 bits, 16 x 12, which Pillow cannot write."""
+    rows = np.linspace(0, largest, 12 * 48).reshape(12, 16, 3)
+    if alpha is not None:
+        rows = np.concatenate([rows, np.full((12, 16, 1), alpha)], axis=2)
+    content = b"".join(b"\0" + row.tobytes() for row in rows.astype(">u2"))
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", 16, 12, 16, 2 if alpha is None else 6, 0, 0, 0),
+        b"IDAT": zlib.compress(content),
+        b"IEND": b"",
+    }
     chunks = (struct.pack(">I", len(p)) + n + p + struct.pack(">I", zlib.crc32(n + p)) for n, p in parts.items())
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -98,10 +104,11 @@ def test_a_tiff_on_its_side_and_its_mask_fit(tmp_path):
     assert read_mask(item, TWO_CLASSES).shape == (16, 12)
 
 
-def test_colour_of_16_bits_that_are_not_all_used_is_one_line_and_not_a_few_tones(tmp_path):
+@pytest.mark.parametrize("alpha", [None, 65535])
+def test_colour_of_16_bits_that_are_not_all_used_is_one_line_and_not_a_few_tones(tmp_path, alpha):
     root = folder_tree(tmp_path)
-    (root / "images/train/00.png").write_bytes(deep_color(2040))
-    with fails(r"train/00\.png: 16-bit colour that uses 12 bits cannot be scaled; save it as an 8-bit image"):
+    (root / "images/train/00.png").write_bytes(deep_color(2040, alpha))
+    with fails(r"train/00\.png: 16-bit colour that uses 12 bits cannot be scaled; save it as an 8-bit image, or"):
         survey(open_dataset(Data(name="folder", root=str(root))))
 
 
