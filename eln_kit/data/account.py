@@ -100,7 +100,8 @@ def _unused(dataset: DataSet) -> str:
     for file in dataset.unused:
         folders.setdefault(file.parent, []).append(file.name)
     shown = [f"{folder} ({len(names)}: {_some(names, 3)})" for folder, names in list(folders.items())[:NAMED]]
-    return f"{len(dataset.unused)} file{'s' * (len(dataset.unused) > 1)}: {', '.join(shown)}{', ...' * (len(folders) > NAMED)}"
+    count = len(dataset.unused)
+    return f"{count} file{'s' * (count > 1)}: {', '.join(shown)}{', ...' * (len(folders) > NAMED)}"
 
 
 def _some(names: list[str], count: int = NAMED) -> str:
