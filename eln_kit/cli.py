@@ -120,18 +120,25 @@ def run(options) -> None:
     print(folder / "index.html")
 
 
-@_command("read all of a params file's data once, and list every fault", PARAMS, KNOBS)
+@_command(
+    "read all of a params file's data once, say what there is, and list every fault",
+    PARAMS,
+    KNOBS,
+    _argument("--json", action="store_true", help="print what there is for programs"),
+)
 def check(options) -> None:
-    from eln_kit.data import check, make_split, open_dataset
-    from eln_kit.store import params_file
+    from eln_kit.data import account, make_split, open_dataset
+    from eln_kit.data.survey import survey
+    from eln_kit.store import experiment, params_file
 
-    data = params_file.load(options.params, options.set).data
-    dataset = open_dataset(data)
-    void = check.read_everything(dataset)
-    split = make_split(dataset, data)
-    check.refuse_void(split.labeled, void)
-    print(f"{dataset.name}: {len(dataset.train)} training images, {len(split.labeled)} of them labelled, and ", end="")
-    print(f"{len(dataset.val)} validation images, all of which can be read; {len(void)} masks are void everywhere")
+    params = params_file.load(options.params, options.set)
+    dataset = open_dataset(params.data)
+    found = survey(dataset)
+    split = make_split(dataset, params.data)
+    experiment.check_trainable(params, split, found)
+    if options.json:
+        return print(json.dumps(account.facts(found, split, params), indent=1))
+    print(account.describe(found, split, params))
 
 
 @_command(

@@ -45,6 +45,10 @@ class Data(Section):
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
     unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")
     resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
+    depth: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
+        "auto",
+        description="bits that 16-bit images use, such as 12 from many sensors; auto: as many as they need",
+    )
     batch_labeled: int = Field(8, ge=1, description="labelled images a step, all processes together")
     batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step, all processes together")
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(

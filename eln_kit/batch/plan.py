@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit.batch.run import finished_before, notebooks
-from eln_kit.data import DataSet, Split, open_dataset
+from eln_kit.data import account, open_dataset
+from eln_kit.data.survey import survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
 from eln_kit.method.stages import STAGES, Stage, strong_names
@@ -19,7 +20,7 @@ from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import check_held_out, check_unlabeled, split_of
+from eln_kit.store.experiment import check_trainable, split_of
 from eln_kit.store.params_file import build
 from eln_kit.training import processes
 from eln_kit.training.tracking import accelerator_options
@@ -39,15 +40,15 @@ def describe(params: Params, names: list[str]) -> str:
     checkpoint.check_stages(folder, params)
     dataset = open_dataset(params.data)
     split = split_of(folder, dataset, params, keep=False)
-    check_held_out(params, split)
-    check_unlabeled(params, split)
     accelerator_options(params.run, folder)
     _check_files(params, folder)
+    found = survey(dataset)
+    check_trainable(params, split, found)
     blank = build(params.model_dump(), {"model.encoder_weights": "none", "model.eln_weights": "none"})
     networks = Networks(blank, len(dataset.classes))
     lines = [
         f"run folder  {folder}",
-        *_data(params, dataset, split),
+        account.describe(found, split, params),
         _sizes(networks, params),
         *_training(networks, params),
     ]
@@ -65,16 +66,6 @@ def _check_files(params: Params, folder: Path) -> None:
     for weights in (params.model.encoder_weights, params.model.eln_weights):
         if weights not in ("none", "imagenet"):
             existing_file(weights)
-
-
-def _data(params: Params, dataset: DataSet, split: Split) -> list[str]:
-    held_out = f", {params.data.held_out} of the labelled ones held out" if params.data.held_out else ""
-    return [
-        f"data        {dataset.name}, {len(dataset.classes)} classes; "
-        f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images{held_out}; "
-        f"{len(dataset.val)} to validate on",
-        f"split       {split.source}",
-    ]
 
 
 def _sizes(networks: Networks, params: Params) -> str:

@@ -1,6 +1,6 @@
 """Data sets, their labels, and which of them a run may see."""
 
-from eln_kit.data.catalog import describe_classes, open_dataset
+from eln_kit.data.catalog import depth_of, describe_classes, open_dataset
 from eln_kit.data.items import VOID, DataSet, Item, read_image, read_mask, spread
 from eln_kit.data.splits import Split, deciding, load_split, make_split, save_split
 
@@ -10,6 +10,7 @@ __all__ = [
     "Item",
     "Split",
     "deciding",
+    "depth_of",
     "describe_classes",
     "load_split",
     "make_split",

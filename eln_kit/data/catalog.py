@@ -1,12 +1,16 @@
 """A name gives a data set."""
 
+import contextlib
+from dataclasses import replace
+
 import numpy as np
 
 from eln_kit.data.cityscapes import CLASSES as CITYSCAPES
 from eln_kit.data.cityscapes import open_cityscapes
 from eln_kit.data.folder import open_folder
-from eln_kit.data.items import DataSet
+from eln_kit.data.items import DataSet, Item, spread
 from eln_kit.data.palette import bit_colors, palette
+from eln_kit.data.pictures import DEPTHS, brightest_in
 from eln_kit.data.shapes import open_shapes
 from eln_kit.data.voc import open_voc
 from eln_kit.faults import DataError
@@ -14,6 +18,7 @@ from eln_kit.params import Data
 from eln_kit.paths import resolve
 
 OPENERS = {"shapes": open_shapes, "folder": open_folder, "voc": open_voc, "cityscapes": open_cityscapes}
+SAMPLE = 32  # images that tell how many bits all of them use
 
 
 def describe_classes(name: str, classes: list[str]) -> DataSet:
@@ -40,7 +45,21 @@ def open_dataset(data: Data) -> DataSet:
         if not items:
             raise DataError(f"{root}: no {split} images; is data.root the right folder for data.name={data.name}?")
     if not any(item.mask for item in dataset.train):
-        raise DataError(f"{root}: no training image has a mask; label some of them")
+        unused = f" ({dataset.unused[0]} is not used)" if dataset.unused else ""
+        raise DataError(f"{root}: no training image has a mask; label some of them{unused}")
     if both := {item.image for item in dataset.train} & {item.image for item in dataset.val}:
         raise DataError(f"{min(both)}: is for training and for validation; take it out of one list")
-    return dataset
+    depth = depth_of(dataset.train + dataset.val, data)
+    train, val = ([replace(item, depth=depth) for item in items] for items in (dataset.train, dataset.val))
+    return replace(dataset, train=train, val=val)
+
+
+def depth_of(items: list[Item], data: Data) -> int:
+    """Bits that 16-bit images use: `data.depth`, or the fewest that hold the largest number in some of them."""
+    if data.depth != "auto":
+        return data.depth
+    largest = 0
+    for item in spread(items, SAMPLE):
+        with contextlib.suppress(DataError):  # told when every file is read
+            largest = max(largest, brightest_in(item.image))
+    return next((bits for bits in DEPTHS if 0 < largest < 2**bits), DEPTHS[-1])

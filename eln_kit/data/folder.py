@@ -1,16 +1,21 @@
-"""Any tree of `images/<train|val>/<id>.<ext>` and `masks/<train|val>/<id>.png`."""
+"""Any tree of `images/<train|val|unlabeled>/<id>.<ext>` and `masks/<train|val>/<id>.png`."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-import yaml
 
-from eln_kit.data.items import IMAGE_SUFFIXES, VOID, DataSet, Item, read_mask_values
+from eln_kit.data.classes import Classes, read_classes
+from eln_kit.data.items import VOID, DataSet, Item, spread
 from eln_kit.data.palette import palette
+from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES, is_colored, pack, read_colors, read_values
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve, resolve_shipped
+
+UNLABELED = "unlabeled"
+SUFFIX = "_mask"  # of a mask's name, where dataset.yaml says nothing
+SAMPLE = 16  # masks that tell whether all are in colour
 
 
 def open_folder(data: Data) -> DataSet:
@@ -20,86 +25,101 @@ def open_folder(data: Data) -> DataSet:
 def read_folder(root: Path, classes_file: Path | None = None, name: str = "folder") -> DataSet:
     """The tree below `root`; ids may have sub-folders, and a training image without a mask is unlabelled.
 
-    Classes come from `classes_file`, else from `dataset.yaml` in `root`, else from the masks' largest value.
+    Classes come from `classes_file`, else from `dataset.yaml` in `root`, else from the masks' values.
 
     Raises:
         DataError: names a missing folder, a mask without an image, a validation image without a mask, two
-            images of one id, or what is wrong with the classes.
+            images of one id, two masks of one image, or what is wrong with the classes.
     """
-    train, val = _items(root, "train"), _items(root, "val")
+    default = root / "dataset.yaml"
+    said = read_classes(classes_file or default) if classes_file or default.is_file() else None
+    tree = _Tree(root, said.mask_suffix if said else None)
+    train, val = (tree.items(split) for split in ("train", "val"))
+    train += tree.unlabeled()
     for item in val:
         if item.mask is None:
             raise DataError(f"{item.image}: a validation image needs a mask, masks/val/{item.id}.png below {root}")
-    default = root / "dataset.yaml"
-    if classes_file or default.is_file():
-        classes, colors = read_classes(classes_file or default)
-    else:
-        classes, colors = _classes_in_masks([item.mask for item in train + val if item.mask], default)
-    return DataSet(name, classes, colors, train, val)
+    masks = [item.mask for item in train + val if item.mask]
+    classes = said or _classes_in_masks(masks, default)
+    in_color = _guess_color(masks, classes) if classes.in_color is None else classes.in_color
+    if in_color and classes.in_color is None:
+        tree.notes.append(
+            f"masks are in colour and read by colour; `masks: index` in {classes.source} would read values"
+        )
+    if not said and classes.values:
+        tree.notes.append(f"no mask has 0, so the classes are 1 to {len(classes.names)}; {default} may say otherwise")
+    table, unused = classes.table(in_color), tuple(sorted(tree.unused()))
+    return DataSet(
+        name, classes.names, classes.colors, train, val, table, classes.void is not None, tuple(tree.notes), unused
+    )
 
 
-def read_classes(file: Path) -> tuple[list[str], np.ndarray]:
-    """Names and colours (uint8, C x 3) from YAML: a list `classes` of names or `{name: x, color: [r, g, b]}`.
+class _Tree:
+    """Pairs images with masks, and remembers what it has looked at; `suffix` is what dataset.yaml says of masks."""
 
-    Raises:
-        DataError: names the file, and the class where one is at fault.
-    """
-    try:
-        content = yaml.load(file.read_text(), yaml.BaseLoader)  # all text, so that a class may be called `no` or `1`
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file of classes; mend data.classes") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    entries = content.get("classes") if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not 2 <= len(entries) <= VOID:
-        raise DataError(f"{file}: should be `classes:` and a list of 2 to {VOID} names")
-    entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in entries]
-    names = [entry.get("name") for entry in entries]
-    for name in names:
-        if not isinstance(name, str) or not name or names.count(name) > 1:
-            raise DataError(f"{file}: class {name!r} should be a name that no other class has")
-    colors = palette(len(names)).copy()
-    for index, entry in enumerate(entries):
-        if "color" in entry:
-            colors[index] = _color(entry["color"], f"{file}: class {names[index]}")
-    return names, colors
+    def __init__(self, root: Path, suffix: str | None):
+        self.root, self.suffix = root, suffix
+        self.notes: list[str] = []
+        self.seen: set[Path] = set()
+        self.left: list[Path] = []
+
+    def items(self, split: str) -> list[Item]:
+        folder = self.root / "images" / split
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; data.root should hold images/train and images/val")
+        images = self._files_by_id(folder, IMAGE_SUFFIXES)
+        masks: dict[str, Path] = {}
+        for name, mask in self._files_by_id(self.root / "masks" / split, MASK_SUFFIXES | IMAGE_SUFFIXES).items():
+            if self.suffix and not name.endswith(self.suffix):
+                self.left.append(mask)
+                continue
+            if mask.suffix.lower() not in MASK_SUFFIXES:
+                raise DataError(f"{mask}: save masks as PNG, others may blur class indices")
+            id = self._image_of(name, images)
+            if id is None:
+                raise DataError(
+                    f"{mask}: has no image {folder / name}; add the image, remove the mask, or say what masks' names "
+                    "end in by `mask_suffix` in dataset.yaml"
+                )
+            if id in masks:
+                raise DataError(f"{mask}: is a mask of {images[id]}, as {masks[id]} is; remove one")
+            masks[id] = mask
+        return [Item(id, image, masks.get(id)) for id, image in images.items()]
+
+    def unlabeled(self) -> list[Item]:
+        files = self._files_by_id(self.root / "images" / UNLABELED, IMAGE_SUFFIXES)
+        return [Item(f"{UNLABELED}/{id}", image) for id, image in files.items()]
+
+    def unused(self) -> Iterator[Path]:
+        """Files below images/ and masks/ that are no item's, but for hidden ones."""
+        rest = (file for part in ("images", "masks") for file in _walk(self.root / part, self.seen))
+        yield from (file for file in (*self.left, *rest) if not _is_hidden(file, self.root))
+
+    def _image_of(self, name: str, images: dict[str, Path]) -> str | None:
+        """The id of the image that a mask of this name belongs to: `a.png`, `a_mask.png` and `a.jpg.png` are a's."""
+        end = self.suffix or SUFFIX
+        whole, bare = PurePosixPath(name), PurePosixPath(name.removesuffix(end))
+        short = bare.with_suffix("") if bare.suffix.lower() in IMAGE_SUFFIXES else bare
+        ids = [str(path) for path in ((bare, short) if self.suffix else (whole, bare, short))]
+        return next((id for id in ids if id in images), None)
+
+    def _files_by_id(self, folder: Path, suffixes: set[str]) -> dict[str, Path]:
+        files: dict[str, Path] = {}
+        seen: set[Path] = set()
+        for file in sorted(_walk(folder, seen)):
+            if file.suffix.lower() not in suffixes or _is_hidden(file, folder):
+                self.left.append(file)
+                continue
+            id = file.relative_to(folder).with_suffix("").as_posix()
+            if id in files:
+                raise DataError(f"{file}: has the same id as {files[id]}; rename or remove one")
+            files[id] = file
+        self.seen |= seen
+        return files
 
 
-def _color(values, source: str) -> list[int]:
-    message = f"{source}: color should be three whole numbers from 0 to 255, such as [128, 64, 0]"
-    try:
-        color = [int(value) for value in values]
-    except (TypeError, ValueError):
-        raise DataError(message) from None
-    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
-        raise DataError(message)
-    return color
-
-
-def _items(root: Path, split: str) -> list[Item]:
-    folder = root / "images" / split
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; data.root should hold images/train and images/val")
-    images, masks = _files_by_id(folder), _files_by_id(root / "masks" / split)
-    for id, mask in masks.items():
-        if mask.suffix.lower() != ".png":
-            raise DataError(f"{mask}: save masks as PNG, others may blur class indices")
-        if id not in images:
-            raise DataError(f"{mask}: has no image {folder / id}; add the image or remove the mask")
-    return [Item(id, image, masks.get(id)) for id, image in images.items()]
-
-
-def _files_by_id(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for file in sorted(_walk(folder, set())):
-        place = file.relative_to(folder)
-        if file.suffix.lower() not in IMAGE_SUFFIXES or any(part.startswith(".") for part in place.parts):
-            continue
-        id = place.with_suffix("").as_posix()
-        if id in files:
-            raise DataError(f"{file}: has the same id as {files[id]}; rename or remove one")
-        files[id] = file
-    return files
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
@@ -114,21 +134,39 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
             yield entry
 
 
-def _classes_in_masks(masks: list[Path], default: Path) -> tuple[list[str], np.ndarray]:
+def _classes_in_masks(masks: list[Path], default: Path) -> Classes:
+    """Classes 0 to the largest value, or 1 to it where no mask has 0."""
     first_with: dict[int, Path] = {}
     for mask in masks:
-        for value in np.unique(read_mask_values(mask)):
+        for value in np.unique(read_values(mask)):
             first_with.setdefault(int(value), mask)
-    first_with.pop(VOID, None)
-    largest = max(first_with, default=0)
-    if missing := set(range(largest)) - set(first_with):
+    has_void = first_with.pop(VOID, None)
+    values, largest = sorted(first_with), max(first_with, default=0)
+    example = ", ".join(f"{{name: .., value: {value}}}" for value in [*values, *[VOID] * bool(has_void)][:4])
+    if values == list(range(1, largest + 1)) and largest > 1:
+        names = [f"class {value}" for value in values]
+        return Classes(default, names, palette(largest), values=[[value] for value in values])
+    if largest and (missing := set(range(largest)) - set(values)):
         raise DataError(
             f"{first_with[largest]}: holds class {largest}, but no mask holds class {min(missing)}; mend it, or list "
-            f"the classes in {default}"
+            f"the classes in {default}: `classes: [{example}]`"
         )
     if largest == 0:
         raise DataError(
             f"{default.parent / 'masks'}: no value but 0 and {VOID}, which is void; number the classes from "
-            f"0, or list them in {default}"
+            f"0, or list them in {default}: `classes: [{example}]`"
         )
-    return [f"class {index}" for index in range(largest + 1)], palette(largest + 1)
+    return Classes(default, [f"class {index}" for index in range(largest + 1)], palette(largest + 1))
+
+
+def _guess_color(masks: list[Path], classes: Classes) -> bool:
+    """Whether masks are meant by colour: one has colours other than greys, or just those of the classes."""
+    known = set(pack(classes.colors).tolist())
+    for mask in spread(masks, SAMPLE) if classes.has_colors else []:
+        try:
+            found = set(np.unique(read_colors(mask)).tolist()) if is_colored(mask) else set()
+        except DataError:  # told when every file is read
+            continue
+        if found and (found <= known or any(each != (each & 255) * 0x010101 for each in found)):
+            return True
+    return False

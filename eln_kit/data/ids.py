@@ -1,59 +1,91 @@
 """Text files that list images, one a line."""
 
-from collections.abc import Iterable
+import codecs
+import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from eln_kit.data.items import IMAGE_SUFFIXES, Item
+from eln_kit.data.items import Item
+from eln_kit.data.pictures import IMAGE_SUFFIXES
 from eln_kit.faults import DataError
+
+COMMENT = re.compile(r"(^|\s)#(\s.*|$)")
 
 
 def read_ids(file: Path) -> list[str]:
-    """The first word of each line, in order and once; blank lines and what follows `#` are passed over.
+    """The first word of each line, in order and once; blank lines and comments, `# ...`, are passed over.
 
     Raises:
         DataError: the file is missing, is no text, or names nothing.
     """
-    try:
-        lines = file.read_text().splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such list of ids") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read as a list of ids: {error}") from None
-    words = [line.partition("#")[0].split() for line in lines]
-    ids = list(dict.fromkeys(word[0] for word in words if word))
-    if not ids:
-        raise DataError(f"{file}: names no image; write one id a line")
-    return ids
+    words = [COMMENT.sub("", line).split() for line in _lines(file) if not line.startswith("#")]
+    return _some(list(dict.fromkeys(word[0] for word in words if word)), file)
 
 
-def find_items(names: Iterable[str], items: list[Item], source: Path) -> list[Item]:
+def find_listed(file: Path, items: list[Item]) -> list[Item]:
     """The items that a list names by id, by file (`JPEGImages/2007_000032.jpg`) or by the end of an id.
 
+    A line is tried as a whole first, so that an id may have spaces, `#` and commas; then without a comment; then, where
+    it is a pair such as `a.jpg,a.png` or `a.jpg a.png`, as its first file.
+
     Raises:
-        DataError: names `source` and the id that no item or more than one item has.
+        DataError: as `read_ids`, or names the id that no item or more than one item has.
     """
     by_id = {item.id: item for item in items}
     by_end: dict[str, list[Item]] = {}
     for item in items:
         by_end.setdefault(PurePosixPath(item.id).name, []).append(item)
     found = {}
-    for name in names:
-        item = by_id.get(name) or _find(name, by_id, by_end, source)
-        found[item.id] = item
-    return list(found.values())
+    for line in _lines(file):
+        fits = next(filter(None, (_fits(name, by_id, by_end) for name in _readings(line))), [])
+        if not fits and line.startswith("#"):
+            continue
+        if len(fits) > 1:
+            raise DataError(f"{file}: {line} fits {fits[0].id} and {fits[1].id}; write the whole id")
+        if not fits:
+            raise DataError(f"{file}: {line} is no training image of this data set; mend the list, or add the image")
+        found[fits[0].id] = fits[0]
+    return _some(list(found.values()), file)
 
 
-def _find(name: str, by_id: dict[str, Item], by_end: dict[str, list[Item]], source: Path) -> Item:
-    path = PurePosixPath(name)
+def _some(found: list, file: Path) -> list:
+    if not found:
+        raise DataError(f"{file}: names no image; write one id a line")
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    """Lines that are not empty; UTF-8, or UTF-16 by its mark."""
+    try:
+        content = file.read_bytes()
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        lines = content.decode("utf-16" if is_utf16 else "utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such list of ids") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as a list of ids: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _readings(line: str) -> Iterator[str]:
+    """What a line may name, the likeliest first."""
+    bare = COMMENT.sub("", line).strip()
+    yield from (line, bare)
+    for first in (re.split(r"[,;\t]", bare)[0].strip(), bare.split()[0] if bare else ""):
+        if PurePosixPath(first.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES:
+            yield first
+
+
+def _fits(name: str, by_id: dict[str, Item], by_end: dict[str, list[Item]]) -> list[Item]:
+    if name in by_id:
+        return [by_id[name]]
+    path = PurePosixPath(name.replace("\\", "/"))
     if path.suffix.lower() in IMAGE_SUFFIXES:
         path = path.with_suffix("")
+    if not path.name:
+        return []
     parts = path.with_name(path.name.removesuffix("_leftImg8bit")).parts
     for start in range(len(parts)):  # the longest end of the path that is an id
         if item := by_id.get("/".join(parts[start:])):
-            return item
-    ends = [i for i in by_end.get(parts[-1], []) if i.id.endswith("/" + "/".join(parts))]
-    if len(ends) > 1:
-        raise DataError(f"{source}: {name} fits {ends[0].id} and {ends[1].id}; write the whole id")
-    if not ends:
-        raise DataError(f"{source}: {name} is no training image of this data set; mend the list, or add the image")
-    return ends[0]
+            return [item]
+    return [item for item in by_end.get(parts[-1], []) if item.id.endswith("/" + "/".join(parts))]

@@ -8,14 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from eln_kit.data.ids import find_items, read_ids
+from eln_kit.data.ids import find_listed
 from eln_kit.data.items import VOID, DataSet, Item, read_mask
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve, write_whole
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
-NOT_DECIDING = {"root", "held_out", "resize", "batch_labeled", "batch_unlabeled", "workers", "cache"}  # of a split
+NOT_DECIDING = {
+    "root",
+    "held_out",
+    "resize",
+    "depth",
+    "batch_labeled",
+    "batch_unlabeled",
+    "workers",
+    "cache",
+}  # of a split
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def _listed(file: str, dataset: DataSet, data: Data) -> list[Item]:
         return []
     places = [resolve(file), *(folder / file for folder in _folders(dataset, data))]
     place = next((p for p in places if p.is_file()), places[0])
-    return find_items(read_ids(place), dataset.train, place)
+    return find_listed(place, dataset.train)
 
 
 def _folders(dataset: DataSet, data: Data) -> list[Path]:

@@ -1,7 +1,7 @@
 """What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import DataSet, Item, Split, describe_classes, open_dataset, read_image, read_mask
-from eln_kit.data.items import IMAGE_SUFFIXES, VOID
+from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, open_dataset, read_image, read_mask
+from eln_kit.data.items import VOID
+from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.faults import DataError
 from eln_kit.method.stages import STAGES
@@ -52,7 +53,9 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
     items = _items(images, masks)
     experiment = _open(load_params(run))
     stage, networks = _networks(experiment)
-    for item in items:
+    dataset = experiment.dataset
+    depth = depth_of(dataset.train + dataset.val or items, experiment.params.data)
+    for item in (replace(item, depth=depth) for item in items):
         folder = out / item.id
         judged = judge(networks, STAGES[stage].measured, item, experiment.dataset, experiment.params)
         try:
@@ -109,8 +112,8 @@ def _items(images: Path, masks: Path | None) -> list[Item]:
 def _mask_of(image: Path, masks: Path | None) -> Path | None:
     if masks is None or masks.is_file():
         return masks
-    mask = masks / f"{image.stem}.png"
-    return mask if mask.is_file() else None
+    files = (masks / f"{image.stem}{suffix}" for suffix in sorted(MASK_SUFFIXES, reverse=True))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _open(params: Params) -> Experiment:

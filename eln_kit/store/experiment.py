@@ -17,6 +17,7 @@ from eln_kit.data import (
     save_split,
     spread,
 )
+from eln_kit.data.survey import Survey, refuse_void
 from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.models import Networks
@@ -113,6 +114,14 @@ def check_held_out(params: Params, split: Split) -> None:
     held_out, labeled = params.data.held_out, len(split.labeled)
     if held_out >= labeled:
         raise ParamsError(f"data.held_out = {held_out}: of {labeled} labelled images none would be left to train on")
+
+
+def check_trainable(params: Params, split: Split, found: Survey) -> None:
+    """Refuse data that some stage cannot learn from or be measured on (DataError, ParamsError)."""
+    check_held_out(params, split)
+    refuse_void(split.labeled, found.void)
+    refuse_void(found.dataset.val, found.void, "validation")
+    check_unlabeled(params, split)
 
 
 def check_unlabeled(params: Params, split: Split) -> None:

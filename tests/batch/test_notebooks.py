@@ -70,6 +70,15 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert "After 20 steps here in all" in executed
 
 
+def test_a_run_that_stage_3_would_end_is_refused_by_the_first_notebook(tiny, tmp_path, capsys):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump()))
+    assert cli.main(["run", str(file), "--set", "data.labels=1/1"]) == 1
+    out, err = capsys.readouterr()
+    assert "no unlabelled images are left" in err
+    assert "1_supervised: running" not in out
+
+
 def execute(name, out, **parameters):
     source = project_root() / "notebooks" / f"{name}.ipynb"
     papermill.execute_notebook(source, out, parameters, progress_bar=False)

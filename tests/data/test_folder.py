@@ -14,7 +14,7 @@ from trees import (
 )
 
 from eln_kit.data import VOID, open_dataset, read_image, read_mask
-from eln_kit.data.folder import read_classes
+from eln_kit.data.classes import read_classes
 from eln_kit.params import Data
 
 PROJECT = Path(__file__).parents[2]
@@ -60,9 +60,9 @@ def test_bad_trees_are_errors_that_name_the_file(tmp_path):
     with fails(r"images/train/00\.png: has the same id as \S*00\.jpg"):
         folder(tmp_path / "c")
     folder_tree(tmp_path / "d")
-    write_mask(tmp_path / "d/masks/train/00.bmp")
+    write_mask(tmp_path / "d/masks/train/00.jpg")
     (tmp_path / "d/masks/train/00.png").unlink()
-    with fails(r"masks/train/00\.bmp: save masks as PNG"):
+    with fails(r"masks/train/00\.jpg: save masks as PNG"):
         folder(tmp_path / "d")
 
 

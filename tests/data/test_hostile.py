@@ -2,6 +2,10 @@
 
 import io
 import os
+import struct
+import tempfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +16,8 @@ from trees import fails, folder_tree, masked_dataset, write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
-from eln_kit.data.check import read_everything, refuse_void
 from eln_kit.data.palette import palette
+from eln_kit.data.survey import survey
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 
@@ -35,6 +39,21 @@ def png_that_claims(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def deep_color(largest: int, alpha: int | None = None) -> bytes:
+    """A PNG with three or four channels of 16 bits, 16 x 12, which Pillow cannot write."""
+    rows = np.linspace(0, largest, 12 * 48).reshape(12, 16, 3)
+    if alpha is not None:
+        rows = np.concatenate([rows, np.full((12, 16, 1), alpha)], axis=2)
+    content = b"".join(b"\0" + row.tobytes() for row in rows.astype(">u2"))
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", 16, 12, 16, 2 if alpha is None else 6, 0, 0, 0),
+        b"IDAT": zlib.compress(content),
+        b"IEND": b"",
+    }
+    chunks = (struct.pack(">I", len(p)) + n + p + struct.pack(">I", zlib.crc32(n + p)) for n, p in parts.items())
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 WORKS = {
     "CMYK": encoded(PICTURE.convert("CMYK"), "JPEG"),
     "16 bits": encoded(Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300), "PNG"),
@@ -42,6 +61,12 @@ WORKS = {
     "1 bit": encoded(PICTURE.convert("1"), "PNG"),
     "grey with alpha": encoded(PICTURE.convert("LA"), "PNG"),
     "JPEG called PNG": encoded(PICTURE, "JPEG"),
+    "a JPEG with its preview": encoded(
+        PICTURE, "MPO", save_all=True, append_images=[PICTURE.resize((8, 6))], quality=100, subsampling=0
+    ),
+    "a TIFF with overviews": encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE.resize((8, 6))]),
+    "an overview first": encoded(PICTURE.resize((8, 6)), "TIFF", save_all=True, append_images=[PICTURE]),
+    "16 bits of colour": deep_color(65535),
 }
 REFUSED = {
     "nothing": (b"", "cannot be read as an image"),
@@ -61,6 +86,32 @@ def test_an_image_of_an_unusual_kind_is_read(tmp_path, name):
     assert read_image(Item("a", tmp_path / "a.png")).shape == (3, 12, 16)
 
 
+@pytest.mark.parametrize("name", ["a JPEG with its preview", "a TIFF with overviews", "an overview first"])
+def test_of_a_file_with_previews_the_full_picture_is_read_and_its_mask_fits(tmp_path, name):
+    (tmp_path / "a.png").write_bytes(WORKS[name])
+    item = Item("a", tmp_path / "a.png", write_mask(tmp_path / "m.png"))
+    image = read_image(item).permute(1, 2, 0).numpy().astype(int)
+    assert abs(image - np.asarray(PICTURE)).mean() < 5
+    assert read_mask(item, TWO_CLASSES).shape == (12, 16)
+
+
+def test_a_tiff_on_its_side_and_its_mask_fit(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    PICTURE.save(tmp_path / "a.tif", exif=exif)
+    item = Item("a", tmp_path / "a.tif", write_mask(tmp_path / "m.png", size=(16, 12)))
+    assert read_image(item).shape == (3, 16, 12)
+    assert read_mask(item, TWO_CLASSES).shape == (16, 12)
+
+
+@pytest.mark.parametrize("alpha", [None, 65535])
+def test_colour_of_16_bits_that_are_not_all_used_is_one_line_and_not_a_few_tones(tmp_path, alpha):
+    root = folder_tree(tmp_path)
+    (root / "images/train/00.png").write_bytes(deep_color(2040, alpha))
+    with fails(r"train/00\.png: 16-bit colour that uses 12 bits cannot be scaled; save it as an 8-bit image, or"):
+        survey(open_dataset(Data(name="folder", root=str(root))))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_unusable_image_is_one_line(tmp_path, name):
     content, why = REFUSED[name]
@@ -74,11 +125,17 @@ def test_an_unusable_image_is_one_line(tmp_path, name):
     ("content", "why"),
     [
         (encoded(Image.new("L", (16, 12)), "JPEG"), "is a JPEG by another name"),
+        (encoded(Image.new("L", (16, 12)), "WEBP"), "is a WEBP by another name"),
+        (encoded(Image.new("L", (16, 12)), "TIFF", compression="jpeg"), "is compressed like a JPEG"),
+        (
+            encoded(PICTURE.convert("P"), "GIF", save_all=True, append_images=[PICTURE.rotate(90).convert("P")]),
+            "frames",
+        ),
         (
             encoded(Image.new("L", (16, 12)), "PNG", save_all=True, append_images=[Image.new("L", (16, 12), 1)]),
             "frames",
         ),
-        (encoded(Image.new("RGB", (16, 12)), "PNG"), "a colour image"),
+        (encoded(Image.new("RGB", (16, 12), (1, 0, 0)), "PNG"), r"a colour image .*here are \[1, 0, 0\]"),
         (encoded(Image.new("L", (16, 12), 254), "PNG"), "value 254 is no class; valid are 0 to 1"),
         (encoded(Image.new("L", (16, 12), 2), "PNG"), "value 2 is no class; valid are 0 to 1"),
         (encoded(Image.new("L", (12, 16)), "PNG"), "12 x 16 pixels, but its image"),
@@ -149,7 +206,7 @@ def test_links_to_files_and_folders_elsewhere_are_followed_and_a_circle_ends(tmp
     far = next(item for item in dataset.train if item.id == "linked/far")
     assert far.mask is not None
     with fails(r"broken\.png: cannot be read as an image \(no such file\)"):
-        read_everything(dataset)
+        survey(dataset)
 
 
 def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
@@ -164,24 +221,50 @@ def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "train/00.png: cannot be read" in lines[0]
-    assert "train/01.png: value 7 is no class" in lines[1]
-    assert "val/00.png: 3 x 3 pixels" in lines[2]
+    assert "val/00.png: 3 x 3 pixels" in lines[1]
+    assert "train/01.png: value 7 is no class" in lines[2]
 
 
-def test_a_sound_data_set_is_said_to_be_one(tmp_path, capsys):
-    root = folder_tree(tmp_path / "set")
-    write_mask(root / "masks/train/00.png", (255,))
-    params = tmp_path / "x.yaml"
-    params.write_text(f"data: {{name: folder, root: '{root}', labels: 2}}")
-    assert cli.main(["check", str(params)]) == 0
-    assert "4 training images, 2 of them labelled" in (said := capsys.readouterr().out)
-    assert "1 masks are void everywhere" in said
+KINDS = ["png", "bmp", "tif", "gif", "jpg", "npy"]  # a person sees that the last two are no masks
 
 
-def test_labels_that_are_void_everywhere_are_refused(tmp_path):
-    dataset = masked_dataset(tmp_path, [(255,), (255,), (0, 1)])
-    void = read_everything(dataset)
-    assert void == set(dataset.train[:2])
-    with fails("all pixels of this and all other labelled images are void"):
-        refuse_void(dataset.train[:2], void)
-    refuse_void(dataset.train, void)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_of_any_tree_every_mask_counts_or_is_named(tmp_path, data):
+    """Masks of all kinds, names and places, by index or colour: those that `check` counts and those that it names are
+    all that a person would count."""
+    root = Path(tempfile.mkdtemp(dir=tmp_path))
+    folder_tree(root, train=1, val=1)
+    in_color = data.draw(st.booleans(), "in colour")
+    yaml = "classes: [{name: a, color: [9, 0, 0]}, {name: b, color: [0, 9, 0]}]"
+    (root / "dataset.yaml").write_text(yaml + data.draw(st.sampled_from(["", "\nmask_suffix: _mask"])))
+    colors = np.array([[9, 0, 0], [0, 9, 0]], np.uint8)
+    written = []
+    for index, values in [(0, None), *enumerate(data.draw(st.lists(st.sampled_from([0, 1]), max_size=4)), 1)]:
+        write_image(root / "images/train" / f"{index:02}.png")
+        pixels = np.tile(np.array([0, 1 if values is None else values], np.uint8), (12, 8))
+        name = data.draw(st.sampled_from(["{}", "{}_mask", "{}.png", "sub/{}", "../{}"])).format(f"{index:02}")
+        path = root / "masks/train" / f"{name}.{data.draw(st.sampled_from(KINDS))}"
+        path.parent.mkdir(exist_ok=True)
+        if index == 0:
+            (root / "masks/train/00.png").unlink()
+        if path.suffix == ".npy":
+            path.write_bytes(b"")
+        else:
+            Image.fromarray(colors[pixels] if in_color else pixels).save(path)
+        written.append(path.resolve())
+    for path in (root / "masks/val").iterdir():
+        Image.fromarray(colors[np.tile([0, 1], (12, 8))] if in_color else np.tile(np.uint8([0, 1]), (12, 8))).save(path)
+        path.rename(path.with_name("00_mask.png"))
+    said, found = [], None
+    try:
+        found = survey(open_dataset(Data(name="folder", root=str(root))))
+    except DataError as error:
+        said = str(error).splitlines()
+    assert all(str(root) in line for line in said)
+    if found:
+        used = [item.mask.resolve() for item in found.dataset.train if item.mask]
+        unused = [file.resolve() for file in found.dataset.unused]
+        assert sorted(used + unused) == sorted(written)
+        assert {path.suffix for path in used} <= {".png", ".bmp", ".tif", ".gif"}
+        assert len(found.masks) == len(used) + 1

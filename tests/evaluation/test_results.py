@@ -130,20 +130,23 @@ def test_show_takes_a_folder_of_images_and_the_masks_that_are_there(run, tmp_pat
     images, masks = tmp_path / "images", tmp_path / "masks"
     for name in ("a.png", "b.jpg", "b.png"):
         write_image(images / name, (32, 32))
-    write_mask(masks / "a.png", (0, 1), (32, 32))
+    write_mask(masks / "a.tif", (0, 1), (32, 32))
     folders = list(show.show(run.folder, images, masks, tmp_path / "out"))
     assert [folder.name for folder in folders] == ["a", "b.jpg", "b.png"]
     assert [(folder / "truth.png").exists() for folder in folders] == [True, False, False]
 
 
-def test_show_works_where_the_data_set_is_not(run, tmp_path):
+def test_show_works_where_the_data_set_is_not_at_the_depth_of_the_params(run, tmp_path):
     params = run.params.model_dump() | {"data": run.params.data.model_dump() | {"name": "folder", "root": "gone"}}
     image = write_image(tmp_path / "x.png", (32, 32))
+    params["data"] |= {"depth": 12}
+    Image.fromarray(np.full((32, 32), 4095, np.uint16)).save(image)
     (run.folder / "params.yaml").write_text(json.dumps(params))
     for stage in ("1_supervised", "2_error_localization"):
         path = run.folder / stage / checkpoint.FILE
         checkpoint.save(path, torch.load(path, weights_only=True) | {"params": params})
-    assert len(list(show.show(run.folder, image, None, tmp_path / "out"))) == 1
+    (folder,) = show.show(run.folder, image, None, tmp_path / "out")
+    assert np.asarray(Image.open(folder / "input.png")).min() == 255
 
 
 @pytest.mark.parametrize("image", ["none.png", "text.png", "empty"])

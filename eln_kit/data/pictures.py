@@ -1,0 +1,148 @@
+"""Image files as arrays: which page is the picture, how deep its numbers are, and what a mask's pixels hold."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from eln_kit.faults import DataError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+MASK_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".gif"}  # without loss
+REDUCED_OR_ALPHA = 0b101  # in a TIFF page's NewSubfileType
+DEPTHS = (8, 10, 12, 14, 16)  # bits that sensors have
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The file at the page that is the picture; whatever goes wrong in the block is a DataError of one line."""
+    try:
+        with Image.open(path) as file:
+            _go_to_picture(file, path)
+            yield file
+    except DataError:
+        raise
+    except Exception as error:  # readers of broken files raise many kinds
+        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set"
+        ) from None
+
+
+def _go_to_picture(file: Image.Image, path: Path) -> None:
+    """Pass over a JPEG's previews and a TIFF's overviews, which are marked as such or half as large or smaller."""
+    frames = getattr(file, "n_frames", 1)
+    if frames == 1 or file.format == "MPO":
+        return
+    pages = []
+    for page in range(frames if file.format == "TIFF" else 0):
+        file.seek(page)
+        pages.append((*file.size, getattr(file, "tag_v2", {}).get(254, 0) & REDUCED_OR_ALPHA))
+    widest, highest = (max((page[side] for page in pages), default=0) for side in (0, 1))
+    full = [n for n, (w, h, less) in enumerate(pages) if not less and (2 * w > widest or 2 * h > highest)]
+    if len(full) != 1:
+        raise DataError(f"{path}: holds {frames} frames or pages; save the one that is meant by itself")
+    file.seek(full[0])
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image, from the file's header alone."""
+    with opened(path) as file:  # of a TIFF, Pillow tells the upright size by itself
+        sideways = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return file.size[::-1] if sideways else file.size
+
+
+def read_picture(path: Path) -> tuple[Image.Image, bool]:
+    """The upright picture, and whether a channel has 16 bits in the file; of colour only the upper 8 are read."""
+    with opened(path) as file:
+        deep = _is_deep(file)
+        picture = ImageOps.exif_transpose(file)
+        picture.load()
+    if picture.mode == "F":
+        raise DataError(f"{path}: holds floating-point numbers; save it as an 8-bit image")
+    return picture, deep
+
+
+def brightest_in(path: Path) -> int:
+    """The largest number in an image of 16 bits a channel; 0 for one of 8, of which only the header is read."""
+    with opened(path) as file:
+        return brightest(file) if _is_deep(file) else 0
+
+
+def brightest(picture: Image.Image) -> int:
+    """The largest number in a picture of 16 bits a channel; of colour, without alpha, to the upper 8 bits."""
+    if picture.mode.startswith("I"):
+        return int(np.asarray(picture).max())
+    return int(np.asarray(picture.convert("RGB")).max()) * 257
+
+
+def _is_deep(file: Image.Image) -> bool:
+    return file.mode.startswith("I") or any(";16" in str(tile.args) for tile in getattr(file, "tile", []))
+
+
+def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
+    """uint8 `H W 3`: grey is repeated, alpha ignored, and numbers of `depth` bits are scaled to 8."""
+    if picture.mode.startswith("I"):
+        pixels, white = np.asarray(picture).astype(np.int32), 2**depth - 1
+        if pixels.min() < 0 or pixels.max() > white:
+            raise DataError(
+                f"{path}: values {pixels.min()} to {pixels.max()}, beyond {depth} bits; "
+                f"{'save it with 16 bits' if pixels.min() < 0 or pixels.max() > 65535 else 'raise data.depth'}"
+            )
+        picture = Image.fromarray((pixels * 255 // white).astype(np.uint8))
+    elif deep and depth < 16:
+        raise DataError(
+            f"{path}: 16-bit colour that uses {depth} bits cannot be scaled; save it as an 8-bit image, or set "
+            "data.depth=16"
+        )
+    return np.array(picture.convert("RGB"))
+
+
+def read_values(path: Path) -> np.ndarray:
+    """A mask's values as uint8 `H W`: of a palette its indices, of colour with three equal channels one of them."""
+    mask, mode = _pixels(path)
+    if mask.ndim == 3 and (mode == "LA" or (mask[..., :3] == mask[..., :1]).all()):
+        mask = mask[..., 0]
+    if mask.ndim != 2:
+        found = np.unique(mask.reshape(-1, mask.shape[2])[:, :3], axis=0)
+        more = ", ..." if len(found) > 8 else ""
+        raise DataError(
+            f"{path}: a colour image ({mode}); give each class its `color` in dataset.yaml; here are "
+            f"{', '.join(map(str, found[:8].tolist()))}{more}"
+        )
+    if mode not in ("1", "L", "P") and (mask.min() < 0 or mask.max() > 255):
+        raise DataError(f"{path}: values {mask.min()} to {mask.max()}; class indices are 0 to 254, and 255 for void")
+    return mask.astype(np.uint8)
+
+
+def read_colors(path: Path) -> np.ndarray:
+    """A mask's colours as uint32 `H W`, packed by `pack`."""
+    return pack(_pixels(path, "RGB")[0])
+
+
+def pack(colors: np.ndarray) -> np.ndarray:
+    """`... 3` -> `...`: one uint32 a colour, 0xRRGGBB."""
+    red, green, blue = np.moveaxis(np.asarray(colors, dtype=np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def is_colored(path: Path) -> bool:
+    """Whether a mask is stored as colour, by its header alone."""
+    with opened(path) as file:
+        return file.mode in ("RGB", "RGBA")
+
+
+def _pixels(path: Path, mode: str | None = None) -> tuple[np.ndarray, str]:
+    with opened(path) as file:
+        kind, stored, lossy = str(file.format), file.mode, file.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+        if kind == "GIF" and stored == "P" and mode is None:  # which numbers the colours of its palette as it likes
+            mask = np.array(file.convert("RGB"))
+            mask = mask[..., 0] if (mask == mask[..., :1]).all() else np.array(file)
+        else:
+            mask = np.array(file.convert(mode) if mode else file)
+    if f".{kind.lower()}" not in MASK_SUFFIXES or lossy:
+        what = "compressed like a JPEG" if lossy else f"a {kind} by another name"
+        raise DataError(f"{path}: is {what}, which blurs class indices; save the mask as PNG")
+    return mask, stored
