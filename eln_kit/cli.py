@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Semi-supervised segmentation with an error localization network, in notebooks.",
         epilog="PARAMS is a params file, or the name of one that comes with the kit, such as shapes.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="versions, device and precision")
+    parser.add_argument("--version", action=_Version, nargs=0, help="versions, for bug reports")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for function, help, arguments in COMMANDS:
         command = parsers.add_parser(function.__name__.replace("_", "-"), help=help, description=help)
@@ -52,17 +52,13 @@ class _Version(argparse.Action):
 
 
 def version() -> str:
-    """One line for bug reports: the kit, Python, torch, device, precision, operating system."""
+    """One line for bug reports: the kit, Python, torch, operating system; quick, as torch is not imported."""
     import platform
-
-    import torch
+    from importlib.metadata import version
 
     from eln_kit import __version__
-    from eln_kit.device import device, precision_of
 
-    on = torch.cuda.get_device_name() if torch.cuda.is_available() else device().type
-    python = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"eln-kit {__version__}, {python}, {on}, {precision_of('auto')}, {platform.platform()}"
+    return f"eln-kit {__version__}, Python {platform.python_version()}, torch {version('torch')}, {platform.platform()}"
 
 
 def _argument(*names: str, **settings) -> tuple:
@@ -98,7 +94,8 @@ KNOBS = _argument(
     _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
 )
 def run(options) -> None:
-    from eln_kit.batch import kernels
+    from eln_kit.batch import report, state
+    from eln_kit.paths import resolve
     from eln_kit.store import params_file
 
     wanted = params_file.load(options.params, options.set)
@@ -106,14 +103,20 @@ def run(options) -> None:
         from eln_kit.store.branch import branched
 
         wanted = branched(wanted)
+    folder, sources = resolve(wanted.run.folder), state.notebooks(state.NOTEBOOKS)
     if options.dry_run:
-        from eln_kit.batch import plan, run
+        from eln_kit.batch import plan
 
-        return print(plan.describe(wanted, run.NOTEBOOKS))
-    kernels.warm_up()  # beside the imports that follow
-    from eln_kit.batch import report, run
+        return print(plan.describe(wanted, sources))
+    if all(finished for finished, _ in state.finished_before(folder, sources, wanted.model_dump()).values()):
+        print(f"{folder}: finished before, with the same params and notebooks")
+    else:
+        from eln_kit.batch import kernels
 
-    folder = run.run(wanted, run.NOTEBOOKS)
+        kernels.warm_up()  # beside the imports that follow
+        from eln_kit.batch.run import run
+
+        run(wanted, sources)
     results = folder / report.RESULTS
     if results.is_file():
         print(f"\n{report.table(json.loads(results.read_text()))}\n")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from eln_kit.batch.run import finished_before, notebooks
+from eln_kit.batch.state import finished_before
 from eln_kit.data import account, open_dataset
 from eln_kit.data.survey import survey
 from eln_kit.device import device, precision_of
@@ -28,10 +28,10 @@ from eln_kit.training.tracking import accelerator_options
 GIB = 2**30
 
 
-def describe(params: Params, names: list[str]) -> str:
+def describe(params: Params, sources: dict[str, Path]) -> str:
     """The plan as text; nothing is written but generated scenes that were never drawn before.
 
-    The notebooks are named as for `eln_kit.batch.run.run`.
+    Args: the notebooks' files by name, from `state.notebooks`.
 
     Raises:
         ParamsError, DataError, CheckpointError, RunError: what would stop the run at its start.
@@ -52,9 +52,10 @@ def describe(params: Params, names: list[str]) -> str:
         _sizes(networks, params),
         *_training(networks, params),
     ]
-    done = finished_before(folder, notebooks(names), params.model_dump())
+    done = finished_before(folder, sources, params.model_dump())
     skipped = [name for name, (finished, _) in done.items() if finished]
-    lines.append(f"skipped     {', '.join(skipped) or 'nothing'} (finished with these params before)")
+    if skipped:
+        lines.append(f"finished    {', '.join(skipped)}, with these params; not executed again")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from eln_kit.batch.state import read_state
 from eln_kit.faults import Fault
 from eln_kit.paths import write_whole
 
@@ -80,17 +81,6 @@ def write_page(folder: Path, template: str, title: str, **content) -> Path:
     )
     write_whole(folder / "index.html", pages.get_template(template).render(title=title, **content))
     return folder / "index.html"
-
-
-def read_state(folder: Path) -> dict:
-    """`{notebook: {"state", "mark", "seconds", "error"}}` in the order of the run; empty before the first."""
-    file = folder / "state.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def write_state(folder: Path, state: dict):
-    """The counterpart of `read_state`."""
-    write_whole(folder / "state.json", json.dumps(state, indent=1))
 
 
 def duration(seconds: float) -> str:

@@ -6,8 +6,6 @@ finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index
 
 import ast
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import signal
@@ -25,14 +23,14 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit.batch import report
 from eln_kit.batch.kernels import Kernel
+from eln_kit.batch.state import finished_before, read_state, write_state
 from eln_kit.faults import Interrupted, RunError
 from eln_kit.params import Params
-from eln_kit.paths import project_root, resolve, shipped, write_whole
+from eln_kit.paths import project_root, resolve, write_whole
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
 
-NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
 CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
   font: var(--jp-code-font-size) var(--jp-code-font-family), monospace; white-space: pre; overflow-x: auto }</style>"""
 SAVING = 60  # seconds a notebook has for saving when it is stopped
@@ -81,19 +79,15 @@ class Stop:
                 os.kill(process.pid, number)
 
 
-def run(params: Params, names: list[str]) -> Path:
-    """Execute the notebooks that have not finished with these params.
-
-    Returns:
-        The run folder.
+def run(params: Params, sources: dict[str, Path]) -> None:
+    """Execute the notebooks (files by name, from `state.notebooks`) that have not finished with these params.
 
     Raises:
         CheckpointError: the folder holds stages trained with other params; nothing was touched.
-        RunError: a notebook is missing or failed, or the run folder cannot be used.
+        RunError: a notebook failed, or the run folder cannot be used.
         LockedError: another run uses the folder.
         Interrupted: SIGINT or SIGTERM came.
     """
-    sources = notebooks(names)
     folder = resolve(params.run.folder)
     try:
         check_stages(folder, params)
@@ -105,38 +99,10 @@ def run(params: Params, names: list[str]) -> Path:
                 report.write_index(folder)
     except OSError as error:
         raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
-    return folder
-
-
-def notebooks(names: list[str]) -> dict[str, Path]:
-    """The notebooks' files: the project's, or where it has none those that came with the package.
-
-    Raises:
-        RunError: names one that is not there.
-    """
-    sources = {}
-    for name in names:
-        places = [root / "notebooks" / f"{name}.ipynb" for root in (project_root(), shipped())]
-        sources[name] = next((place for place in places if place.is_file()), places[0])
-        if not sources[name].is_file():
-            raise RunError(f"{sources[name]}: no such notebook")
-    return sources
-
-
-def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) -> dict[str, tuple[bool, str]]:
-    """For each notebook whether it has finished with these params, and the mark that it will be known by."""
-    state, mark = report.read_state(folder), json.dumps(parameters)
-    found = {}
-    for name, source in sources.items():
-        mark = hashlib.sha256(mark.encode() + source.read_bytes()).hexdigest()  # an earlier change counts too
-        before = state.get(name, {"state": "not run"})
-        is_same = before["state"] == "finished" and before["mark"] == mark
-        found[name] = is_same and (folder / f"{name}.ipynb").is_file(), mark
-    return found
 
 
 def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
-    before = report.read_state(folder)
+    before = read_state(folder)
     state = {name: before.get(name, {"state": "not run"}) for name in sources}
     for name, (finished, mark) in finished_before(folder, sources, parameters).items():
         source, executed = sources[name], folder / f"{name}.ipynb"
@@ -147,7 +113,7 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
         print(f"{name}: running", flush=True)
         begin = time.monotonic()
         state[name] = {"state": "running", "mark": mark}
-        report.write_state(folder, state)
+        write_state(folder, state)
         try:
             _execute(source, executed, stop)
             state[name]["state"] = "finished"
@@ -159,7 +125,7 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
             raise
         finally:
             state[name]["seconds"] = round(time.monotonic() - begin, 1)
-            report.write_state(folder, state)
+            write_state(folder, state)
             _export(executed)
         print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
 

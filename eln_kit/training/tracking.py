@@ -8,12 +8,8 @@ from uuid import uuid4
 
 import numpy as np
 from accelerate import Accelerator
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from eln_kit import figures
 from eln_kit.data import spread
-from eln_kit.evaluation import examples, segmentation
 from eln_kit.faults import ParamsError
 from eln_kit.method.stages import Stage
 from eln_kit.models.modes import evaluating
@@ -73,30 +69,27 @@ def _knobs(experiment: Experiment) -> dict[str, int | float | str]:
 
 
 def _send_results(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> None:
+    from eln_kit.evaluation import segmentation
+
     with evaluating(stage) as trained:
         miou = segmentation.measure(trained.segmenter, experiment.dataset, experiment.params)["miou"]
-        picture = _pixels(_predictions(trained, experiment))
+        picture = _predictions(trained, experiment)
     accelerator.log({"validation_miou": miou}, step=stage.steps)
     for tracker in accelerator.trackers:
         layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({"predictions": picture[None]}, step=stage.steps, **layout)
 
 
-def _predictions(stage: Stage, experiment: Experiment) -> Figure:
+def _predictions(stage: Stage, experiment: Experiment) -> np.ndarray:
+    """Predictions for some validation images as one picture, uint8 `H W 3`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from eln_kit import figures
+    from eln_kit.evaluation import examples
+
     dataset, params = experiment.dataset, experiment.params
     items = spread(dataset.val, params.run.show)
-    seen = [examples.examine(stage.networks, item, dataset, params) for item in items]
-    return figures.predictions(
-        [each.image for each in seen],
-        [each.truth for each in seen],
-        {"student": [each.predictions[0] for each in seen]},
-        dataset.classes,
-        dataset.colors,
-    )
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    """A figure as uint8 `H W 3`."""
-    canvas = FigureCanvasAgg(figure)
+    images, truths, seen = examples.compare({"student": stage.networks.student}, items, dataset, params)
+    canvas = FigureCanvasAgg(figures.predictions(images, truths, seen, dataset.classes, dataset.colors))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from eln_kit import cli
-from eln_kit.batch import kernels, report, run
+from eln_kit.batch import kernels, report, state
 from eln_kit.device import precision_of
 from eln_kit.paths import resolve
 
@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
         (root / name).mkdir(parents=True)
     (root / "params" / "toy.yaml").write_text("run: {folder: runs/toy}\n")
     monkeypatch.chdir(root)
-    monkeypatch.setattr(run, "NOTEBOOKS", [])
+    monkeypatch.setattr(state, "NOTEBOOKS", [])
     return root
 
 
@@ -43,7 +43,7 @@ def write(root, name, *codes):
 
 def start(*names, settings=()):
     """`eln-kit run` with these notebooks."""
-    run.NOTEBOOKS[:] = names
+    state.NOTEBOOKS[:] = names
     return cli.main(["run", "params/toy.yaml", *(f"--set={setting}" for setting in settings)])
 
 
@@ -108,7 +108,7 @@ def test_a_stopped_notebook_saves_first(project, number, end, status):
     assert "saved at step 3" in out
     assert err.splitlines()[-1] == "interrupted; run the same command to go on"
     assert "Traceback" not in err
-    assert report.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
+    assert state.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
     assert "interrupted" in (project / "runs/toy/index.html").read_text()
 
 
@@ -126,8 +126,8 @@ def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, c
 
 
 def _start_process(project):
-    imports = "import sys; from eln_kit import cli; from eln_kit.batch import run"
-    code = f"{imports}; run.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
+    imports = "import sys; from eln_kit import cli; from eln_kit.batch import state"
+    code = f"{imports}; state.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "params/toy.yaml"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -191,7 +191,7 @@ def test_report_shows_results_and_escapes_names(tmp_path):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(json.dumps(results))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"root": "</pre><script>"}}))
-    report.write_state(tmp_path, {"0_data": {"state": "not run"}})
+    state.write_state(tmp_path, {"0_data": {"state": "not run"}})
     page = report.write_index(tmp_path).read_text()
     assert "<b>" not in page
     assert "<script>" not in page
@@ -214,8 +214,8 @@ def test_help_does_not_import_torch():
 KILLED = """
 import os, signal, sys
 from eln_kit import cli
-from eln_kit.batch import run
-run.NOTEBOOKS[:] = ["1_a", "2_b"]
+from eln_kit.batch import run, state
+state.NOTEBOOKS[:] = ["1_a", "2_b"]
 execute = run._execute
 def execute_first(source, *more):
     if source.stem == "2_b":
@@ -265,7 +265,7 @@ def test_notebooks_and_params_are_copied_once_and_never_over_others(tmp_path, ca
 
 def test_outside_a_project_the_notebooks_of_the_package_run_and_the_working_folder_has_the_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run.notebooks(["0_data"])["0_data"].is_file()
+    assert state.notebooks(["0_data"])["0_data"].is_file()
     assert resolve("runs/x") == tmp_path / "runs/x"
 
 

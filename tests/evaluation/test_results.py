@@ -12,7 +12,7 @@ from trees import write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.batch import plan, report
-from eln_kit.batch.run import NOTEBOOKS
+from eln_kit.batch.state import NOTEBOOKS, notebooks
 from eln_kit.evaluation import results, segmentation, show
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.method.stages import STAGES
@@ -194,7 +194,7 @@ def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, 
     assert cli.main(["run", str(file), "--dry-run", "--set", "data.seed=9"]) == 2
     assert "the data knobs ask for another split now" in capsys.readouterr().err
     train(params, "1_supervised")
-    assert "1_supervised          finished" in plan.describe(params, NOTEBOOKS)
+    assert "1_supervised          finished" in plan.describe(params, notebooks(NOTEBOOKS))
     wrong = ("data.labels=99", "data.labels=1/1", "data.held_out=4", f"run.folder={file}/run", "run.processes=0")
     for knob in (*wrong, "run.precision=fp16"):
         capsys.readouterr()
