@@ -1,11 +1,14 @@
-"""What a run found, as a table for the terminal and as `index.html` in the run folder."""
+"""What a run found: a table for the terminal, sentences, and `index.html` in the run folder."""
 
+import datetime
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import jinja2
 import yaml
 
+from eln_kit import __version__
 from eln_kit.batch.state import read_state
 from eln_kit.faults import Fault
 from eln_kit.paths import write_whole
@@ -57,28 +60,74 @@ def compare(folders: list[Path]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def notable(results: dict) -> list[str]:
+    """What stands out in results.json, a sentence each: stage 3 against its baseline, by class, ELN against softmax."""
+    rows = {row["name"]: row for row in results.get("segmentation", [])}
+    found = {row["name"]: row for row in results.get("error_detection", [])}
+    teacher = rows.get("stage 3, teacher")
+    baseline = rows.get("control, averaged as the teacher is") or rows.get("stage 1, supervised")
+    sentences = []
+    if teacher and baseline and baseline["steps"]:
+        gain = 100 * (teacher["miou"] - baseline["miou"])
+        sentences.append(
+            f"The teacher of stage 3 has an mIoU of {100 * teacher['miou']:.1f} %, {gain:+.1f} points against "
+            f"{baseline['name']} ({baseline['steps']} steps; the teacher had {teacher['steps']}). Another seed "
+            "moves mIoU by a point or two."
+        )
+        pairs = zip(results["classes"], teacher["iou"], baseline["iou"], strict=True)
+        gains = sorted((100 * (new - old), name) for name, new, old in pairs if None not in (new, old))
+        if len(gains) > 1:
+            (least, loser), (most, winner) = gains[0], gains[-1]
+            sentences.append(f"By class: {winner} changes by {most:+.1f} points of IoU, {loser} by {least:+.1f}.")
+    for stage in (2, 3):
+        pair = [found.get(f"after stage {stage}, {name}", {}).get("aupr") for name in ("ELN", "1 - max softmax")]
+        if None not in pair:
+            better = "better" if pair[0] > pair[1] else "no better"
+            sentences.append(
+                f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: AUPR {pair[0]:.3f} and "
+                f"{pair[1]:.3f}."
+            )
+    return sentences
+
+
 def write_index(folder: Path) -> Path:
-    """Write `index.html` of a run folder from whatever is in it so far."""
-    results, params = folder / RESULTS, folder / "params.yaml"
+    """Write `index.html` of a run folder from whatever is in it so far: one file, its pictures inside."""
+    results, params, split = folder / RESULTS, folder / "params.yaml", folder / "split.json"
     found = json.loads(results.read_text()) if results.is_file() else {}
+    state = read_state(folder)
     content = {
+        "facts": _facts(yaml.safe_load(params.read_text()), split, state) if params.is_file() else [],
+        "notable": notable(found),
         "tables": [
             {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
             for head, rows in _tables(found)
             if rows
         ],
-        "notebooks": [_notebook(folder, name, entry) for name, entry in read_state(folder).items()],
+        "notebooks": [_notebook(folder, name, entry) for name, entry in state.items()],
         "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
         "params": params.read_text() if params.is_file() else "",
     }
     return write_page(folder, "run.html", folder.name, **content)
 
 
+def _facts(params: dict, split: Path, state: dict) -> list[str]:
+    """One line on the data, one on the run."""
+    data = params["data"]
+    lines = [Path(data["root"]).name or data["name"]]
+    if split.is_file():
+        images = json.loads(split.read_text())
+        lines[0] += f": {len(images['labeled'])} labelled and {len(images['unlabeled'])} unlabelled images"
+    took = duration(sum(entry.get("seconds", 0) for entry in state.values()))
+    today = datetime.date.today().isoformat()
+    return [*lines, f"{today}, eln-kit {__version__}, seed {params['run']['seed']}, {took} in all notebooks"]
+
+
 def write_page(folder: Path, template: str, title: str, **content) -> Path:
-    """Write `index.html` into a folder from one of the templates, and give its path back."""
+    """Write `index.html` into a folder from one of the templates, pictures inside, and give its path back."""
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("eln_kit.batch"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    pages.filters["inside"] = lambda place: f"data:image/png;base64,{b64encode((folder / place).read_bytes()).decode()}"
     write_whole(folder / "index.html", pages.get_template(template).render(title=title, **content))
     return folder / "index.html"
 

@@ -49,7 +49,9 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
         assert (folder / f"{name}.html").stat().st_size > 10_000
         assert list((folder / name).glob("*.png"))
     page = (folder / "index.html").read_text()
-    assert "errors_1.png" in page
+    assert page.count("data:image/png;base64,") == len(list(folder.glob("*/*.png"))), "the page can be sent alone"
+    assert "What to notice" in page
+    assert "4 labelled and 8 unlabelled images" in page
     assert "1 - max softmax" in page
 
     assert cli.main(["run", str(file), "--set", "optimizer.lr=0.5"]) == 1

@@ -6,15 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import nbformat
 import pytest
-import torch
 import yaml
 
 from eln_kit import cli
 from eln_kit.batch import kernels, report, state
-from eln_kit.device import precision_of
 from eln_kit.paths import resolve
 
 pytestmark = pytest.mark.slow
@@ -190,18 +189,42 @@ def test_report_shows_results_and_escapes_names(tmp_path):
     for name in ("4_evaluate/results.json", "1_supervised/a curve#1.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(json.dumps(results))
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"root": "</pre><script>"}}))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"root": "</pre><script>"}, "run": {"seed": 0}}))
     state.write_state(tmp_path, {"0_data": {"state": "not run"}})
     page = report.write_index(tmp_path).read_text()
     assert "<b>" not in page
     assert "<script>" not in page
-    assert 'src="1_supervised/a%20curve%231.png"' in page
+    assert 'alt="a curve#1"' in page
+    assert "data:image/png;base64," in page
     assert "not run" in page
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")])
 def test_duration(seconds, text):
     assert report.duration(seconds) == text
+
+
+def test_what_stands_out_is_computed_from_the_results():
+    def row(name, miou, steps, iou):
+        return {"name": name, "miou": miou, "steps": steps, "iou": iou}
+
+    results = {
+        "classes": ["sky", "road", "pole"],
+        "segmentation": [
+            row("stage 1, supervised", 0.4, 4, [0.5, 0.3, None]),
+            row("stage 3, teacher", 0.45, 12, [0.4, 0.5, None]),
+            row("control, averaged as the teacher is", 0.42, 12, [0.5, 0.34, None]),
+        ],
+        "error_detection": [
+            {"name": "after stage 2, ELN", "aupr": 0.5},
+            {"name": "after stage 2, 1 - max softmax", "aupr": 0.6},
+        ],
+    }
+    gain, classes, detection = report.notable(results)
+    assert "+3.0 points against control, averaged as the teacher is (12 steps; the teacher had 12)" in gain
+    assert classes == "By class: road changes by +16.0 points of IoU, sky by -10.0."
+    assert "no better than 1 - max softmax does: AUPR 0.500 and 0.600" in detection
+    assert report.notable({}) == []
 
 
 def test_help_does_not_import_torch():
@@ -273,4 +296,4 @@ def test_version_tells_what_a_bug_report_needs(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--version"])
     told = capsys.readouterr().out
-    assert all(word in told for word in ("eln-kit ", "Python 3.", f"torch {torch.__version__}", precision_of("auto")))
+    assert all(word in told for word in ("eln-kit ", "Python 3.", f"torch {version('torch')}"))

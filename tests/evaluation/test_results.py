@@ -187,7 +187,7 @@ def test_a_dry_run_tells_what_would_be_done_and_touches_nothing(tiny, tmp_path, 
     line = r"3_semi_supervised +steps 1 to 4; 1 process on cpu, fp32; at least 0\.\d GiB each; 2 checkpoints of \d+ MiB"
     assert re.search(line, told)
     assert "control" not in told
-    assert "skipped     nothing" in told
+    assert "not executed again" not in told
     assert not (tmp_path / "run").exists()
 
     open_experiment(params)
