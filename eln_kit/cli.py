@@ -170,11 +170,12 @@ def evaluate(options) -> None:
     _argument("--image", required=True, type=Path, help="an image, or a folder of images"),
     _argument("--mask", type=Path, help="its truth, or a folder of masks of the same names"),
     _argument("--out", required=True, metavar="DIR", type=Path),
+    KNOBS,
 )
 def show(options) -> None:
     from eln_kit.evaluation import show
 
-    for folder in show.show(options.run, options.image, options.mask, options.out):
+    for folder in show.show(options.run, options.image, options.mask, options.out, options.set):
         print(folder / show.SHEET)
 
 

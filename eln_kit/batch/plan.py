@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit.batch.run import finished_before, notebooks
-from eln_kit.data import DataSet, Split, open_dataset
+from eln_kit.data import DataSet, Split
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
 from eln_kit.method.stages import STAGES, Stage, strong_names
@@ -19,7 +19,7 @@ from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import check_held_out, check_unlabeled, split_of
+from eln_kit.store.experiment import check_held_out, check_unlabeled, dataset_of, split_of, without_trained
 from eln_kit.store.params_file import build
 from eln_kit.training import processes
 from eln_kit.training.tracking import accelerator_options
@@ -37,7 +37,7 @@ def describe(params: Params, names: list[str]) -> str:
     """
     folder = resolve(params.run.folder)
     checkpoint.check_stages(folder, params)
-    dataset = open_dataset(params.data)
+    dataset = dataset_of(params)
     split = split_of(folder, dataset, params, keep=False)
     check_held_out(params, split)
     check_unlabeled(params, split)
@@ -62,7 +62,8 @@ def _check_files(params: Params, folder: Path) -> None:
     above = next(place for place in (folder, *folder.parents) if place.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise ParamsError(f"run.folder = {folder}: cannot be written")
-    for weights in (params.model.encoder_weights, params.model.eln_weights):
+    model = without_trained(params).model
+    for weights in (model.encoder_weights, model.eln_weights):
         if weights not in ("none", "imagenet"):
             existing_file(weights)
 

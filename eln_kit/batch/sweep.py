@@ -17,6 +17,7 @@ several times, on one machine or on several that share the folder, the command d
 import os
 import re
 import shutil
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ from eln_kit.store.experiment import Experiment, open_experiment
 from eln_kit.store.lock import held
 from eln_kit.training.fit import fit
 
-SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
+SAME = attrgetter(  # what a stage's result depends on beside what `check_same` compares, which knows its own run alone
+    *("run.seed", "run.precision", "run.channels_last"),
+    *("data.labeled_ids", "data.unlabeled_ids", "model.encoder_weights", "model.eln_weights"),
+)
 
 
 class Sweep(Section):
@@ -113,8 +117,7 @@ def _borrow(kind: type[Stage], experiment: Experiment, runs: list[Params]) -> No
         return
     for other in runs:
         theirs = resolve(other.run.folder) / kind.name
-        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in SAME)
-        if alike and _fits(theirs / checkpoint.FILE, kind, experiment):
+        if SAME(other) == SAME(experiment.params) and _fits(theirs / checkpoint.FILE, kind, experiment):
             mine.mkdir(exist_ok=True)
             shutil.copy(theirs / "metrics.jsonl", mine)
             for name in (checkpoint.BEST, checkpoint.FILE):

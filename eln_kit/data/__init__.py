@@ -2,7 +2,7 @@
 
 from eln_kit.data.catalog import describe_classes, open_dataset
 from eln_kit.data.items import VOID, DataSet, Item, read_image, read_mask, spread
-from eln_kit.data.splits import Split, deciding, load_split, make_split, save_split
+from eln_kit.data.splits import Split, deciding, lists_at_hand, load_split, make_split, save_split
 
 __all__ = [
     "VOID",
@@ -11,6 +11,7 @@ __all__ = [
     "Split",
     "deciding",
     "describe_classes",
+    "lists_at_hand",
     "load_split",
     "make_split",
     "open_dataset",

@@ -1,6 +1,6 @@
 """What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import DataSet, Item, Split, describe_classes, open_dataset, read_image, read_mask
+from eln_kit.data import DataSet, Item, Split, describe_classes, read_image, read_mask
 from eln_kit.data.items import IMAGE_SUFFIXES, VOID
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.faults import DataError
@@ -21,7 +21,7 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import Experiment, load_params
+from eln_kit.store.experiment import Experiment, dataset_of, load_params
 
 SHEET = "sheet.png"
 VOID_COLOR = (190, 190, 190)
@@ -39,8 +39,8 @@ class Judgement:
     keep: Tensor
 
 
-def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Path]:
-    """Write a folder of PNGs for each image, and give the folder.
+def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
+    """Write a folder of PNGs for each image, and give the folder; the run's params are changed by `knobs`.
 
     Prediction, truth and filtered prediction are palette images: the data set's colours to look at, class indices
     to read. Works without the data set; its masks' values are then class indices.
@@ -50,7 +50,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
         DataError: an image or mask cannot be read, or `out` cannot be written.
     """
     items = _items(images, masks)
-    experiment = _open(load_params(run))
+    experiment = _open(load_params(run, knobs))
     stage, networks = _networks(experiment)
     for item in items:
         folder = out / item.id
@@ -117,7 +117,7 @@ def _open(params: Params) -> Experiment:
     """The run, without a split; and with the class names of its checkpoint where the data set is not at hand."""
     folder = resolve(params.run.folder)
     try:
-        dataset = open_dataset(params.data)
+        dataset = dataset_of(params)
     except DataError:
         state = checkpoint.load(folder / "2_error_localization" / checkpoint.FILE)
         dataset = describe_classes(params.data.name, state["classes"])
