@@ -30,6 +30,7 @@ from eln_kit.paths import project_root, resolve, shipped, write_whole
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
+from eln_kit.training.stopping import handled, leave_closed_terminal
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
 CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
@@ -38,7 +39,7 @@ SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
 class Stop:
-    """While it is entered, SIGINT and SIGTERM interrupt the running cell, which has `SAVING` seconds to save.
+    """While it is entered, SIGINT, SIGTERM and SIGHUP interrupt the running cell, which has `SAVING` seconds to save.
 
     A second signal kills the kernel at once. `signal` is the first signal's number, or None.
     """
@@ -50,13 +51,13 @@ class Stop:
         self._timer.daemon = True
 
     def __enter__(self):
-        self._before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._handled = handled(self._handle)
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error):
         self._timer.cancel()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(*error)
 
     def check(self):
         """Raise `Interrupted` if a signal came."""
@@ -68,6 +69,7 @@ class Stop:
             self._send(signal.SIGKILL)
             return
         self.signal = number
+        leave_closed_terminal()
         os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
         self._send(signal.SIGINT)
         self._timer.start()
@@ -90,7 +92,7 @@ def run(params: Params, names: list[str]) -> Path:
         CheckpointError: the folder holds stages trained with other params; nothing was touched.
         RunError: a notebook is missing or failed, or the run folder cannot be used.
         LockedError: another run uses the folder.
-        Interrupted: SIGINT or SIGTERM came.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came.
     """
     sources = notebooks(names)
     folder = resolve(params.run.folder)

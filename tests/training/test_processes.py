@@ -174,6 +174,14 @@ def test_batchnorm_becomes_synchronised_everywhere_and_keeps_its_names(tiny, enc
     assert {id(p) for p in networks.parameters()} == parameters
 
 
+def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeypatch):
+    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2", "PMI_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    params = tiny()
+    experiment = open_experiment(params)
+    assert [line["step"] for line in fit(STAGES["1_supervised"](experiment.networks(), params), experiment)] == [2, 4]
+
+
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
