@@ -13,7 +13,7 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import DataSet, Item, Split, describe_classes, read_image, read_mask
 from eln_kit.data.items import IMAGE_SUFFIXES, VOID
-from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.evaluation import predict as predictions
 from eln_kit.faults import DataError
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks, Which
@@ -67,9 +67,9 @@ def judge(networks: Networks, which: Which, item: Item, dataset: DataSet, params
     """The prediction of `student` or `teacher` for an image, and what ELN makes of it."""
     image = read_image(item)
     truth = None if item.mask is None else read_mask(item, dataset)
-    seen, _ = prepare(image, None, params)
-    logits = predict(networks.segmenter(which), seen, params.evaluation)
-    judged = networks.eln.judge_prediction(networks.segmenter(which), seen.to(logits.device), logits)
+    seen, _ = predictions.prepare(image, None, params)
+    logits = predictions.predict(networks.segmenter(which), seen, params.evaluation)
+    judged = predictions.judge(networks.eln, networks.segmenter(which), seen, logits, params.evaluation)
     judged = upsample(judged, image.shape[1:])[0, 0].cpu()
     prediction = predicted(upsample(logits, image.shape[1:]))[0].cpu()
     keep = judged.sigmoid() >= params.semi_supervised.threshold

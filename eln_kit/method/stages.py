@@ -5,6 +5,8 @@ A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` 
 `truth` long `B H W`, void where nobody labelled the image, which only the oracle filter and the measures look at.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -219,14 +221,17 @@ class SemiSupervised(ErrorLocalization):
         }
         return pseudo_label(logits, keep), teacher.embedding, measures
 
-    def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
-        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
+    def keep(self, batch: dict[str, Tensor], logits: Tensor, trust: Callable[..., Tensor] | None = None) -> Tensor:
+        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size.
+
+        `trust` may do what the method of that name does in another way, such as in windows.
+        """
         knobs, valid = self.knobs, batch["valid"]
         if knobs.filter == "none":
             return torch.ones_like(valid)
         if knobs.filter == "oracle":
             return predicted(logits) == batch["truth"]
-        score = self.trust(batch, logits)
+        score = (trust or self.trust)(batch, logits)
         if knobs.class_share is not None:
             return surest_of_each_class(score, predicted(logits), valid, knobs.class_share)
         if knobs.filter == "entropy":
