@@ -78,6 +78,14 @@ def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.
     return np.sum([np.bincount(mask.numpy().ravel(), minlength=256) for mask in masks], axis=0)[: len(dataset.classes)]
 
 
+def rarest(counts: np.ndarray, classes: list[str]) -> str:
+    """One line about the rarest of the classes that have pixels, int `C`."""
+    place = int(np.where(counts > 0, counts, np.inf).argmin())
+    share = counts[place] / max(counts.sum(), 1)
+    advice = "; optimizer.class_weights=sqrt lets rare classes count for more" if share < 0.005 else ""
+    return f"the rarest labelled class, {classes[place]}, has {share:.2%} of the pixels{advice}"
+
+
 def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:
     mask = None if item.mask is None else read_mask(item, dataset)
     seen, mask = prepare(read_image(item), mask, params)

@@ -17,7 +17,6 @@ from eln_kit.method.losses import (
     auxiliary_loss,
     contrastive_loss,
     correctness,
-    cross_entropy,
     over_processes,
     pseudo_label,
     summed_over_predictions,
@@ -44,7 +43,7 @@ class Supervised(Stage):
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
-        return {"main": cross_entropy(logits, batch["mask"])}, {}
+        return {"main": self.cross_entropy(logits, batch["mask"])}, {}
 
 
 class Control(Supervised):
@@ -97,9 +96,9 @@ class ErrorLocalization(Stage):
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
-        main = cross_entropy(prediction.logits, mask)
+        main = self.cross_entropy(prediction.logits, mask)
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
-        auxiliary = [cross_entropy(each, mask) for each in logits]
+        auxiliary = [self.cross_entropy(each, mask) for each in logits]
 
         every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
@@ -176,7 +175,7 @@ class SemiSupervised(ErrorLocalization):
         """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
         if self.knobs.filter == "eln" and self.knobs.eln_learns:
             return super().labeled_losses(prediction, image, mask)
-        return {"main": cross_entropy(prediction.logits, mask)}, {}
+        return {"main": self.cross_entropy(prediction.logits, mask)}, {}
 
     def mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each strong view after CutMix, under its name, and its boxes."""
@@ -205,7 +204,7 @@ class SemiSupervised(ErrorLocalization):
         return losses, measures
 
     def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
+        return self.cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
 
     @torch.no_grad()
     def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

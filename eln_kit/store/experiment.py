@@ -3,12 +3,16 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from eln_kit.data import (
     DataSet,
     Item,
     Split,
+    class_weights,
     deciding,
     lists_at_hand,
     load_split,
@@ -48,6 +52,11 @@ class Experiment:
         """The labelled images to train on."""
         held_out = set(self.held_out)
         return [item for item in self.split.labeled if item not in held_out]
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """Of the cross-entropy, float `C`, by the labelled images to train on; None where all weigh the same."""
+        return class_weights(self.labeled, self.dataset, self.params.optimizer.class_weights)
 
     def networks(self, after: str | None = None, best: bool = False) -> Networks:
         """New networks; `after` names the finished stage they continue from, with its last or its best step.

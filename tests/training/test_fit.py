@@ -77,6 +77,7 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
         "semi_supervised.complementary": True,
         "optimizer.schedule": "cosine",
         "model.freeze_encoder": decoder == "upernet",
+        "optimizer.class_weights": "sqrt",
         "data.batch_unlabeled": 2,
     }
     whole, _ = run_chain(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), CHAIN)
@@ -136,6 +137,19 @@ def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
     records = fit(Supervised(experiment.networks(), params), experiment)
     assert [record["step"] for record in records] == [10, 20, 30, 40]
     assert records[-1]["main"] < 0.8 * records[0]["main"]
+
+
+def test_training_weighs_classes_by_the_labelled_images_and_other_weights_are_another_run(tiny):
+    plain = open_experiment(tiny({"run.folder": tiny().run.folder + "_plain"}))
+    experiment = open_experiment(tiny({"optimizer.class_weights": "median"}))
+    lines = []
+    for each in (plain, experiment):
+        stage = Supervised(each.networks(), each.params)
+        lines.append(fit(stage, each))
+    assert torch.equal(stage.class_weights, experiment.class_weights)
+    assert lines[0][0]["main"] != lines[1][0]["main"]
+    with pytest.raises(CheckpointError, match=r"optimizer\.class_weights was 'median' and is 'none'"):
+        open_experiment(tiny()).networks(after="1_supervised")
 
 
 def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, monkeypatch):

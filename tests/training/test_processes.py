@@ -45,6 +45,7 @@ def alone(params, *stages):
 
 def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path):
     knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
+    knobs["optimizer.class_weights"] = "median"
     params = {n: tiny(knobs | {"run.folder": str(tmp_path / n)}).model_dump() for n in ("one", "two")}
     alone(params["one"], *CHAIN)
     processes.launch(2, together.train_frozen, params["two"], *CHAIN)
