@@ -184,11 +184,12 @@ def evaluate(options) -> None:
     _argument("--image", required=True, type=Path, help="an image, or a folder of images"),
     _argument("--mask", type=Path, help="its truth, or a folder of masks of the same names"),
     _argument("--out", required=True, metavar="DIR", type=Path),
+    KNOBS,
 )
 def show(options) -> None:
     from eln_kit.evaluation import show
 
-    for folder in show.show(options.run, options.image, options.mask, options.out):
+    for folder in show.show(options.run, options.image, options.mask, options.out, options.set):
         print(folder / show.SHEET)
 
 
@@ -217,15 +218,23 @@ def table(options) -> None:
 
 
 @_command(
-    "say what of a data set is there, unpack its archives, prepare its masks",
-    _argument("name", choices=["voc", "cityscapes"]),
-    _argument("--root", required=True, metavar="DIR", help="folder of the data set and of its archives"),
+    "prepare voc or cityscapes; or bring what labelling tools export (coco, labelme, labelmap) into a folder of masks",
+    _argument("name", choices=["voc", "cityscapes", "coco", "labelme", "labelmap"]),
+    _argument("--root", required=True, metavar="DIR", help="folder of the data set and its archives, or of the export"),
     _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
+    _argument("--out", metavar="DIR", help="of an export: the new folder, which data.root is to name"),
+    _argument("--val", type=float, default=0.2, help="of an export without validation part: share drawn (0.2)"),
+    _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
 def data(options) -> int:
+    from eln_kit.data.exports import READERS, bring
     from eln_kit.data.prepare import prepare
 
-    return 0 if prepare(options.name, options.root, options.download) else faults.FAILED
+    if options.name not in READERS:
+        return 0 if prepare(options.name, options.root, options.download) else faults.FAILED
+    if not options.out:
+        raise faults.ParamsError(f"eln-kit data {options.name}: wants --out, the folder to make")
+    return 0 if bring(options.name, options.root, options.out, options.val, options.seed) else faults.FAILED
 
 
 @_command("list every knob with its default and meaning")

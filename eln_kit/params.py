@@ -174,6 +174,11 @@ class Optimizer(Section):
         "constant", description="poly falls as (1 - step/steps)^0.9, cosine as half a cosine; both to 0, in each stage"
     )
     warmup: int = Field(0, ge=0, description="steps at the start of each stage over which the rate rises to lr")
+    class_weights: Literal["none", "sqrt", "median"] = Field(
+        "none",
+        description="weights of the classes in every cross-entropy, higher where labelled pixels are rarer: median is "
+        "median-frequency balancing, sqrt its milder square root",
+    )
 
 
 class Supervised(Section):

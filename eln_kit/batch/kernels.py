@@ -30,9 +30,11 @@ def warm_up() -> None:
     """Start the process that kernels are forked from; it imports while this one goes on."""
     if FORKS:
         forkserver.set_forkserver_preload(IMPORTED)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process inherits it: Ctrl-C is for its forks
+        ignored = (signal.SIGINT, signal.SIGHUP)  # a new process inherits it: Ctrl-C and a closed terminal are for us
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
         forkserver.ensure_running()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Kernel(AsyncKernelManager):

@@ -4,26 +4,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
-
 from eln_kit.batch.state import finished_before
-from eln_kit.data import account, open_dataset
+from eln_kit.data import account
 from eln_kit.data.survey import survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import STAGES, Stage, strong_names
+from eln_kit.method.stages import STAGES, Stage
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import check_trainable, split_of
-from eln_kit.store.params_file import build
+from eln_kit.store.experiment import check_trainable, dataset_of, split_of, without_trained
 from eln_kit.training import processes
 from eln_kit.training.tracking import accelerator_options
+from eln_kit.training.trial import blank, count_parameters, count_trained, memory_of
 
 GIB = 2**30
 
@@ -38,14 +33,13 @@ def describe(params: Params, sources: dict[str, Path]) -> str:
     """
     folder = resolve(params.run.folder)
     checkpoint.check_stages(folder, params)
-    dataset = open_dataset(params.data)
+    dataset = dataset_of(params)
     split = split_of(folder, dataset, params, keep=False)
     accelerator_options(params.run, folder)
     _check_files(params, folder)
     found = survey(dataset)
     check_trainable(params, split, found)
-    blank = build(params.model_dump(), {"model.encoder_weights": "none", "model.eln_weights": "none"})
-    networks = Networks(blank, len(dataset.classes))
+    networks = blank(params, len(dataset.classes))
     lines = [
         f"run folder  {folder}",
         account.describe(found, split, params),
@@ -64,14 +58,15 @@ def _check_files(params: Params, folder: Path) -> None:
     above = next(place for place in (folder, *folder.parents) if place.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise ParamsError(f"run.folder = {folder}: cannot be written")
-    for weights in (params.model.encoder_weights, params.model.eln_weights):
+    model = without_trained(params).model
+    for weights in (model.encoder_weights, model.eln_weights):
         if weights not in ("none", "imagenet"):
             existing_file(weights)
 
 
 def _sizes(networks: Networks, params: Params) -> str:
     parts = {"segmenter": networks.student, "auxiliary decoders": networks.auxiliary, "ELN": networks.eln}
-    millions = ", ".join(f"{name} {_parameters(part) / 1e6:.1f} M" for name, part in parts.items())
+    millions = ", ".join(f"{name} {count_parameters(part) / 1e6:.1f} M" for name, part in parts.items())
     return f"networks    {params.model.encoder}; parameters: {millions}"
 
 
@@ -95,52 +90,4 @@ def _training(networks: Networks, params: Params) -> Iterator[str]:
 def size_of_checkpoint(stage: Stage) -> int:
     """Bytes of a checkpoint in the midst of a stage: its networks, and AdamW's two moments of those that it trains."""
     parts = [getattr(stage.networks, part) for part in stage.parts]
-    return 4 * sum(map(_parameters, parts)) + 8 * sum(map(_trained, parts))
-
-
-def memory_of(stage: Stage, number: int, precision: str) -> int:
-    """Bytes of weights, gradients, optimizer, and what a step keeps for its backward pass, found without computing.
-
-    Workspaces of convolutions and what an allocator loses come on top.
-
-    Args: number of processes that share the batches; precision fp32, bf16 or fp16.
-    """
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if not (tensor.is_leaf and tensor.requires_grad):  # the weights themselves
-            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    half = precision != "fp32"
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16, enabled=half):
-        with saved_tensors_hooks(note, lambda tensor: tensor):
-            losses, _ = stage.train()(_batch(stage.params, number))
-        activations = sum(kept.values())
-        del losses
-    parts = [getattr(stage.networks, part) for part in stage.parts]
-    return 4 * _parameters(stage) + 12 * sum(map(_trained, parts)) + activations
-
-
-def _batch(params: Params, number: int) -> dict[str, Tensor]:
-    """A process's share of a batch, as `eln_kit.method.stages` describes it."""
-    height, width = params.views.crop
-    labeled, unlabeled = params.data.batch_labeled // number, params.data.batch_unlabeled // number
-    mask = torch.zeros(unlabeled, height, width, dtype=torch.long)
-    image = torch.zeros(unlabeled, 3, height, width)
-    return {
-        "image": torch.zeros(labeled, 3, height, width),
-        "mask": torch.zeros(labeled, height, width, dtype=torch.long),
-        "weak": image,
-        **{view: image.clone() for view in strong_names(params)},
-        "valid": mask == 0,
-        "truth": mask,
-    }
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
-def _trained(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return 4 * sum(map(count_parameters, parts)) + 8 * sum(map(count_trained, parts))

@@ -146,7 +146,7 @@ def _tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
             str(row.get("steps") or ""),
             _percent(row.get("miou")),
             _percent(row.get("pixel_accuracy")),
-            ", ".join(row.get("absent") or []),
+            _some(row.get("absent") or []),
         ]
         for row in results.get("segmentation", [])
     ]
@@ -165,6 +165,10 @@ def _tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
     ]
     detection_head = ["error detection", "AUROC", "AUPR", "errors %", "kept %", "kept right %"]
     return [(head, segmentation), (detection_head, detection)]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _percent(value) -> str:

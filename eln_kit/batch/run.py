@@ -30,6 +30,7 @@ from eln_kit.paths import project_root, resolve, write_whole
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
+from eln_kit.training.stopping import handled, leave_closed_terminal
 
 CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
   font: var(--jp-code-font-size) var(--jp-code-font-family), monospace; white-space: pre; overflow-x: auto }</style>"""
@@ -37,7 +38,7 @@ SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
 class Stop:
-    """While it is entered, SIGINT and SIGTERM interrupt the running cell, which has `SAVING` seconds to save.
+    """While it is entered, SIGINT, SIGTERM and SIGHUP interrupt the running cell, which has `SAVING` seconds to save.
 
     A second signal kills the kernel at once. `signal` is the first signal's number, or None.
     """
@@ -49,13 +50,13 @@ class Stop:
         self._timer.daemon = True
 
     def __enter__(self):
-        self._before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._handled = handled(self._handle)
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error):
         self._timer.cancel()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(*error)
 
     def check(self):
         """Raise `Interrupted` if a signal came."""
@@ -67,6 +68,7 @@ class Stop:
             self._send(signal.SIGKILL)
             return
         self.signal = number
+        leave_closed_terminal()
         os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
         self._send(signal.SIGINT)
         self._timer.start()
@@ -86,7 +88,7 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         CheckpointError: the folder holds stages trained with other params; nothing was touched.
         RunError: a notebook failed, or the run folder cannot be used.
         LockedError: another run uses the folder.
-        Interrupted: SIGINT or SIGTERM came.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came.
     """
     folder = resolve(params.run.folder)
     try:

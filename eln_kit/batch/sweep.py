@@ -15,6 +15,7 @@ several times, on one machine or on several that share the folder, the command d
 """
 
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ from eln_kit.store import branch, checkpoint, params_file
 from eln_kit.store.experiment import Experiment, open_experiment
 from eln_kit.store.lock import held
 from eln_kit.training.fit import fit
+
+SAME = attrgetter(  # what a stage's result depends on beside what `check_same` compares, which knows its own run alone
+    *("run.seed", "run.precision", "run.channels_last"),
+    *("data.labeled_ids", "data.unlabeled_ids", "model.encoder_weights", "model.eln_weights"),
+)
 
 
 class Sweep(Section):
@@ -105,8 +111,7 @@ def _train(params: Params, runs: list[Params]) -> None:
 def _borrow(stage: str, experiment: Experiment, runs: list[Params]) -> None:
     """Take over a finished stage of another run that was trained with the same params."""
     for other in runs:
-        alike = all(getattr(other.run, knob) == getattr(experiment.params.run, knob) for knob in branch.SAME)
-        if alike and branch.take_over(stage, resolve(other.run.folder), experiment):
+        if SAME(other) == SAME(experiment.params) and branch.take_over(stage, resolve(other.run.folder), experiment):
             return
 
 

@@ -1,17 +1,20 @@
 """Data sets, their labels, and which of them a run may see."""
 
+from eln_kit.data.balance import class_weights
 from eln_kit.data.catalog import depth_of, describe_classes, open_dataset
 from eln_kit.data.items import VOID, DataSet, Item, read_image, read_mask, spread
-from eln_kit.data.splits import Split, deciding, load_split, make_split, save_split
+from eln_kit.data.splits import Split, deciding, lists_at_hand, load_split, make_split, save_split
 
 __all__ = [
     "VOID",
     "DataSet",
     "Item",
     "Split",
+    "class_weights",
     "deciding",
     "depth_of",
     "describe_classes",
+    "lists_at_hand",
     "load_split",
     "make_split",
     "open_dataset",

@@ -66,9 +66,10 @@ def make_split(dataset: DataSet, data: Data) -> Split:
 
 
 def deciding(dataset: DataSet, data: Data) -> dict:
-    """What a split depends on: knobs of `data`, and how many images and masks there are to split."""
+    """What a split depends on: knobs of `data`, files by name alone, and how many images and masks there are."""
     counts = {"images": len(dataset.train), "masks": sum(item.mask is not None for item in dataset.train)}
-    return data.model_dump(exclude=NOT_DECIDING) | counts
+    names = {knob: Path(getattr(data, knob)).name for knob in ("classes", "labeled_ids", "unlabeled_ids")}
+    return data.model_dump(exclude=NOT_DECIDING) | names | counts
 
 
 def save_split(split: Split, path: str | Path, made_with: dict | None = None) -> None:
@@ -123,13 +124,21 @@ def list_folders(dataset: DataSet, data: Data) -> list[Path]:
     return [above / lists for above in _folders(dataset, data) for lists in LIST_FOLDERS]
 
 
+def lists_at_hand(dataset: DataSet, data: Data) -> bool:
+    """Whether `data.labeled_ids` or `data.unlabeled_ids` names a list, and none that is gone."""
+    places = [_place(file, dataset, data) for file in (data.labeled_ids, data.unlabeled_ids) if file]
+    return bool(places) and all(place.is_file() for place in places)
+
+
 def _listed(file: str, dataset: DataSet, data: Data) -> list[Item]:
-    """The items of a list, which lies at the path itself or below the data set's folder."""
-    if not file:
-        return []
+    place = _place(file, dataset, data)
+    return find_listed(place, dataset.train) if file else []
+
+
+def _place(file: str, dataset: DataSet, data: Data) -> Path:
+    """Of a list, which lies at the path itself or below the data set's folder."""
     places = [resolve(file), *(folder / file for folder in _folders(dataset, data))]
-    place = next((p for p in places if p.is_file()), places[0])
-    return find_listed(place, dataset.train)
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def _folders(dataset: DataSet, data: Data) -> list[Path]:

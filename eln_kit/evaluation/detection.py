@@ -4,6 +4,7 @@ Memory is bounded: the measures are exact on at most `evaluation.pixels` non-voi
 seed, at the size of the masks.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
 from eln_kit.evaluation import detectors
 from eln_kit.evaluation.detectors import Case, Detector
 from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, risks
-from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.evaluation.predict import in_windows, predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.faults import ParamsError
 from eln_kit.models import Networks, Segmenter, Which
@@ -45,7 +46,8 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
     for item in validation_items(dataset, params):
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
         case = _case(networks, segmenter, seen, params, temperature, peers)
-        samples[item.id] = _sample(case, chosen, mask, draw_pixels(mask, params.evaluation.pixels, generator))
+        drawn = draw_pixels(mask, params.evaluation.pixels, generator)
+        samples[item.id] = _sample(case, chosen, mask, drawn, params.evaluation)
     return {
         "judged": f"{which} after {stage}",
         "temperature": temperature,
@@ -69,12 +71,17 @@ def _case(networks: Networks, segmenter: Segmenter, seen: Tensor, params: Params
 
 
 @torch.no_grad()
-def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor, knobs) -> dict[str, Tensor]:
     """At the drawn pixels: each detector's score, and `wrong`, `class` (the true one) and `distance`."""
     prediction = predicted(upsample(case.logits, mask.shape))[0].cpu()
     found = {"wrong": prediction != mask, "class": mask, "distance": boundary_distance(mask)}
-    for name, detector in chosen.items():
-        found[name] = upsample(detector.score(case)[None, None].float(), mask.shape)[0, 0].cpu()
+
+    def scores(place) -> Tensor:
+        part = replace(case, image=case.image[place], logits=case.logits[place])
+        return torch.stack([detector.score(part).float() for detector in chosen.values()])[None]
+
+    maps = upsample(in_windows(scores, case.image.shape[2:], knobs), mask.shape)[0].cpu()
+    found |= dict(zip(chosen, maps, strict=True))
     return {name: each.flatten()[drawn] for name, each in found.items()}
 
 

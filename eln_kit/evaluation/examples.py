@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
-from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks, Segmenter
 from eln_kit.models.features import predicted, upsample
@@ -36,12 +36,18 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
     """The student's and each auxiliary decoder's prediction, and what ELN makes of each."""
     seen, truth = _read(item, dataset, params, networks)
     networks.eval()
-    main = networks.student(seen)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)  # of the noise that auxiliary decoders may see
-        every = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
-    logits = [upsample(each, seen.shape[2:]) for each in every]
-    wrongness = [(-networks.eln.judge_prediction(networks.student, seen, each)[0, 0]).sigmoid() for each in logits]
+
+    def every(place) -> Tensor:
+        part = seen[place]
+        main = networks.student(part)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # of the noise that auxiliary decoders may see
+            logits = [main.logits, *(decoder(main.features) for decoder in networks.auxiliary)]
+        return upsample(torch.cat(logits, dim=1), part.shape[2:])
+
+    knobs = params.evaluation
+    logits = in_windows(every, seen.shape[2:], knobs).chunk(1 + len(networks.auxiliary), dim=1)
+    wrongness = [(-judge(networks.eln, networks.student, seen, each, knobs)[0, 0]).sigmoid() for each in logits]
     return Example(seen[0], truth, [predicted(each)[0] for each in logits], wrongness)
 
 
@@ -53,8 +59,15 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     logits = predict(networks.teacher, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
-    wrongness = (-networks.eln.judge_prediction(networks.teacher, seen, logits)[0, 0]).sigmoid()
-    return Example(seen[0], truth, [predicted(logits)[0]], [wrongness], stage.keep(batch, logits)[0])
+    wrongness = (-judge(networks.eln, networks.teacher, seen, logits, params.evaluation)[0, 0]).sigmoid()
+
+    def trust(batch, logits) -> Tensor:
+        def part(place) -> Tensor:
+            return stage.trust({"weak": seen[place]}, logits[place])[:, None]
+
+        return in_windows(part, seen.shape[2:], params.evaluation)[:, 0]
+
+    return Example(seen[0], truth, [predicted(logits)[0]], [wrongness], stage.keep(batch, logits, trust)[0])
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, open_dataset, read_image, read_mask
+from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, read_image, read_mask
 from eln_kit.data.items import VOID
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
-from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.evaluation import predict as predictions
 from eln_kit.faults import DataError
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks, Which
@@ -22,7 +22,7 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import Experiment, load_params
+from eln_kit.store.experiment import Experiment, dataset_of, load_params
 
 SHEET = "sheet.png"
 VOID_COLOR = (190, 190, 190)
@@ -40,8 +40,8 @@ class Judgement:
     keep: Tensor
 
 
-def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Path]:
-    """Write a folder of PNGs for each image, and give the folder.
+def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
+    """Write a folder of PNGs for each image, and give the folder; the run's params are changed by `knobs`.
 
     Prediction, truth and filtered prediction are palette images: the data set's colours to look at, class indices
     to read. Works without the data set; its masks' values are then class indices.
@@ -51,7 +51,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
         DataError: an image or mask cannot be read, or `out` cannot be written.
     """
     items = _items(images, masks)
-    experiment = _open(load_params(run))
+    experiment = _open(load_params(run, knobs))
     stage, networks = _networks(experiment)
     dataset = experiment.dataset
     depth = depth_of(dataset.train + dataset.val or items, experiment.params.data)
@@ -70,9 +70,9 @@ def judge(networks: Networks, which: Which, item: Item, dataset: DataSet, params
     """The prediction of `student` or `teacher` for an image, and what ELN makes of it."""
     image = read_image(item)
     truth = None if item.mask is None else read_mask(item, dataset)
-    seen, _ = prepare(image, None, params)
-    logits = predict(networks.segmenter(which), seen, params.evaluation)
-    judged = networks.eln.judge_prediction(networks.segmenter(which), seen.to(logits.device), logits)
+    seen, _ = predictions.prepare(image, None, params)
+    logits = predictions.predict(networks.segmenter(which), seen, params.evaluation)
+    judged = predictions.judge(networks.eln, networks.segmenter(which), seen, logits, params.evaluation)
     judged = upsample(judged, image.shape[1:])[0, 0].cpu()
     prediction = predicted(upsample(logits, image.shape[1:]))[0].cpu()
     keep = judged.sigmoid() >= params.semi_supervised.threshold
@@ -120,7 +120,7 @@ def _open(params: Params) -> Experiment:
     """The run, without a split; and with the class names of its checkpoint where the data set is not at hand."""
     folder = resolve(params.run.folder)
     try:
-        dataset = open_dataset(params.data)
+        dataset = dataset_of(params)
     except DataError:
         state = checkpoint.load(folder / "2_error_localization" / checkpoint.FILE)
         dataset = describe_classes(params.data.name, state["classes"])

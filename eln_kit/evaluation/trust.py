@@ -6,7 +6,7 @@ from torchmetrics.classification import BinaryPrecisionRecallCurve
 
 from eln_kit.data import DataSet
 from eln_kit.evaluation.measures import draw_pixels, reliability, separation
-from eln_kit.evaluation.predict import predict
+from eln_kit.evaluation.predict import judge, predict
 from eln_kit.evaluation.segmentation import together, validation_items
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.error_localizer import confidence_logit
@@ -43,8 +43,7 @@ def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet,
 def _right_logits(segmenter, eln, seen: Tensor, size, knobs: Evaluation) -> dict[str, Tensor]:
     """Logits of being right by each detector and the prediction, all `B H W` at the size of the masks."""
     logits = predict(segmenter, seen, knobs)
-    seen = seen.to(logits.device)
-    judged = upsample(eln.judge_prediction(segmenter, seen, logits), size)[:, 0]
+    judged = upsample(judge(eln, segmenter, seen, logits, knobs), size)[:, 0]
     logits = upsample(logits, size)
     maps = {
         "ELN": judged,

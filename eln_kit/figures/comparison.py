@@ -5,8 +5,8 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from eln_kit.figures.curves import plain
-from eln_kit.figures.grid import LINES, canvas
+from eln_kit.figures.curves import matrix_of_percent, plain
+from eln_kit.figures.grid import LINES, canvas, for_classes
 
 STYLES = ["-", "--", ":", "-."]
 
@@ -74,22 +74,11 @@ def parts(table: pandas.DataFrame, row: str, columns: list[str], label: str) -> 
         table: a row a run, values in 0..1 in `columns`.
     """
     means = 100 * table.groupby(row, sort=False)[columns].mean()
-    size = (0.62 * len(columns) + 0.09 * max(map(len, means.index)) + 1.6, 0.3 * len(means) + 1.5)
+    width, letters = for_classes(len(columns), 0.62)
+    size = (width + 0.09 * max(map(len, means.index)) + 1.6, 0.3 * len(means) + 1.5)
     figure, ((axis,),) = canvas(figsize=size)
-    seaborn.heatmap(
-        means,
-        ax=axis,
-        vmin=0,
-        vmax=100,
-        cmap="cividis",
-        annot=True,
-        fmt=".0f",
-        annot_kws={"fontsize": 8},
-        cbar_kws={"label": label},
-    )
-    axis.set(xlabel="", ylabel="", facecolor="0.9")
+    matrix_of_percent(axis, means.to_numpy(), means.index, columns, letters, label)
     axis.tick_params(axis="x", rotation=60)
-    axis.tick_params(axis="y", rotation=0)
     return figure
 
 

@@ -1,11 +1,10 @@
 """Figures of numbers: class shares, training curves, and what an evaluation measured."""
 
 import numpy as np
-import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from eln_kit.figures.grid import LINES, array, canvas
+from eln_kit.figures.grid import LINES, MANY, array, canvas, for_classes
 
 
 def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
@@ -17,7 +16,8 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     """
     sets = {"labelled": counts_labeled, "unlabelled": counts_unlabeled}
     shares = {name: array(c) / max(array(c).sum(), 1) for name, c in sets.items() if c is not None}
-    figure, ((axis,),) = canvas(figsize=(6.5, 1.1 + (0.24 + 0.14 * len(shares)) * len(classes)))
+    height, letters = for_classes(len(classes), 0.24 + 0.14 * len(shares))
+    figure, ((axis,),) = canvas(figsize=(6.5, 1.1 + height))
     thick = 0.8 / len(shares)
     face = np.asarray(colors) / 255
     for i, (name, share) in enumerate(shares.items()):
@@ -32,7 +32,7 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
                 (3, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=7,
+                fontsize=min(7, letters / len(shares)),
             )
     positive = np.concatenate(list(shares.values()))
     positive = positive[positive > 0]
@@ -42,7 +42,8 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     else:
         axis.margins(x=0.1)
     axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
-    axis.set(yticks=range(len(classes)), yticklabels=classes, xlabel="share of pixels")
+    axis.set(yticks=range(len(classes)), xlabel="share of pixels")
+    axis.set_yticklabels(classes, fontsize=letters)
     axis.set_ylim(len(classes) - 0.4, -0.6)
     if len(shares) > 1:
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
@@ -106,26 +107,26 @@ def confusion(matrix, classes) -> Figure:
     matrix = array(matrix).astype(float)
     totals = matrix.sum(1, keepdims=True)
     share = 100 * np.divide(matrix, totals, out=np.full_like(matrix, np.nan), where=totals > 0)
-    side = 0.42 * len(classes) + 2.4
-    figure, ((axis,),) = canvas(figsize=(side + 0.9, side))
-    seaborn.heatmap(
-        share,
-        ax=axis,
-        vmin=0,
-        vmax=100,
-        cmap="cividis",
-        square=True,
-        annot=True,
-        fmt=".0f",
-        annot_kws={"fontsize": 10 if len(classes) < 9 else 7},
-        xticklabels=classes,
-        yticklabels=[f"{c} (absent)" if not total else c for c, total in zip(classes, totals, strict=True)],
-        cbar_kws={"label": "percent of the true class", "shrink": 0.8},
-    )
-    axis.set(xlabel="predicted", ylabel="true", facecolor="0.9")
+    side, letters = for_classes(len(classes), 0.42)
+    figure, ((axis,),) = canvas(figsize=(side + 3.3, side + 2.4))
+    rows = [f"{c} (absent)" if not total else c for c, total in zip(classes, totals, strict=True)]
+    matrix_of_percent(axis, share, rows, classes, letters, "percent of the true class")
+    axis.set(xlabel="predicted", ylabel="true")
     axis.tick_params(axis="x", rotation=0 if len(classes) < 4 else 90)
-    axis.tick_params(axis="y", rotation=0)
     return figure
+
+
+def matrix_of_percent(axis, values, rows, columns, letters, label) -> None:
+    """Coloured, and up to `MANY` columns with its numbers; NaN is grey."""
+    shown = axis.imshow(values, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
+    axis.figure.colorbar(shown, ax=axis, label=label, shrink=0.8)
+    axis.set_xticks(range(len(columns)), columns, fontsize=letters)
+    axis.set_yticks(range(len(rows)), rows, fontsize=letters)
+    axis.set_facecolor("0.9")
+    for (y, x), value in np.ndenumerate(values) if len(columns) <= MANY else ():
+        if np.isfinite(value):
+            style = {"fontsize": 10 if len(columns) < 9 else 7, "color": "white" if value < 45 else "0.15"}
+            axis.text(x, y, f"{value:.0f}", ha="center", va="center", **style)
 
 
 def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
@@ -134,7 +135,8 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
     Args:
         ious: `{name: C values in 0..1}`; NaN where a class is absent, which the mean leaves out
     """
-    width = max(6.5, 1.5 + (0.2 + 0.16 * len(ious)) * len(classes))
+    width, letters = for_classes(len(classes), 0.2 + 0.16 * len(ious))
+    width = max(6.5, 1.5 + width)
     figure, ((axis,),) = canvas(figsize=(width, 3.8))
     wide = 0.82 / len(ious)
     for i, (name, given) in enumerate(ious.items()):
@@ -144,10 +146,12 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
         axis.bar(places, np.nan_to_num(values), wide, color=color, label=f"{name}, mean {mean:.1%}")
         axis.axhline(mean, color=color, linestyle="--", linewidth=1)
         for place in places[np.isnan(values)]:
-            axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", fontsize=7, color="0.3")
+            style = {"fontsize": min(7, letters), "color": "0.3"}
+            axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", **style)
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
     axis.set_xticklabels(classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right")
+    axis.tick_params(axis="x", labelsize=letters)
     figure.legend(loc="outside upper center", ncols=max(1, int(width / 3.2)), frameon=False)
     return plain(figure)
 

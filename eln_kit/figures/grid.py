@@ -1,11 +1,15 @@
 """Panels in a grid with one legend, and what all figures share."""
 
+import sys
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -22,6 +26,27 @@ LINES = [
 WRONG = (213, 94, 0)
 VOID = (190, 190, 190)
 WIDTH = 2.3  # inches a panel
+MANY = 30  # classes; of more a legend has the most frequent, and a matrix no numbers
+LONGEST = 16  # inches that a figure's side takes for all classes
+OTHER_SCRIPTS = [  # fonts for names that DejaVu Sans lacks letters of; those installed are asked in this order
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
+    *("Noto Sans CJK KR", "Malgun Gothic", "Noto Sans Devanagari", "Nirmala UI", "Noto Sans Thai", "Arial Unicode MS"),
+]
+
+
+@cache
+def choose_fonts() -> None:
+    """Letters that the usual font lacks come from another, and those that none has are told by `save` alone."""
+    installed = set(font_manager.get_font_names())
+    plt.rcParams["font.family"] += [name for name in OTHER_SCRIPTS if name in installed]
+    warnings.filterwarnings("ignore", "Glyph .* missing from")
+
+
+@cache
+def tell_missing(letters: str) -> None:
+    mend = "install one, such as Noto Sans CJK; until then they are boxes"
+    print(f"no installed font has {letters}: {mend}", file=sys.stderr)
 
 
 def array(values) -> np.ndarray:
@@ -31,6 +56,7 @@ def array(values) -> np.ndarray:
 
 def canvas(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """Figure and `rows columns` axes; pyplot forgets it, so that a notebook does not show it twice."""
+    choose_fonts()
     figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False, **options)
     plt.close(figure)
     return figure, axes
@@ -81,5 +107,18 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write a PNG at 110 dpi, making its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(path, dpi=110)
+    letters = {chr(int(str(each.message).split()[1])) for each in caught if str(each.message).startswith("Glyph")}
+    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in each figure
+        tell_missing("".join(sorted(letters)))
+    for each in caught:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return path
+
+
+def for_classes(count: int, each: float) -> tuple[float, float]:
+    """Inches for `count` classes of `each` inches, `LONGEST` at most, and the size of letters that fit, in points."""
+    total = min(count * each, LONGEST)
+    return total, min(10, 54 * total / count)

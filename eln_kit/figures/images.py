@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from eln_kit.figures.grid import VOID, WRONG, array, entry, grid
+from eln_kit.figures.grid import MANY, VOID, WRONG, array, entry, grid
 
 IGNORE = 255
 
@@ -55,7 +55,8 @@ def predictions(images, truths, predictions, classes, colors) -> Figure:
                 rate = error_rate(truths[i], masks[i])
                 row.append((error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
         rows.append(row)
-    return grid(rows, class_legend(classes, colors, truths, wrong=truths is not None))
+    shown = [mask for masks in predictions.values() for mask in masks]
+    return grid(rows, class_legend(classes, colors, truths, wrong=truths is not None, predictions=shown))
 
 
 def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> Figure:
@@ -82,7 +83,8 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
             ]
         )
     rows += [[panel] for panel in left]
-    return grid(rows, class_legend(classes, colors, [truth], wrong=True), "ELN's probability of being wrong")
+    legend = class_legend(classes, colors, [truth], wrong=True, predictions=[main, *auxiliary])
+    return grid(rows, legend, "ELN's probability of being wrong")
 
 
 def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors) -> Figure:
@@ -107,7 +109,8 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
             right = 1 - error_rate(truths[i], kept)
             row.append((error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
         rows.append(row)
-    legend = [*class_legend(classes, colors, wrong=truths is not None), entry("dropped or void", VOID)]
+    legend = class_legend(classes, colors, wrong=truths is not None, predictions=predictions)
+    legend.append(entry("dropped or void", VOID))
     return grid(rows, legend, "ELN's probability of being wrong")
 
 
@@ -185,8 +188,14 @@ def _two_a_row(pairs) -> list:
     return [list(chain(*pairs[i : i + 2])) for i in range(0, len(pairs), 2)]
 
 
-def class_legend(classes, colors, masks=None, wrong=False) -> list:
-    entries = [entry(name, color) for name, color in zip(classes, np.asarray(colors), strict=True)]
+def class_legend(classes, colors, masks=None, wrong=False, predictions=()) -> list:
+    """All classes, or of more than `MANY` those that have most pixels; and void where a mask has it."""
+    chosen, colors = np.arange(len(classes)), np.asarray(colors)
+    if len(classes) > MANY:
+        pixels = np.concatenate([array(mask).ravel() for mask in (*(masks or ()), *predictions)])
+        counts = np.bincount(pixels[pixels != IGNORE], minlength=len(classes))
+        chosen = np.sort(counts.argsort(stable=True)[::-1][: min(MANY, (counts > 0).sum())])
+    entries = [entry(classes[index], colors[index]) for index in chosen]
     if wrong:
         entries.append(entry("wrong", WRONG))
     if masks is not None and any((array(mask) == IGNORE).any() for mask in masks):

@@ -39,7 +39,7 @@ def made_errors(image, truth, predictions, names, classes, colors) -> Figure:
         errors = error_map(image, truth, mask), f"its errors: {error_rate(truth, mask):.1%}"
         panels += [(colorize(mask, colors), name), errors]
     rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
-    return grid(rows, class_legend(classes, colors, [truth], wrong=True))
+    return grid(rows, class_legend(classes, colors, [truth], wrong=True, predictions=predictions))
 
 
 def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
@@ -95,18 +95,18 @@ class Filtering:
         self.stripes = striped(self.labels.copy(), np.ones_like(self.known))
         self.grey = np.repeat((0.5 * as_picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
         self.figure, axes = canvas(2, 2, figsize=(8.6, 6.6), dpi=DPI, height_ratios=(1.25, 1))
-        self._images(axes[0], classes, colors)
+        self._images(axes[0], class_legend(classes, colors, predictions=[prediction]))
         self._curves(axes[1], rankings)
         self._moving = [*self.shown, *(axis.title for axis in axes[0]), *self.dots]
         self._still = None
 
-    def _images(self, axes, classes, colors) -> None:
+    def _images(self, axes, legend: list) -> None:
         self.shown = [axis.imshow(self.labels, interpolation="nearest") for axis in axes]
         for axis in axes:
             axis.set_axis_off()
             axis.set_title(" ", fontsize=9, y=1)  # a fixed place, whatever moves
         outcome = {"dropped, was wrong": CAUGHT, "dropped, was right": WASTED, "kept, but wrong": WRONG, "void": VOID}
-        legend = class_legend(classes, colors) + [entry(name, color) for name, color in outcome.items()]
+        legend += [entry(name, color) for name, color in outcome.items()]
         self.figure.legend(handles=legend, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
     def _curves(self, axes, rankings: dict) -> None:

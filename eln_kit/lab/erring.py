@@ -38,8 +38,8 @@ class Erring:
         with torch.random.fork_rng():
             torch.manual_seed(1000 * len(self.ratios) + self.number)
             part = self.crops[torch.randperm(len(self.crops))[:BATCH]]
-            loss = cross_entropy(self.decoder(part.features), part.mask)
-        main = cross_entropy(part.logits, part.mask)
+            loss = cross_entropy(self.decoder(part.features), part.mask, weights=part.weights)
+        main = cross_entropy(part.logits, part.mask, weights=part.weights)
         self.ratios.append((loss / main).item())
         gated = auxiliary_loss([loss], main, [self.ratio])
         if gated > 0:

@@ -27,6 +27,7 @@ class Crops:
     features: Features
     logits: Tensor
     looks: list[Tensor]  # ELN's, see `ErrorLocalizer.look_again`
+    weights: Tensor | None  # of the classes, see `Experiment.class_weights`
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -35,7 +36,7 @@ class Crops:
         """Some of them."""
         features = Features(each[places] for each in self.features)
         looks = [look[places] for look in self.looks]
-        return Crops(self.image[places], self.mask[places], features, self.logits[places], looks)
+        return Crops(self.image[places], self.mask[places], features, self.logits[places], looks, self.weights)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def crops(segmenter: Segmenter, eln: ErrorLocalizer, experiment: Experiment) -> 
     said = [segmenter(part) for part in image.split(experiment.params.data.batch_labeled)]
     features = Features(torch.cat(maps) for maps in zip(*(each.features for each in said), strict=True))
     looks = eln.look_again(segmenter, image)
-    return Crops(image, mask, features, torch.cat([each.logits for each in said]), looks)
+    weights = experiment.class_weights
+    weights = None if weights is None else weights.to(target)
+    return Crops(image, mask, features, torch.cat([each.logits for each in said]), looks, weights)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def open_session(run: str = "", stage: str = "", knobs: str = "") -> Session:
     """
     if stage and stage not in STAGE_NAMES:
         raise ParamsError(f"stage = {stage!r}: should be one of {', '.join(STAGE_NAMES)}, or empty for the last")
-    experiment = reopen(resolve(run), knobs.split()) if run else _small(knobs.split())
+    experiment = reopen(resolve(run), knobs) if run else _small(knobs)
     stage = stage or _last_finished(experiment)
     return Session(experiment, stage, experiment.networks(after=stage))
 
@@ -38,7 +38,7 @@ def _last_finished(experiment: Experiment) -> str:
     return finished[-1] if finished else STAGE_NAMES[0]
 
 
-def _small(knobs: list[str]) -> Experiment:
+def _small(knobs: str) -> Experiment:
     experiment = open_experiment(build(build({}, SMALL).model_dump(), knobs))
     for kind in (Supervised, ErrorLocalization):
         fit(kind(experiment.networks(kind.after), experiment.params), experiment)

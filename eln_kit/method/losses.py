@@ -40,15 +40,19 @@ def from_processes(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def cross_entropy(logits: Tensor, mask: Tensor, average_over: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, mask: Tensor, average_over: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over the non-void pixels.
 
     Args:
         logits: float `B C h w`; resized to the mask.
         mask: long `B H W`.
         average_over: bool `B H W`; divide the sum by these pixels' number instead of the non-void ones'.
+        weights: float `C`, factors of the pixels of each class.
     """
-    losses = F.cross_entropy(upsample(logits, mask.shape[1:]).float(), mask.long(), ignore_index=VOID, reduction="sum")
+    logits = upsample(logits, mask.shape[1:]).float()
+    losses = F.cross_entropy(logits, mask.long(), weights, ignore_index=VOID, reduction="sum")
     counted = mask != VOID if average_over is None else average_over
     return losses / over_processes(counted.sum()).clamp(min=FEW)
 

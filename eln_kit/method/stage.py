@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from eln_kit.method.losses import cross_entropy
 from eln_kit.models import Networks, Segmenter, Which
 from eln_kit.params import Params
 
@@ -19,6 +20,7 @@ class Stage(nn.Module, ABC):
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on, whole sections or single `section.knob`s.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
+        class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
     """
 
     name: str
@@ -31,6 +33,12 @@ class Stage(nn.Module, ABC):
         super().__init__()
         self.networks = networks
         self.params = params
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def cross_entropy(self, logits: Tensor, mask: Tensor, average_over: Tensor | None = None) -> Tensor:
+        """The loss of that name, with the stage's weights."""
+        return cross_entropy(logits, mask, average_over, self.class_weights)
 
     @staticmethod
     @abstractmethod

@@ -5,6 +5,8 @@ A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` 
 `truth` long `B H W`, void where nobody labelled the image, which only the oracle filter and the measures look at.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,6 @@ from eln_kit.method.losses import (
     auxiliary_loss,
     contrastive_loss,
     correctness,
-    cross_entropy,
     over_processes,
     pseudo_label,
     summed_over_predictions,
@@ -42,7 +43,7 @@ class Supervised(Stage):
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
-        return {"main": cross_entropy(logits, batch["mask"])}, {}
+        return {"main": self.cross_entropy(logits, batch["mask"])}, {}
 
 
 class Control(Supervised):
@@ -95,9 +96,9 @@ class ErrorLocalization(Stage):
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
-        main = cross_entropy(prediction.logits, mask)
+        main = self.cross_entropy(prediction.logits, mask)
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
-        auxiliary = [cross_entropy(each, mask) for each in logits]
+        auxiliary = [self.cross_entropy(each, mask) for each in logits]
 
         every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
@@ -174,7 +175,7 @@ class SemiSupervised(ErrorLocalization):
         """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
         if self.knobs.filter == "eln" and self.knobs.eln_learns:
             return super().labeled_losses(prediction, image, mask)
-        return {"main": cross_entropy(prediction.logits, mask)}, {}
+        return {"main": self.cross_entropy(prediction.logits, mask)}, {}
 
     def mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each strong view after CutMix, under its name, and its boxes."""
@@ -203,7 +204,7 @@ class SemiSupervised(ErrorLocalization):
         return losses, measures
 
     def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
+        return self.cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
 
     @torch.no_grad()
     def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -219,14 +220,17 @@ class SemiSupervised(ErrorLocalization):
         }
         return pseudo_label(logits, keep), teacher.embedding, measures
 
-    def keep(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
-        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size."""
+    def keep(self, batch: dict[str, Tensor], logits: Tensor, trust: Callable[..., Tensor] | None = None) -> Tensor:
+        """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size.
+
+        `trust` may do what the method of that name does in another way, such as in windows.
+        """
         knobs, valid = self.knobs, batch["valid"]
         if knobs.filter == "none":
             return torch.ones_like(valid)
         if knobs.filter == "oracle":
             return predicted(logits) == batch["truth"]
-        score = self.trust(batch, logits)
+        score = (trust or self.trust)(batch, logits)
         if knobs.class_share is not None:
             return surest_of_each_class(score, predicted(logits), valid, knobs.class_share)
         if knobs.filter == "entropy":

@@ -13,7 +13,6 @@ from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, load_params, open_experiment
 from eln_kit.store.params_file import build
 
-SAME = ("seed", "precision", "channels_last")  # knobs of the section `run` that a stage's result depends on
 PLACES = {"run.folder", "run.start_from"}
 
 

@@ -21,7 +21,7 @@ from eln_kit.params import Params
 
 FILE = "checkpoint.pt"
 BEST = "best.pt"
-INDIFFERENT = {("data", "root"), ("data", "workers"), ("data", "cache")}  # to what comes out
+INDIFFERENT = {"root", "workers", "cache", "classes", "labeled_ids", "unlabeled_ids"}  # knobs of data; see check_same
 KEYS = {"version", "stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
@@ -130,7 +130,8 @@ def is_finished(path: Path) -> bool:
 def check_same(path: Path, state: dict, params: Params) -> None:
     """Refuse a checkpoint of another version, or whose params, in the sections that it depends on, differ from these.
 
-    Where the data lie does not matter: class names and the split are checked elsewhere.
+    Where the data and lists of them lie does not matter: class names and the split are checked elsewhere. Nor does the
+    folder of initial weights: they are in the run by now.
     """
     if state["version"] != __version__:
         raise CheckpointError(
@@ -146,7 +147,8 @@ def check_same(path: Path, state: dict, params: Params) -> None:
     differences = [
         f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
         for section, knob in knobs
-        if made_with[section][knob] != now[section].get(knob) and (section, knob) not in INDIFFERENT
+        if _content(knob, made_with[section][knob]) != _content(knob, now[section].get(knob))
+        and (section != "data" or knob not in INDIFFERENT)
     ]
     if differences:
         raise CheckpointError(
@@ -177,6 +179,10 @@ def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> N
         except RuntimeError as error:
             fault = str(error).splitlines()[1].strip()
             raise CheckpointError(f"{path}: its {part} does not fit the networks of these params: {fault}") from None
+
+
+def _content(knob: str, value):
+    return Path(value).name if knob in ("encoder_weights", "eln_weights") else value
 
 
 def _first_line(error: Exception) -> str:

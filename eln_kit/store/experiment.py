@@ -2,15 +2,19 @@
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from eln_kit.data import (
     DataSet,
     Item,
     Split,
+    class_weights,
     deciding,
+    lists_at_hand,
     load_split,
     make_split,
     open_dataset,
@@ -22,9 +26,11 @@ from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.models import Networks
 from eln_kit.params import Params
-from eln_kit.paths import resolve, write_whole
+from eln_kit.paths import resolve, resolve_shipped, write_whole
 from eln_kit.store import checkpoint
-from eln_kit.store.params_file import build, load
+from eln_kit.store.params_file import Knobs, build, load
+
+CLASSES = "classes.yaml"  # a run's copy of `data.classes`
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,20 @@ class Experiment:
         held_out = set(self.held_out)
         return [item for item in self.split.labeled if item not in held_out]
 
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """Of the cross-entropy, float `C`, by the labelled images to train on; None where all weigh the same."""
+        return class_weights(self.labeled, self.dataset, self.params.optimizer.class_weights)
+
     def networks(self, after: str | None = None, best: bool = False) -> Networks:
         """New networks; `after` names the finished stage they continue from, with its last or its best step.
+
+        Initial weights are read for what no stage of the run has trained yet.
 
         Raises:
             CheckpointError: that stage has not finished, or its checkpoint was made with other params.
         """
-        networks = Networks(self.params, len(self.dataset.classes)).to(device())
+        networks = Networks(without_trained(self.params), len(self.dataset.classes)).to(device())
         if after is not None:
             path = self.folder / after / (checkpoint.BEST if best else checkpoint.FILE)
             state = checkpoint.load(path)
@@ -98,16 +111,36 @@ def open_experiment(params: Params) -> Experiment:
         DataError: the data set cannot be used.
     """
     folder = resolve(params.run.folder)
-    dataset = open_dataset(params.data)
+    dataset = dataset_of(params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(None, "Permission denied")
+        if params.data.classes and (file := resolve_shipped(params.data.classes)).is_file():
+            write_whole(folder / CLASSES, file.read_text())
         split = split_of(folder, dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
     check_held_out(params, split)
     return Experiment(params, folder, dataset, split)
+
+
+def dataset_of(params: Params) -> DataSet:
+    """The data set, with the run's own copy of `data.classes` where that file is gone; raises DataError."""
+    data, kept = params.data, resolve(params.run.folder) / CLASSES
+    if data.classes and kept.is_file() and not resolve_shipped(data.classes).is_file():
+        data = data.model_copy(update={"classes": str(kept)})
+    return open_dataset(data)
+
+
+def without_trained(params: Params) -> Params:
+    """Params that name no initial weights of networks that a stage in the run folder holds trained."""
+    folder, held = (
+        resolve(params.run.folder),
+        {"encoder_weights": "1_supervised", "eln_weights": "2_error_localization"},
+    )
+    blank = {knob: "none" for knob, stage in held.items() if checkpoint.exists(folder / stage / checkpoint.FILE)}
+    return params.model_copy(update={"model": params.model.model_copy(update=blank)})
 
 
 def check_held_out(params: Params, split: Split) -> None:
@@ -134,7 +167,7 @@ def check_unlabeled(params: Params, split: Split) -> None:
         raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
-def reopen(folder: Path, knobs: Sequence[str] = ()) -> Experiment:
+def reopen(folder: Path, knobs: Knobs = ()) -> Experiment:
     """Open a run folder with the params it was made with, but for `knobs`.
 
     Raises:
@@ -144,7 +177,7 @@ def reopen(folder: Path, knobs: Sequence[str] = ()) -> Experiment:
     return open_experiment(load_params(folder, knobs))
 
 
-def load_params(folder: Path, knobs: Sequence[str] = ()) -> Params:
+def load_params(folder: Path, knobs: Knobs = ()) -> Params:
     """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
     file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
     stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
@@ -162,7 +195,7 @@ def split_of(folder: Path, dataset: DataSet, params: Params, keep: bool = True) 
     path = folder / "split.json"
     kept = load_split(dataset, path) if path.exists() else None
     made_with, then = deciding(dataset, params.data), kept and kept.made_with
-    if kept and then == made_with and not (params.data.labeled_ids or params.data.unlabeled_ids):  # lists may be edited
+    if kept and then == made_with and not lists_at_hand(dataset, params.data):  # lists may be edited
         return kept
     wanted = make_split(dataset, params.data)
     if kept and kept != wanted:

@@ -1,12 +1,14 @@
 """Params from a YAML file or from a notebook's sections, with single knobs changed on top.
 
 `load` reads a file, `build` takes the sections as a notebook holds them. Both take knobs as text, such as
-`"supervised.steps=100"`, and both raise `ParamsError` with one readable line a fault.
+`"supervised.steps=100"`, several in one text being quoted as in a shell, and both raise `ParamsError` with one readable
+line a fault.
 """
 
 import difflib
 import re
 import reprlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from eln_kit.faults import ParamsError
 from eln_kit.params import Params, Section
-from eln_kit.paths import locate, write_whole
+from eln_kit.paths import locate, resolve, write_whole
 
 SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Params()}
 Knobs = str | Sequence[str] | dict
@@ -48,10 +50,17 @@ _Yaml.add_implicit_resolver(
 def load(file: str | Path, knobs: Knobs = ()) -> Params:
     """Read a params file and change single knobs: `load("params/shapes.yaml", ["run.seed=1"])`.
 
+    One that lies in a run with stages means that run, wherever it was before.
+
     Raises:
         ParamsError: names the file, the knob and, for a knob that does not exist, the nearest valid name.
     """
-    return build(read(file), knobs, source=str(file))
+    sections, given, place = read(file), _parse_knobs(knobs), locate(file).resolve()
+    params = build(sections, given, source=str(file))
+    in_run = place.name == "params.yaml" and any(place.parent.glob("*/checkpoint*.pt"))
+    if in_run and "run.folder" not in given and resolve(params.run.folder) != place.parent:
+        return build(sections, given | {"run.folder": str(place.parent)}, source=str(file))
+    return params
 
 
 def read(file: str | Path) -> dict:
@@ -107,16 +116,27 @@ def describe() -> str:
 def _parse_knobs(knobs: Knobs) -> dict:
     if isinstance(knobs, dict):
         return knobs
-    parsed = {}
-    for text in knobs.split() if isinstance(knobs, str) else knobs:
-        name, equals, value = text.partition("=")
+    try:
+        texts = shlex.split(knobs) if isinstance(knobs, str) else knobs
+    except ValueError as error:
+        raise ParamsError(f"knobs = {knobs!r}: {error}; close the quotes") from None
+    parsed: dict = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
             raise ParamsError(f"{text!r}: write section.knob=value, such as supervised.steps=100")
         try:
-            parsed[name.strip()] = yaml.load(value, _Yaml)
+            is_text = _kind(name) is str and value[:1] not in ("'", '"')  # no YAML: `#`, `no` and nothing are text
+            parsed[name] = value if is_text else yaml.load(value, _Yaml)
         except (yaml.YAMLError, RecursionError, ValueError):
             raise ParamsError(f"{text!r}: {value!r} is not a value") from None
     return parsed
+
+
+def _kind(name: str):
+    section, _, knob = name.partition(".")
+    field = SECTIONS[section].model_fields.get(knob) if section in SECTIONS else None
+    return field and field.annotation
 
 
 def _explain(fault: dict, source: str) -> str:

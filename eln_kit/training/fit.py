@@ -37,14 +37,15 @@ from eln_kit.training.memory import keep_freed
 from eln_kit.training.optimizer import make_optimizer, set_lr
 from eln_kit.training.progress import Progress
 from eln_kit.training.stopping import noted_signals, saved_before
+from eln_kit.training.trial import check_batches
 
 
 def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     """Train a stage to its end, going on from its checkpoint when there is one.
 
     Leaves `checkpoint.pt` and `metrics.jsonl` in the stage's folder of the run. A finished stage is loaded, not
-    trained again. SIGINT and SIGTERM save first and then raise KeyboardInterrupt. With `run.processes` above one,
-    that many new processes train, and the stage is loaded when they are done.
+    trained again. SIGINT, SIGTERM and SIGHUP save first and then raise KeyboardInterrupt. With `run.processes` above
+    one, that many new processes train, and the stage is loaded when they are done.
 
     Returns:
         The records of `metrics.jsonl`: `step`, `images_per_s`, `lr`, and the mean of each loss and measure.
@@ -58,6 +59,7 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
     path = experiment.folder / stage.name / checkpoint.FILE
     state = _resume(path, stage, experiment)
     if not state["finished"]:
+        check_batches(experiment.params, len(experiment.dataset.classes))
         number = processes.count(experiment.params, stage.unlabeled)
         if number == 1 or processes.launched():
             with held(path.parent) if processes.is_first() else nullcontext():
@@ -88,6 +90,7 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
+    stage.class_weights = experiment.class_weights
     stage.to(accelerator.device, memory_format=layout(params.run))  # type: ignore[call-overload]
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:

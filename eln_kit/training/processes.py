@@ -24,18 +24,23 @@ from eln_kit.device import device, precision_of
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
 from eln_kit.training import tracking
+from eln_kit.training.stopping import hangs_up
 
+RANKS, MPI = ("LOCAL_RANK", "RANK", "WORLD_SIZE"), ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe
 
 
 def launched() -> bool:
-    """Whether this is one of the processes that a launcher (`torchrun`, or `launch`) started."""
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Whether this is one of the processes that a launcher (`torchrun`, or `launch`) started.
+
+    Some of its variables alone are left over from another job, and are ignored.
+    """
+    return all(name in os.environ for name in (*RANKS, "MASTER_ADDR", "MASTER_PORT"))
 
 
 def is_first() -> bool:
     """Whether this process is alone, or the first of those that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
+    return not launched() or os.environ["RANK"] == "0"
 
 
 def count(params: Params, unlabeled: bool) -> int:
@@ -73,7 +78,7 @@ def launch(processes: int, function: Callable, *arguments) -> None:
     once; elsewhere they are spawned. What they print appears here.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; the processes had 30 s to save.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came; the processes had 30 s to save.
         Fault: what the first process that failed raised, if it is one.
         WorkerError: any other failure, with its traceback.
     """
@@ -90,6 +95,8 @@ def launch(processes: int, function: Callable, *arguments) -> None:
         monitor_interval=0.2,
         start_method="forkserver" if FORKS else "spawn",
     )
+    if not hangs_up():
+        os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it tells is raised below
     try:
         with _handlers_kept():
@@ -135,6 +142,9 @@ def _handlers_kept() -> Iterator[None]:
 def accelerate(run: Run, folder: Path) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
     AcceleratorState._reset_state()  # a notebook may have trained with another precision before
+    if not launched():
+        for name in (*RANKS, *MPI):  # accelerate would take any of them for a launcher's
+            os.environ.pop(name, None)
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
         mixed_precision=precision_of(run.precision).replace("fp32", "no"),

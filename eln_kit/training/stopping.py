@@ -1,10 +1,14 @@
 """Training that is stopped from outside, by a signal or by data that went bad, saves first."""
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -19,7 +23,7 @@ def saved_before(kind: type[Exception], save: Callable[[], None]):
 
 @contextmanager
 def noted_signals():
-    """SIGINT and SIGTERM set `received.signal` instead of stopping a step midway (main thread only)."""
+    """The signals of `STOPS` set `received.signal` instead of stopping a step midway (main thread only)."""
     received = SimpleNamespace(signal=None)
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -27,10 +31,31 @@ def noted_signals():
 
     def remember(number, frame):
         received.signal = number
+        leave_closed_terminal()
 
-    old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(remember):
         yield received
+
+
+@contextmanager
+def handled(handler: Callable):
+    """Let `handler` have the signals of `STOPS`, but for a SIGHUP that is ignored, as under nohup."""
+    before = {number: signal.signal(number, handler) for number in STOPS if number != signal.SIGHUP or hangs_up()}
+    try:
+        yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def hangs_up() -> bool:
+    """Whether a closed terminal is to end this process; under nohup it is not."""
+    return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+
+def leave_closed_terminal() -> None:
+    """After SIGHUP writing to the terminal would raise, so output goes nowhere."""
+    for stream in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

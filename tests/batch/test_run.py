@@ -1,10 +1,13 @@
 """`eln-kit run` on toy notebooks: order, going on, failing, stopping, and what it says about each."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from importlib.metadata import version
 
@@ -94,7 +97,8 @@ print("saved at step 3")
 
 
 @pytest.mark.parametrize(
-    ("number", "end", "status"), [(signal.SIGINT, "raise KeyboardInterrupt", 75), (signal.SIGTERM, "", 75)]
+    ("number", "end", "status"),
+    [(signal.SIGINT, "raise KeyboardInterrupt", 75), (signal.SIGTERM, "", 75), (signal.SIGHUP, "", 75)],
 )
 def test_a_stopped_notebook_saves_first(project, number, end, status):
     write(project, "1_a", STOPPED.format(seconds=4, end=end), "Path('next cell').touch()")
@@ -111,6 +115,17 @@ def test_a_stopped_notebook_saves_first(project, number, end, status):
     assert "interrupted" in (project / "runs/toy/index.html").read_text()
 
 
+def test_when_its_terminal_is_closed_a_notebook_still_saves(project):
+    write(project, "1_a", STOPPED.format(seconds=2, end=""))
+    ours, theirs = pty.openpty()
+    process = _start_process(project, stdout=theirs, stderr=theirs, start_new_session=True, stdin=theirs, own=theirs)
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait(timeout=30) == 75
+    assert (project / "saved").exists()
+    assert report.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
+
+
 def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, capsys):
     write(project, "1_a", STOPPED.format(seconds=400, end=""))
     process = _start_process(project)
@@ -124,15 +139,16 @@ def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, c
     assert "Traceback" not in err
 
 
-def _start_process(project):
+def _start_process(project, own=None, **options):
+    """`own`: a terminal that it is to have as its own."""
     imports = "import sys; from eln_kit import cli; from eln_kit.batch import state"
     code = f"{imports}; state.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "params/toy.yaml"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        preexec_fn=own and (lambda: fcntl.ioctl(own, termios.TIOCSCTTY, 0)),
         text=True,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )
     deadline = time.monotonic() + 30
     while not (project / "started").exists():

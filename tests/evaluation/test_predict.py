@@ -1,9 +1,18 @@
 import pytest
 import torch
+from trees import masked_dataset, write_image, write_mask
 
-from eln_kit.evaluation.predict import _starts, predict, prepare
+from eln_kit.data import Split
+from eln_kit.evaluation import show
+from eln_kit.evaluation.detection import detect
+from eln_kit.evaluation.examples import examine, teach
+from eln_kit.evaluation.predict import _starts, judge, predict, prepare
+from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import ParamsError
+from eln_kit.method.stages import SemiSupervised
+from eln_kit.models import Networks
 from eln_kit.params import Evaluation
+from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build
 
 
@@ -42,6 +51,48 @@ def test_windows_of_a_local_network_give_what_the_whole_image_gives():
     assert network.seen[0] == (20, 30)
     assert set(network.seen[1:]) == {(16, 16)}
     assert torch.allclose(whole, in_windows, atol=1e-6)
+
+
+class Judge(torch.nn.Module):
+    """Its logit of being right is the first class's logit less the image's green; it notes the sizes it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def judge_prediction(self, segmenter, image, logits):
+        self.seen.append((tuple(image.shape[2:]), tuple(logits.shape[2:])))
+        return logits[:, :1] - image[:, 1:2]
+
+
+def test_eln_judges_in_the_same_windows():
+    image, logits, eln = torch.rand(1, 3, 20, 30), torch.rand(1, 2, 20, 30), Judge()
+    judged = judge(eln, None, image, logits, Evaluation(window=[16, 16]))
+    assert set(eln.seen) == {((16, 16), (16, 16))}
+    assert torch.allclose(judged, logits[:, :1] - image[:, 1:2], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_with_windows_no_network_ever_sees_a_larger_image(tiny, tmp_path, monkeypatch):
+    params = tiny({"evaluation.window": [32, 32], "model.eln_scales": [0.5]})
+    dataset = masked_dataset(tmp_path, [(0, 1)] * 2, classes=9)
+    for item in dataset.train:
+        write_image(item.image, (40, 72))
+        write_mask(item.mask, (0, 1), (40, 72))
+    networks = Networks(params, classes=9).eval()
+    stage = SemiSupervised(networks, params)
+    experiment = Experiment(params, tmp_path, dataset, Split(dataset.train, []))
+    monkeypatch.setattr(Experiment, "networks", lambda self, after: networks)
+    seen = []
+    for network in (networks.student.encoder, networks.teacher.encoder, networks.eln.encoder):
+        network.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    examine(networks, dataset.val[0], dataset, params)
+    teach(stage, dataset.val[0], dataset)
+    show.judge(networks, "student", dataset.val[0], dataset, params)
+    error_detection(networks.student, networks.eln, dataset, params)
+    monkeypatch.setattr("eln_kit.evaluation.detectors.VIEWS", [(1.0, True)])
+    detect(experiment, "2_error_localization", peers=(networks.teacher,))
+    assert set(seen) == {(32, 32), (16, 16)}
 
 
 def test_an_image_smaller_than_the_window_is_seen_whole():

@@ -3,18 +3,20 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
-from trees import write_image, write_mask
+from trees import folder_tree, write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.batch import plan, report
 from eln_kit.batch.state import NOTEBOOKS, notebooks
 from eln_kit.evaluation import results, segmentation, show
-from eln_kit.faults import DataError, ParamsError
+from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.method.stages import STAGES
 from eln_kit.store import checkpoint, params_file
 from eln_kit.store.experiment import open_experiment, reopen
@@ -75,6 +77,65 @@ def test_a_run_that_no_command_made_tells_its_params_by_its_checkpoints(run):
 def test_a_moved_run_folder_is_opened_where_it_lies_now(run, tmp_path):
     moved = run.folder.rename(tmp_path / "moved")
     assert reopen(moved).folder == moved
+
+
+@pytest.fixture
+def far(tiny, tmp_path):
+    """A run of stages 1 and 2 whose images, classes, list of labels and initial weights lie outside of it."""
+    root = folder_tree(tmp_path / "data", train=3, val=1, unlabeled=2)
+    classes, labels, weights = (tmp_path / name for name in ("classes.yaml", "labels.txt", "resnet.pth"))
+    classes.write_text("classes: [{name: sky}, {name: kite, color: [1, 2, 3]}]")
+    labels.write_text("00\n02\n")
+    torch.save(timm.create_model("resnet10t").state_dict(), weights)
+    data = {
+        "data.name": "folder",
+        "data.root": str(root),
+        "data.classes": str(classes),
+        "data.labeled_ids": str(labels),
+    }
+    model = {"model.encoder_weights": str(weights), "model.eln_weights": str(weights)}
+    run = train(tiny(data | model), "1_supervised", "2_error_localization")
+    (tmp_path / "elsewhere").mkdir()
+    for file in (classes, labels, weights):
+        file.rename(tmp_path / "elsewhere" / file.name)
+    return run
+
+
+def test_a_run_copied_to_another_folder_goes_on_when_all_that_it_was_made_from_has_moved(
+    far, tmp_path, capsys, monkeypatch
+):
+    image = far.dataset.val[0].image.rename(tmp_path / "image.png")
+    shutil.copy(image, far.dataset.val[0].image)
+    expected = results.evaluate(far)["segmentation"]
+    copy = far.folder.rename(tmp_path / "copy")
+    moved = f"data.root={Path(far.params.data.root).rename(tmp_path / 'moved data')}"
+    assert results.evaluate(reopen(copy, [moved]))["segmentation"] == expected
+    assert reopen(copy, [moved]).dataset.colors[1].tolist() == [1, 2, 3]
+    assert cli.main(["show", str(copy), "--image", str(image), "--out", str(tmp_path / "seen"), "--set", moved]) == 0
+    monkeypatch.setattr("eln_kit.batch.run.NOTEBOOKS", ["1_supervised", "2_error_localization"])
+    capsys.readouterr()
+    assert cli.main(["run", str(copy / "params.yaml"), "--set", moved, "--dry-run"]) == 0
+    assert "2_error_localization  finished" in capsys.readouterr().out
+    assert cli.main(["run", str(copy / "params.yaml"), "--set", moved]) == 0
+    assert not far.folder.exists()
+
+
+def test_other_places_of_what_is_in_the_run_are_accepted_and_other_content_is_not(far, tmp_path):
+    knobs = {"model.encoder_weights": "resnet.pth", "data.classes": "classes.yaml", "data.labeled_ids": "labels.txt"}
+    knobs = {knob: str(tmp_path / "elsewhere" / name) for knob, name in knobs.items()}
+    assert reopen(far.folder, knobs).networks("2_error_localization")
+    for other in ("none", "imagenet", "elsewhere/another.pth"):
+        with pytest.raises(CheckpointError, match=r"model\.encoder_weights was .*resnet\.pth' and is"):
+            reopen(far.folder, {"model.encoder_weights": other}).networks("1_supervised")
+    Path(knobs["data.labeled_ids"]).write_text("00\n01\n")
+    with pytest.raises(ParamsError, match="ask for another split now"):
+        reopen(far.folder, knobs)
+
+
+def test_what_no_stage_has_trained_still_wants_its_initial_weights(far):
+    shutil.rmtree(far.folder / "2_error_localization")
+    with pytest.raises(ParamsError, match=r"resnet\.pth: no such weights file"):
+        open_experiment(far.params).networks("1_supervised")
 
 
 def test_the_best_step_on_held_out_labelled_images_is_kept_beside_the_last(tiny, monkeypatch):

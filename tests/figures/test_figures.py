@@ -1,7 +1,11 @@
 """Figures are drawn from tensors and arrays of any size, and say what is in the data."""
 
 import io
+import re
+import subprocess
+import sys
 
+import matplotlib
 import nbformat
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from PIL import Image
 
 from eln_kit import figures
 from eln_kit.evaluation.errors import Ranking
+from eln_kit.figures import grid
 
 CLASSES = ["background", "square", "disc", "ring"]
 COLORS = np.array([[40, 40, 40], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
@@ -119,6 +124,80 @@ def test_numbers_with_absent_classes(count, tmp_path):
         figures.save(drawn, tmp_path / "made" / "figure.png")
     assert texts(drawn).count("absent") == count + 1
     assert "mean 50.0%" in texts(drawn)
+
+
+FIGURES_OF_CLASSES = """
+import sys
+import numpy as np, pandas
+from eln_kit import figures
+from eln_kit.figures import comparison
+
+count, out = int(sys.argv[1]), sys.argv[2]
+classes = [f"a class of number {c}" for c in range(count)]
+colors = np.random.default_rng(0).integers(0, 256, (count, 3), np.uint8)
+image, mask = np.random.rand(3, 64, 96), np.arange(64 * 96).reshape(64, 96) % count
+table = pandas.DataFrame(np.random.rand(3, count), columns=classes).assign(method=["a", "b", "c"])
+keep = mask > 5
+made = {
+    "shares": figures.class_shares(np.ones(count), np.ones(count), classes, colors),
+    "confusion": figures.confusion(np.ones((count, count)), classes),
+    "bars": figures.iou_bars({n: np.full(count, np.nan) for n in "ab"}, classes),
+    "sheet": figures.contact_sheet([image], [mask], classes, colors),
+    "predictions": figures.predictions([image], None, {"a": [mask]}, classes, colors),
+    "errors": figures.errors(image, mask, mask, [mask], [2], [keep, keep], classes, colors),
+    "pseudo": figures.pseudo_labels([image], None, [mask], [keep], [keep], classes, colors),
+    "judgement": figures.judgement(image, mask, mask, keep, keep, classes, colors),
+    "parts": comparison.parts(table, "method", classes, "IoU"),
+}
+for name, figure in made.items():
+    assert max(figure.get_size_inches()) < 20, name
+    figures.save(figure, f"{out}/{name}.png")
+print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("count", [150, 250])
+def test_the_figures_of_many_classes_stay_small(count, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FIGURES_OF_CLASSES, str(count), tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 1024  # MiB
+
+
+def test_of_many_classes_a_legend_names_the_most_frequent_and_a_matrix_has_no_numbers():
+    classes = [f"<{c}>" for c in range(40)]
+    mask = np.repeat(np.arange(40), np.arange(40) + 1)[None]
+    shown = texts(figures.contact_sheet([np.zeros((3, *mask.shape))], [mask], classes, np.zeros((40, 3))))
+    assert [name in shown for name in classes] == [False] * 10 + [True] * 30
+    assert not texts(figures.confusion(np.ones((40, 40)), classes)).strip(" |")
+
+
+@pytest.fixture
+def unchosen(monkeypatch):
+    """Fonts as before the first figure."""
+    monkeypatch.setitem(matplotlib.rcParams, "font.family", ["sans-serif"])
+    for function in (grid.choose_fonts, grid.tell_missing):
+        function.cache_clear()
+    yield
+    grid.choose_fonts.cache_clear()
+
+
+def test_letters_that_no_font_has_are_one_line(unchosen, tmp_path, capsys, monkeypatch, recwarn):
+    monkeypatch.setattr(grid, "OTHER_SCRIPTS", [])
+    for name in ("a.png", "b.png"):
+        figures.save(figures.iou_bars({"a": [0.5, 0.5]}, ["\U000f0001猫", "b"]), tmp_path / name)
+    assert re.fullmatch(r"no installed font has .*: install one, [^\n]*\n", capsys.readouterr().err)
+    assert not list(recwarn)
+
+
+def test_a_fallback_font_that_is_installed_has_the_letters(unchosen, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(grid, "OTHER_SCRIPTS", ["no such font", "STIXNonUnicode"])
+    figures.save(figures.iou_bars({"a": [0.5, 0.5]}, ["\ue000", "b"]), tmp_path / "a.png")
+    assert not capsys.readouterr().err
+    assert matplotlib.rcParams["font.family"] == ["sans-serif", "STIXNonUnicode"]
 
 
 def test_training_curves_skip_records_without_the_name():

@@ -28,9 +28,16 @@ def test_cross_entropy_can_be_averaged_over_other_pixels():
     assert losses.cross_entropy(logits, mask, every).item() == pytest.approx(math.log(2) / 4, rel=1e-5)
 
 
+def test_a_weight_is_a_factor_of_each_pixel_of_its_class():
+    logits = logits_of([[0.5, 0.5], [0.25, 0.75], [0.1, 0.9]])
+    mask, weights = torch.tensor([[[0, 1, VOID]]]), torch.tensor([3.0, 0.5])
+    expected = (3 * math.log(2) - 0.5 * math.log(0.75)) / 2
+    assert losses.cross_entropy(logits, mask, weights=weights).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_cross_entropy_of_nothing_but_void_is_zero_with_a_zero_gradient():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = losses.cross_entropy(logits, torch.full((1, 4, 4), VOID))
+    loss = losses.cross_entropy(logits, torch.full((1, 4, 4), VOID), weights=torch.ones(logits.shape[1]))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.abs().max() == 0

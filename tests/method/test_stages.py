@@ -30,6 +30,31 @@ def reached(network):
     return any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+def test_class_weights_are_factors_of_labels_and_pseudo_labels_alike_and_of_nothing_else(tiny, batch):
+    def found(weights):
+        stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none", "model.fusion_dropout": 0.0}))
+        stage.class_weights = weights
+        torch.manual_seed(0)
+        return {name: loss.item() for name, loss in stage(batch | {"strong": batch["weak"]})[0].items()}
+
+    plain, doubled = found(None), found(torch.full((4,), 2.0))
+    expected = {name: loss * (2 if name in ("main", "weak", "strong") else 1) for name, loss in plain.items()}
+    assert doubled == pytest.approx(expected, rel=1e-4)
+
+
+def test_in_stage_2_the_auxiliary_decoders_have_the_class_weights_too(tiny, batch):
+    found = []
+    for weights in (None, torch.full((4,), 2.0)):
+        stage = make(ErrorLocalization, tiny({"error_localization.ratios": [1.0, 1.0]}))
+        stage.class_weights = weights
+        torch.manual_seed(0)
+        for decoder in stage.networks.auxiliary:
+            torch.nn.init.normal_(decoder.classify[-1].weight, std=3.0)
+        found.append(stage(batch)[0])
+    assert found[1]["auxiliary"].item() == pytest.approx(2 * found[0]["auxiliary"].item(), rel=1e-4)
+    assert found[1]["eln"].item() == pytest.approx(found[0]["eln"].item(), rel=1e-4)
+
+
 def test_stage_1_teaches_the_student_alone(tiny, batch):
     stage = make(Supervised, tiny())
     sum(stage(batch)[0].values()).backward()

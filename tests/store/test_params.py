@@ -87,6 +87,26 @@ def test_a_knob_given_by_hand_is_checked_too(knob):
         build({}, [knob])
 
 
+def test_a_notebooks_knobs_are_quoted_as_in_a_shell_and_the_commands_are_not_cut():
+    wanted = {"root": "/my data #2/x", "labels": "1/4", "classes": ""}
+    in_notebook = build({"data": {"classes": "a"}}, "'data.root=/my data #2/x' data.labels=\"1/4\" data.classes=").data
+    by_set = build({}, ["data.root=/my data #2/x", "data.labels=1/4", "data.classes="]).data
+    for data in (in_notebook, by_set):
+        assert {name: getattr(data, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("knob", "text"), [("data.root='a b'", "a b"), ("data.root=007", "007"), ("data.root=no", "no")]
+)
+def test_the_value_of_a_text_knob_is_text(knob, text):
+    assert build({}, [knob]).data.root == text
+
+
+def test_an_open_quote_is_one_line():
+    with pytest.raises(ParamsError, match=r"\Aknobs = .*No closing quotation; close the quotes\Z"):
+        build({}, "data.root='a b")
+
+
 def test_a_missing_params_file_is_named(tmp_path):
     with pytest.raises(ParamsError, match=r"nowhere\.yaml: no such params file"):
         load(tmp_path / "nowhere.yaml")

@@ -49,7 +49,7 @@ def stop_in_step(monkeypatch, kind, step, deed):
     monkeypatch.setattr(kind, "forward", watched)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch, stage, number):
     whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[: stage + 1])
@@ -77,6 +77,7 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
         "semi_supervised.complementary": True,
         "optimizer.schedule": "cosine",
         "model.freeze_encoder": decoder == "upernet",
+        "optimizer.class_weights": "sqrt",
         "data.batch_unlabeled": 2,
     }
     whole, _ = run_chain(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), CHAIN)
@@ -91,6 +92,16 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert "features" in whole.records("3_semi_supervised")[-1]
     assert whole.records("3_semi_supervised")[0]["lr"] == pytest.approx(0.5 * whole.records("1_supervised")[0]["lr"])
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(tiny, monkeypatch):
+    stop_in_step(monkeypatch, Supervised, 3, lambda: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        experiment, _ = run_chain(tiny(), CHAIN[:1])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert [record["step"] for record in experiment.records("1_supervised")] == [2, 4]
 
 
 def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):
@@ -126,6 +137,19 @@ def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
     records = fit(Supervised(experiment.networks(), params), experiment)
     assert [record["step"] for record in records] == [10, 20, 30, 40]
     assert records[-1]["main"] < 0.8 * records[0]["main"]
+
+
+def test_training_weighs_classes_by_the_labelled_images_and_other_weights_are_another_run(tiny):
+    plain = open_experiment(tiny({"run.folder": tiny().run.folder + "_plain"}))
+    experiment = open_experiment(tiny({"optimizer.class_weights": "median"}))
+    lines = []
+    for each in (plain, experiment):
+        stage = Supervised(each.networks(), each.params)
+        lines.append(fit(stage, each))
+    assert torch.equal(stage.class_weights, experiment.class_weights)
+    assert lines[0][0]["main"] != lines[1][0]["main"]
+    with pytest.raises(CheckpointError, match=r"optimizer\.class_weights was 'median' and is 'none'"):
+        open_experiment(tiny()).networks(after="1_supervised")
 
 
 def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, monkeypatch):
@@ -242,6 +266,26 @@ def test_training_without_a_notebook_complains_in_one_line(tiny, tmp_path, capsy
     file.write_text(yaml.safe_dump(tiny().model_dump()))
     assert main([str(file), "2_error_localization"]) == 1
     assert "run notebooks/1_supervised.ipynb first" in capsys.readouterr().err
+
+
+SINGLE = {"views.crop": [16, 16], "data.batch_unlabeled": 1}
+OWN = {"semi_supervised.strong_pass": "own"}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "stage"),
+    [(SINGLE | {"data.batch_labeled": 1}, "1_supervised"), (SINGLE | OWN, "3_semi_supervised")],
+)
+def test_a_single_small_crop_is_refused_before_any_stage_trains(tiny, knobs, stage):
+    experiment = open_experiment(tiny(knobs))
+    knobs_named = r"views\.crop = \[16, 16\] with data\.batch_labeled = \d and data\.batch_unlabeled = 1 in 1 process:"
+    with pytest.raises(ParamsError, match=rf"\A{knobs_named} .* in {stage}; enlarge the crop or the batch\Z"):
+        fit(Supervised(experiment.networks(), experiment.params), experiment)
+    assert not (experiment.folder / "1_supervised").exists()
+
+
+def test_a_single_larger_crop_trains(tiny):
+    run_chain(tiny({"data.batch_labeled": 1, "data.batch_unlabeled": 1}))
 
 
 def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):

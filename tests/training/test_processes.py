@@ -46,11 +46,10 @@ def alone(params, *stages):
 OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
 
 
-@pytest.mark.parametrize("passes", [{}, OWN_PASS])
-def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path, passes):
-    knobs = (
-        BATCHES | passes | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
-    )
+@pytest.mark.parametrize("more", [{"optimizer.class_weights": "median"}, OWN_PASS])
+def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path, more):
+    knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
+    knobs |= more
     params = {n: tiny(knobs | {"run.folder": str(tmp_path / n)}).model_dump() for n in ("one", "two")}
     alone(params["one"], *CHAIN)
     processes.launch(2, together.train_frozen, params["two"], *CHAIN)
@@ -178,6 +177,14 @@ def test_batchnorm_becomes_synchronised_everywhere_and_keeps_its_names(tiny, enc
     assert not plain
     assert list(networks.state_dict()) == names
     assert {id(p) for p in networks.parameters()} == parameters
+
+
+def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeypatch):
+    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2", "PMI_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    params = tiny()
+    experiment = open_experiment(params)
+    assert [line["step"] for line in fit(STAGES["1_supervised"](experiment.networks(), params), experiment)] == [2, 4]
 
 
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):

@@ -1,0 +1,39 @@
+"""`eln-kit data coco | labelme | labelmap`: what labelling tools export, brought into the `folder` layout."""
+
+import os
+from pathlib import Path
+
+from eln_kit.data.exports.coco import read_coco
+from eln_kit.data.exports.export import Export
+from eln_kit.data.exports.labelmap import read_labelmap
+from eln_kit.data.exports.labelme import read_labelme
+from eln_kit.data.exports.tree import write_tree
+from eln_kit.data.prepare.report import Report
+from eln_kit.faults import DataError
+
+READERS = {"coco": read_coco, "labelme": read_labelme, "labelmap": read_labelmap}
+
+
+def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -> bool:
+    """Write the export below `root` into the new folder `out`, and print what was found and what was left out.
+
+    Where the export has no validation part, the share `val` of its labelled images is drawn with `seed`. True: done.
+    """
+    root, out = (Path(os.path.abspath(Path(place).expanduser())) for place in (root, out))
+    report = Report()
+    try:
+        if not root.exists():
+            raise DataError(f"{root}: no such folder; mend --root")
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out}: is there already; choose another --out, or delete it")
+        if not 0 < val < 1:
+            raise DataError(f"--val = {val:g}: should be a share above 0 and below 1, such as 0.2")
+        export = Export(root if root.is_dir() else root.parent)
+        READERS[name](root, export)
+        write_tree(export, out, val, seed, report)
+    except DataError as error:
+        report.mend(name, str(error))
+    except OSError as error:
+        report.mend(name, f"{error.filename or out}: {error.strerror or error}; mend that, delete {out} and try again")
+    report.close(out)
+    return not report.faults

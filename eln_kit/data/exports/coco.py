@@ -1,0 +1,115 @@
+"""COCO's JSON of polygons and run lengths, as CVAT, Label Studio, Roboflow and Datumaro export it."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from eln_kit.data.exports.export import Export, Size, part_of, size_of
+from eln_kit.data.items import VOID
+from eln_kit.faults import DataError
+
+EMPTY = "annotations have no outline, or run lengths of another size than the image, and are left out"
+KEYS = {"images", "annotations", "categories"}
+
+
+def read_coco(root: Path, export: Export) -> None:
+    """All COCO files below `root`, or the one that it is; a file's part is told by its path.
+
+    Raises:
+        DataError: pycocotools is not installed, or there is no such file.
+    """
+    try:
+        import pycocotools.mask  # noqa: F401
+    except ImportError:
+        raise DataError("COCO files are read by pycocotools, which is missing: pip install -e '.[import]'") from None
+    found = {file: _json(file) for file in (sorted(root.rglob("*.json")) if root.is_dir() else [root])}
+    files = {file: content for file, content in found.items() if isinstance(content, dict) and content.keys() >= KEYS}
+    if not files:
+        raise DataError(f"{root}: holds no COCO file, which is JSON of {', '.join(sorted(KEYS))}")
+    for file, content in files.items():
+        try:
+            _read(file, content, export)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{file}: is not as COCO has it ({type(error).__name__}: {error})") from None
+    export.add_others(export.root)
+
+
+def _json(file: Path):
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{file}: is not JSON ({error}); export it again, or take it away") from None
+
+
+def _read(file: Path, content: dict, export: Export) -> None:
+    part, indices = part_of(file.relative_to(export.root).as_posix()), _indices(content, export)
+    by_image: dict = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        name = f"annotation {annotation.get('id')} of {file.name}"
+        if annotation["image_id"] not in by_image:
+            export.note("no image", "annotations are of images that are not listed, and are left out", name)
+        elif not annotation.get("segmentation"):
+            export.note("empty", EMPTY, name)
+        else:
+            by_image[annotation["image_id"]].append(annotation)
+            if annotation["category_id"] not in indices:
+                export.note("unknown", "annotations are of categories that are not listed, and become void", name)
+    for image in content["images"]:
+        name, annotations = image["file_name"], by_image[image["id"]]
+        bases = (file.parent, file.parent.parent, export.root)
+        place = export.find(name, *(base / folder for base in bases for folder in (".", "images", f"images/{part}")))
+        size = (image["height"], image["width"]) if "height" in image else (place and size_of(place)) or (0, 0)
+        draw = partial(_draw, name, size, annotations, indices, export) if annotations else None
+        export.add(place, name, part, draw, size)
+
+
+def _indices(content: dict, export: Export) -> dict:
+    """Class of each category's id. A name that only groups other categories, as Roboflow writes one, is none."""
+    used = {annotation.get("category_id") for annotation in content["annotations"]}
+    groups = {each.get("supercategory") for each in content["categories"] if each.get("supercategory") != each["name"]}
+    found = {}
+    for category in sorted(content["categories"], key=lambda each: each["id"]):
+        if category["name"] in groups and category["id"] not in used:
+            export.note("group", "categories only group others, and are left out", category["name"])
+        else:
+            found[category["id"]] = export.index(category["name"])
+    return found
+
+
+def _draw(of: str, size: Size, annotations: list[dict], indices: dict, export: Export) -> np.ndarray:
+    """Crowds lie lowest, then the larger under the smaller, as COCO has no order of its own."""
+    from pycocotools import mask as lengths
+
+    drawn = []
+    for annotation in annotations:
+        name = f"annotation {annotation.get('id')} of {of}"
+        if encoded := [each for each in _encoded(annotation["segmentation"], size, name, export) if lengths.area(each)]:
+            whole = lengths.merge(encoded)
+            index = indices.get(annotation["category_id"], VOID)
+            drawn.append((not annotation.get("iscrowd"), -int(lengths.area(whole)), whole, index))
+        else:
+            export.note("empty", EMPTY, name)
+    drawn.sort(key=lambda each: each[:2])
+    shapes = ((lengths.decode(whole).astype(bool), index) for *_, whole, index in drawn)
+    return export.paint(size, shapes, of)
+
+
+def _encoded(segmentation, size: Size, name: str, export: Export) -> Iterator[dict]:
+    """Run lengths of an annotation's parts."""
+    from pycocotools import mask as lengths
+
+    if isinstance(segmentation, dict):
+        whole = segmentation if isinstance(segmentation["counts"], str) else lengths.frPyObjects(segmentation, *size)
+        if tuple(whole["size"]) == size:
+            yield whole
+        return
+    polygons = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    parts = lengths.frPyObjects(polygons, *size) if polygons else []
+    inside = lengths.iou(parts, parts, [1] * len(parts)) if len(parts) > 1 else np.zeros((1, 1))
+    if (inside - np.eye(len(inside)) > 0.999).any():
+        said = "annotations have a polygon inside another of theirs, which is filled: run lengths keep holes"
+        export.note("holes", said, name)
+    yield from parts

@@ -1,0 +1,128 @@
+"""What a reader finds in an export: images, each with a way to draw its mask, classes, and what was odd."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from eln_kit.data.items import VOID
+from eln_kit.data.palette import palette
+from eln_kit.data.pictures import IMAGE_SUFFIXES
+from eln_kit.faults import DataError
+
+BACKGROUND = "background"
+Draw = Callable[[], np.ndarray]
+Size = tuple[int, int]  # height and width
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of an export; `draw` gives its mask, uint8 `H W`, and is None where nobody has labelled the image."""
+
+    image: Path
+    part: str  # train, val or test
+    draw: Draw | None = None
+
+
+class Export:
+    """Collects pictures, classes and what is to be told. Class 0 is the background, which nothing covers."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.pictures: dict[Path, Picture] = {}
+        self.seen: set[Path] = set()
+        self.classes = [BACKGROUND]
+        self.colors: np.ndarray | None = None
+        self.odd: dict[tuple[str, str], list[str]] = {}
+
+    def note(self, what: str, said: str, example: object) -> None:
+        """One more case of what `said` tells, after its number: `images are not there`."""
+        self.odd.setdefault((what, said), []).append(str(example))
+
+    def index(self, name: str) -> int:
+        """Of a class, which is added where it is new."""
+        name = BACKGROUND if name.lower() in (BACKGROUND, "_background_") else name
+        if name not in self.classes:
+            self.classes.append(name)
+        if len(self.classes) > VOID:
+            raise DataError(f"{self.root}: has more than {VOID} classes, which masks of 8 bits cannot hold")
+        return self.classes.index(name)
+
+    def add(self, image: Path | None, name: str, part: str, draw: Draw | None = None, size: Size = (0, 0)) -> None:
+        """One more picture; `name` is what the export calls the image that was looked for, `size` that of its mask."""
+        if image is None:
+            self.note("missing", "images are not there, and are left out", name)
+        elif image in self.seen:
+            self.note("twice", "images are listed more than once, and the first list counts", name)
+        elif not (found := size_of(image)):
+            self.note("broken", "images cannot be read, and are left out", name)
+        elif draw and found != size:
+            self.note("size", "images have not the size that their labels have, and are left out", name)
+        else:
+            self.pictures[image] = Picture(image, part, draw)
+            if draw is None:
+                self.note("unlabelled", "images have no labels, and come along as unlabelled", name)
+        self.seen |= {image} if image else set()
+
+    def add_others(self, folder: Path) -> None:
+        """Images below a folder that the export does not name."""
+        for image in images_below(folder):
+            if image not in self.seen:
+                self.add(image, str(image), "train")
+
+    def find(self, name: str, *folders: Path) -> Path | None:
+        """The image of that name in one of the folders, else the only one in the export whose path ends alike."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        for folder in folders:
+            if (place := Path(os.path.abspath(folder / path))).is_file():
+                return place
+        alike = self._by_name.get(path.name, [])
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for image in images_below(self.root):
+            found.setdefault(image.name, []).append(image)
+        return found
+
+    def paint(self, size: Size, shapes: Iterable[tuple[np.ndarray, int]], name: str) -> np.ndarray:
+        """The mask of shapes, bool `H W` and class, each over those before it."""
+        mask, taken, overlap = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=bool), False
+        for where, index in shapes:
+            overlap |= bool((taken & where & (mask != index)).any())
+            mask[where], taken = index, taken | where
+        if overlap:
+            self.note("overlaps", "images have labels of different classes over each other, the last on top", name)
+        return mask
+
+    def palette(self) -> np.ndarray:
+        return palette(len(self.classes)) if self.colors is None else self.colors
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
+            yield file
+
+
+def part_of(path: str) -> str:
+    """train, val or test by the words in a path, such as `valid/_annotations.coco.json` or `instances_val2017`."""
+    words = re.findall("[a-z]+", path.lower())
+    known = {"val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+    return next((known[word] for word in reversed(words) if word in known), "train")
+
+
+def size_of(image: Path) -> Size | None:
+    """Height and width of the upright image; None where it cannot be read."""
+    try:
+        with Image.open(image) as file:
+            sideways = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return file.size if sideways else (file.height, file.width)
+    except Exception:  # readers of broken files raise many kinds
+        return None

@@ -1,0 +1,89 @@
+"""labelme's JSON, one beside each image: polygons, rectangles, circles and masks."""
+
+import base64
+import io
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from eln_kit.data.exports.export import Export, Size, part_of, size_of
+from eln_kit.data.items import VOID
+from eln_kit.faults import DataError
+
+AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the points that a shape has at least
+
+
+def read_labelme(root: Path, export: Export) -> None:
+    """All of labelme's files below `root`; classes are in the order of their names.
+
+    Raises:
+        DataError: there is none, or one is not as labelme writes it.
+    """
+    files = {}
+    for file in sorted(export.root.rglob("*.json")):
+        try:
+            content = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise DataError(f"{file}: is not JSON ({error}); save it again, or take it away") from None
+        if isinstance(content, dict) and "shapes" in content:
+            files[file] = content
+    if not files:
+        raise DataError(f"{root}: holds no labelme file, which is JSON with shapes")
+    for act in (_read_classes, _read):
+        for file, content in files.items():
+            try:
+                act(file, content, export)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise DataError(f"{file}: is not as labelme writes it ({type(error).__name__}: {error})") from None
+        export.classes[1:] = sorted(export.classes[1:])
+    export.add_others(export.root)
+
+
+def _read_classes(_file: Path, content: dict, export: Export) -> None:
+    for shape in content["shapes"]:
+        if shape["label"] != "__ignore__":
+            export.index(shape["label"])
+
+
+def _read(file: Path, content: dict, export: Export) -> None:
+    shapes = []
+    for shape in content["shapes"]:
+        kind = shape.get("shape_type") or "polygon"
+        if len(shape["points"]) >= AREAS.get(kind, math.inf):
+            shapes.append(shape)
+        else:
+            export.note("no area", "shapes are lines, points or too short, and are left out", f"a {kind} of {file}")
+    image = export.find(content["imagePath"], file.parent, export.root)
+    size = content.get("imageHeight") or 0, content.get("imageWidth") or 0
+    if image and not all(size):
+        size = size_of(image) or size
+    draw = partial(_draw, size, shapes, str(file), export) if shapes else None
+    export.add(image, content["imagePath"], part_of(file.parent.relative_to(export.root).as_posix()), draw, size)
+
+
+def _draw(size: Size, shapes: list[dict], name: str, export: Export) -> np.ndarray:
+    """In the order of the file, as labelme shows them; `__ignore__` is void."""
+    indices = [VOID if shape["label"] == "__ignore__" else export.index(shape["label"]) for shape in shapes]
+    return export.paint(size, zip((_area(shape, size) for shape in shapes), indices, strict=True), name)
+
+
+def _area(shape: dict, size: Size) -> np.ndarray:
+    canvas = Image.new("1", size[::-1])
+    pen, points = ImageDraw.Draw(canvas), [tuple(point) for point in shape["points"]]
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "polygon":
+        pen.polygon(points, fill=1, outline=1)
+    elif kind == "rectangle":
+        (left, right), (top, bottom) = (sorted(pair) for pair in zip(*points[:2], strict=True))
+        pen.rectangle((left, top, right, bottom), fill=1)
+    elif kind == "circle":
+        (x, y), radius = points[0], math.dist(*points[:2])
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    else:
+        stamp = Image.open(io.BytesIO(base64.b64decode(shape["mask"]))).convert("1")
+        canvas.paste(stamp, tuple(round(value) for value in points[0]))
+    return np.array(canvas)

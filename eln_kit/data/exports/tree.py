@@ -1,0 +1,80 @@
+"""An export as images/{train,val}, masks/{train,val} and dataset.yaml."""
+
+import os
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from eln_kit.data.catalog import open_dataset
+from eln_kit.data.exports.export import Export, Picture
+from eln_kit.data.items import VOID
+from eln_kit.data.prepare.files import beside, in_threads
+from eln_kit.data.prepare.report import Report
+from eln_kit.faults import DataError
+from eln_kit.params import Data
+
+
+def write_tree(export: Export, out: Path, val: float, seed: int, report: Report) -> None:
+    """Write the tree, open it as training will, and tell its numbers and all that was odd.
+
+    Raises:
+        DataError: too few images are labelled, or the tree cannot be opened.
+    """
+    pictures = _with_validation(export, val, seed, report)
+    stems = Counter(picture.image.stem for picture in pictures)
+
+    def write(picture: Picture) -> None:
+        stem, parts = picture.image.stem, Path(os.path.relpath(picture.image, export.root)).with_suffix("").parts
+        _write(picture, stem if stems[stem] == 1 else "_".join(p for p in parts if p != ".."), export, out)
+
+    in_threads(write, pictures, "writing")
+    entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
+    text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    (out / "dataset.yaml").write_text(text)
+    for (what, said), examples in export.odd.items():
+        report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
+    dataset = open_dataset(Data(name="folder", root=str(out)))
+    labelled = sum(item.mask is not None for item in dataset.train)
+    report.ok("classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}")
+    report.ok("train", f"{labelled} labelled and {len(dataset.train) - labelled} unlabelled images")
+    report.ok("val", f"{len(dataset.val)} images")
+
+
+def _with_validation(export: Export, val: float, seed: int, report: Report) -> list[Picture]:
+    """The pictures but those of a test part; unlabelled ones train, and some of the labelled ones validate."""
+    kept = []
+    for picture in export.pictures.values():
+        if picture.part == "test":
+            export.note("test", "images of a test part are left out", picture.image)
+        else:
+            kept.append(replace(picture, part=picture.part if picture.draw else "train"))
+    labelled = [place for place, picture in enumerate(kept) if picture.draw]
+    if len(labelled) < 2:
+        raise DataError(f"{export.root}: {len(labelled)} images that are there have labels; two are the least")
+    if not any(picture.part == "val" for picture in kept):
+        count = min(max(1, round(val * len(labelled))), len(labelled) - 1)
+        for place in np.random.default_rng(seed).permutation(labelled)[:count]:
+            kept[place] = replace(kept[place], part="val")
+        report.note("val", f"drawn from the labelled images with seed {seed}")
+    return kept
+
+
+def _write(picture: Picture, id: str, export: Export, out: Path) -> None:
+    try:
+        mask = picture.draw() if picture.draw else None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{picture.image}: its labels cannot be drawn ({type(error).__name__}: {error})") from None
+    with beside(out / "images" / picture.part / f"{id}{picture.image.suffix.lower()}") as path:
+        shutil.copyfile(picture.image, path)
+    if mask is not None:
+        colors = np.full((VOID + 1, 3), VOID, dtype=np.uint8)
+        colors[: len(export.classes)] = export.palette()
+        image = Image.fromarray(mask)
+        image.putpalette(colors.ravel().tolist())
+        with beside(out / "masks" / picture.part / f"{id}.png") as path:
+            image.save(path, format="PNG")
