@@ -237,11 +237,11 @@ def data(options) -> int:
     return 0 if bring(options.name, options.root, options.out, options.val, options.seed) else faults.FAILED
 
 
-@_command("list every knob with its default and meaning")
+@_command("list every knob with its default, its values and its meaning")
 def knobs(_options) -> None:
-    from eln_kit.store import params_file
+    from eln_kit.store.knobs import describe
 
-    print(params_file.describe())
+    print(describe())
 
 
 @_command(

@@ -1,10 +1,13 @@
 """What a notebook needs around the package: its parameters, short errors, source code to read."""
 
+import html
 import inspect
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from IPython import get_ipython
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 
 from eln_kit import figures
@@ -16,6 +19,11 @@ from eln_kit.store import checkpoint
 from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.experiment import Experiment, load_params
 from eln_kit.store.params_file import build, load, save
+
+CODE = HTML(  # lines of source scroll sideways instead of breaking inside words
+    "<style>.jp-RenderedHTMLCommon pre { white-space: pre; word-break: normal; overflow-x: auto;"
+    " font-family: var(--jp-code-font-family), monospace; font-size: var(--jp-code-font-size) }</style>"
+)
 
 
 def open_experiment(namespace: dict) -> Experiment:
@@ -40,6 +48,7 @@ def open_experiment(namespace: dict) -> Experiment:
     experiment = open_branch(branched(params))
     checkpoint.check_stages(experiment.folder, experiment.params)
     save(experiment.params, experiment.folder / "params.yaml")  # for the notebooks that come after
+    display(CODE)
     print(summary(experiment))
     return experiment
 
@@ -76,9 +85,16 @@ def keep(figure: Figure, path: Path) -> Figure:
     return figure
 
 
-def source(function) -> Markdown:
-    """The source of a function or class, coloured, to be read in a notebook."""
-    return Markdown(f"```python\n{inspect.getsource(function)}```")
+def source(thing: Callable) -> None:
+    """Show the source of a function, or of a stage's `forward`, without its docstring; the whole is folded below."""
+    whole = inspect.getsource(thing)
+    code = textwrap.dedent(inspect.getsource(getattr(thing, "forward", thing)))
+    before, quotes, rest = code.partition('    """')
+    if quotes:
+        code = before + rest.partition('"""\n')[2].lstrip("\n")
+    display(Markdown(f"```python\n{code}```"))
+    place = f"{thing.__module__.replace('.', '/')}.py"
+    display(HTML(f"<details><summary>all of it, from {place}</summary><pre>{html.escape(whole)}</pre></details>"))
 
 
 def _one_line(shell, kind, error, traceback, tb_offset=None) -> list[str]:

@@ -41,8 +41,8 @@ def compare(folders: list[Path]) -> str:
             results = json.loads((folder / RESULTS).read_text())
             params = yaml.safe_load((folder / "params.yaml").read_text())
             split = json.loads((folder / "split.json").read_text())
-        except (OSError, ValueError) as error:
-            raise Fault(f"{folder}: not a finished run: {error}") from None
+        except (OSError, ValueError):
+            raise Fault(f"{folder}: no finished run is there; eln-kit run makes one") from None
         rows = {row["name"]: row for row in results["segmentation"]}
         eln, confidence = results["error_detection"][:2]
         lines.append(

@@ -32,8 +32,6 @@ from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
 from eln_kit.training.stopping import handled, leave_closed_terminal
 
-CODE_STYLE = """<style>.jp-RenderedMarkdown pre {
-  font: var(--jp-code-font-size) var(--jp-code-font-family), monospace; white-space: pre; overflow-x: auto }</style>"""
 SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
@@ -192,4 +190,4 @@ def _export(executed: Path):
         logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
         exporter = HTMLExporter(embed_images=True)
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
-        write_whole(executed.with_suffix(".html"), page.replace("</head>", f"{CODE_STYLE}</head>", 1))
+        write_whole(executed.with_suffix(".html"), page)

@@ -181,7 +181,9 @@ def load_params(folder: Path, knobs: Knobs = ()) -> Params:
     """A run folder's params, wherever it lies now; where no params.yaml was written, those of its last stage."""
     file, here = folder / "params.yaml", {"run.folder": str(folder.resolve())}
     stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
-    if file.is_file() or not stages:
+    if not (file.is_file() or stages):
+        raise ParamsError(f"{folder}: no run is there; eln-kit run makes one")
+    if file.is_file():
         return build(load(file, knobs).model_dump(), here)
     return build(build(checkpoint.load(stages[-1])["params"], knobs).model_dump(), here)
 

@@ -103,16 +103,6 @@ def knob_names() -> list[str]:
     return [f"{section}.{knob}" for section, kind in SECTIONS.items() for knob in kind.model_fields]
 
 
-def describe() -> str:
-    """A table of every knob, its default and its meaning."""
-    lines = []
-    for section, kind in SECTIONS.items():
-        lines.append(f"\n{section}: {(kind.__doc__ or '').strip()}")
-        for name, knob in kind.model_fields.items():
-            lines.append(f"  {name:<18} {knob.default!s:<22} {knob.description}")
-    return "\n".join(lines).lstrip()
-
-
 def _parse_knobs(knobs: Knobs) -> dict:
     if isinstance(knobs, dict):
         return knobs

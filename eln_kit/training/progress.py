@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 
 SECONDS_BETWEEN_LINES = 5
+BESIDE = {"main": "loss", "kept_share": "kept", "kept_accuracy": "right", "images_per_s": "images/s"}  # the bar
 LINES = 40  # before their distance grows with the time that has passed, so that days of training stay short
 
 
@@ -35,7 +36,7 @@ class Progress:
         """A new line of the log: `record` has `step`, `images_per_s` and means of losses by name."""
         values = {name: f"{v:.3g}" for name, v in record.items() if name not in ("step", "lr")}
         if self.bar is not None:
-            self.bar.set_postfix(values, refresh=False)
+            self.bar.set_postfix({word: values[name] for name, word in BESIDE.items() if name in values}, refresh=False)
             return
         now, done = time.monotonic(), record["step"]
         distance = max(SECONDS_BETWEEN_LINES, (now - self.began) / LINES)

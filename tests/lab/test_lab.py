@@ -25,7 +25,7 @@ def test_a_run_opens_after_its_last_stage_or_after_the_one_named(trained):
 
 
 def test_a_run_that_cannot_be_opened_says_why_in_one_line(trained, tmp_path):
-    with pytest.raises(ParamsError, match=r"nowhere/params\.yaml: no such params file"):
+    with pytest.raises(ParamsError, match="nowhere: no run is there"):
         open_session(str(tmp_path / "nowhere"))
     with pytest.raises(ParamsError, match="should be one of 1_supervised, 2_error_localization, 3_semi"):
         open_session(str(trained), "control")

@@ -3,7 +3,8 @@ import pytest
 from eln_kit import params
 from eln_kit.faults import ParamsError
 from eln_kit.paths import project_root
-from eln_kit.store.params_file import build, describe, knob_names, load
+from eln_kit.store.knobs import allowed, describe
+from eln_kit.store.params_file import build, knob_names, load
 
 
 def test_a_file_changes_what_it_names_and_keeps_the_other_defaults(tmp_path):
@@ -126,6 +127,22 @@ def test_every_knob_says_why_it_is_there():
             assert knob.description, f"{section}.{name}"
             assert name in described
     assert "semi_supervised.threshold" in knob_names()
+
+
+@pytest.mark.parametrize(
+    ("section", "knob", "words"),
+    [
+        ("semi_supervised", "average", "kept | all"),
+        ("optimizer", "lr", "number, above 0 to 1"),
+        ("views", "crop", "2 x (whole number, from 16)"),
+        ("error_localization", "ratios", "list of (number, from 1)"),
+        ("run", "channels_last", "true | false or auto"),
+    ],
+)
+def test_the_values_that_a_knob_may_have_are_told(section, knob, words):
+    schema = params.Params.model_fields[section].annotation.model_json_schema()["properties"][knob]
+    assert allowed(schema) == words
+    assert f"({words})" in describe()
 
 
 def test_params_are_found_by_name_from_any_folder_and_by_path_first(tmp_path, monkeypatch):
