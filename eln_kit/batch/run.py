@@ -6,7 +6,6 @@ finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index
 
 import ast
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -17,16 +16,16 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from eln_kit.batch import report
 from eln_kit.batch.kernels import Kernel
+from eln_kit.batch.page import export
 from eln_kit.batch.state import finished_before, read_state, write_state
 from eln_kit.faults import Interrupted, RunError
 from eln_kit.params import Params
-from eln_kit.paths import project_root, resolve, write_whole
+from eln_kit.paths import project_root, resolve
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
@@ -126,7 +125,7 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
         finally:
             state[name]["seconds"] = round(time.monotonic() - begin, 1)
             write_state(folder, state)
-            _export(executed)
+            export(executed)
         print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
 
 
@@ -181,13 +180,3 @@ def _shown_to(stop: Stop) -> type[Kernel]:
             stop.kernel = self
 
     return Shown
-
-
-def _export(executed: Path):
-    """Write an executed notebook as one HTML page beside it."""
-    if executed.is_file():
-        notebook = nbformat.read(executed, as_version=4)
-        logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
-        exporter = HTMLExporter(embed_images=True)
-        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
-        write_whole(executed.with_suffix(".html"), page)

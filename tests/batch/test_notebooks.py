@@ -46,8 +46,11 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     results = json.loads((folder / "4_evaluate" / "results.json").read_text())
     assert [row["steps"] for row in results["segmentation"]] == [4, 12, 12, 12, 12]
     for name in NOTEBOOKS:
-        assert (folder / f"{name}.html").stat().st_size > 10_000
+        text = (folder / f"{name}.html").read_text()
+        assert "$$" not in text
+        assert not re.search(r"<script[^>]*https?://", text), "a page needs no network"
         assert list((folder / name).glob("*.png"))
+    assert (folder / "3_semi_supervised.html").read_text().count('display="block"') == 2
     page = (folder / "index.html").read_text()
     assert page.count("data:image/png;base64,") == len(list(folder.glob("*/*.png"))), "the page can be sent alone"
     assert "What to notice" in page
