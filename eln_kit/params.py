@@ -291,6 +291,12 @@ class Evaluation(Section):
         [1.0], min_length=1, max_length=8, description="factors of the image's size whose predictions are averaged"
     )
     flip: bool = Field(False, description="average with the prediction of the mirrored image")
+    bound_steps: int = Field(
+        0,
+        ge=0,
+        description="for study: steps in which a copy of ELN learns from the truth of the unlabelled images, to see "
+        "how many errors could be found; 0 for none",
+    )
     every: int = Field(500, ge=1, description="steps between measurements on the held-out images (data.held_out)")
 
     @field_validator("size", "window")

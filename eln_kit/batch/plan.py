@@ -9,7 +9,7 @@ from eln_kit.data import account
 from eln_kit.data.survey import survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import STAGES, Stage
+from eln_kit.method.stages import Stage, stages_of
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params
@@ -73,10 +73,8 @@ def _sizes(networks: Networks, params: Params) -> str:
 def _training(networks: Networks, params: Params) -> Iterator[str]:
     """A line a stage: its steps, where it would go on, what a process of it needs, and what it keeps on disk."""
     precision = precision_of(params.run.precision)
-    for name, kind in STAGES.items():
-        if name == "control" and not params.run.control:
-            continue
-        path = resolve(params.run.folder) / name / checkpoint.FILE
+    for kind in stages_of(params):
+        path = resolve(params.run.folder) / kind.name / checkpoint.FILE
         step, steps = checkpoint.load(path)["step"] if checkpoint.exists(path) else 0, kind.length(params)
         rest = "finished" if step == steps else f"steps {step + 1} to {steps}"
         number = processes.count(params, kind.unlabeled_images(params))
@@ -84,7 +82,7 @@ def _training(networks: Networks, params: Params) -> Iterator[str]:
         memory, size = memory_of(stage, number, precision), size_of_checkpoint(stage) / 2**20
         at = f"{number} process{'es' if number > 1 else ''} on {device().type}, {precision}"
         kept = f"{params.run.keep} checkpoints of {size:.0f} MiB"
-        yield f"{name:<21} {rest}; {at}; at least {memory / GIB:.1f} GiB each; {kept}"
+        yield f"{kind.name:<21} {rest}; {at}; at least {memory / GIB:.1f} GiB each; {kept}"
 
 
 def size_of_checkpoint(stage: Stage) -> int:

@@ -83,10 +83,16 @@ def notable(results: dict) -> list[str]:
         pair = [found.get(f"after stage {stage}, {name}", {}).get("aupr") for name in ("ELN", "1 - max softmax")]
         if None not in pair:
             better = "better" if pair[0] > pair[1] else "no better"
+            bounds = [row["aupr"] for name, row in found.items() if name.startswith(f"after stage {stage}, bound")]
             sentences.append(
                 f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: AUPR {pair[0]:.3f} and "
                 f"{pair[1]:.3f}."
             )
+            if bounds and bounds[0] > pair[1]:
+                way = (pair[0] - pair[1]) / (bounds[0] - pair[1])
+                sentences.append(
+                    f"Taught the truth, ELN reaches {bounds[0]:.3f}: it has gone {way:.0%} of the way there."
+                )
     return sentences
 
 

@@ -26,7 +26,7 @@ from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.evaluation.detection import detect, peers_of
 from eln_kit.faults import LockedError, ParamsError
-from eln_kit.method.stages import STAGES
+from eln_kit.method.stages import stages_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
@@ -100,9 +100,7 @@ def _train(params: Params, runs: list[Params]) -> None:
         return
     params_file.save(params, experiment.folder / "params.yaml")
     print(experiment.folder, flush=True)
-    for kind in STAGES.values():
-        if kind.name == "control" and not params.run.control:
-            continue
+    for kind in stages_of(params):
         _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
     experiment.write(report.RESULTS, results.evaluate(experiment))

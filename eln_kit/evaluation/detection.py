@@ -19,9 +19,10 @@ from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, 
 from eln_kit.evaluation.predict import in_windows, predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.faults import ParamsError
-from eln_kit.models import Networks, Segmenter, Which
+from eln_kit.models import Segmenter, Which
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Params
+from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
@@ -41,11 +42,15 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
     networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
     segmenter = networks.segmenter(which)
     temperature = _temperature(segmenter, experiment.held_out or experiment.labeled, dataset, params)
-    chosen = detectors.usable(networks, peers)
+    finished = stage == "2_error_localization" and is_finished(experiment.folder / "bound" / FILE)
+    bound = experiment.networks(after="bound").eval().eln if finished else None
+    chosen = detectors.usable(networks, peers, bound is not None)
     generator, samples = torch.Generator().manual_seed(0), {}
     for item in validation_items(dataset, params):
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
-        case = _case(networks, segmenter, seen, params, temperature, peers)
+        with torch.no_grad():
+            logits = predict(segmenter, seen, params.evaluation)
+        case = Case(seen.to(logits.device), logits, segmenter, networks, temperature, peers, bound)
         drawn = draw_pixels(mask, params.evaluation.pixels, generator)
         samples[item.id] = _sample(case, chosen, mask, drawn, params.evaluation)
     return {
@@ -62,12 +67,6 @@ def peers_of(folders: list[Path], stage: str, split: object) -> tuple[Segmenter,
         if run.split != split:
             raise ParamsError(f"{run.folder}: has another split, so other labels, than the run that is judged")
     return tuple(run.networks(after=stage).student.eval() for run in runs)
-
-
-@torch.no_grad()
-def _case(networks: Networks, segmenter: Segmenter, seen: Tensor, params: Params, temperature: float, peers) -> Case:
-    logits = predict(segmenter, seen, params.evaluation)
-    return Case(seen.to(logits.device), logits, segmenter, networks, temperature, peers)
 
 
 @torch.no_grad()

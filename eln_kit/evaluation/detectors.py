@@ -15,7 +15,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from eln_kit.evaluation.predict import predict
-from eln_kit.models import Networks, Segmenter, error_localizer
+from eln_kit.evaluation.trust import BOUND
+from eln_kit.models import ErrorLocalizer, Networks, Segmenter, error_localizer
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation
 
@@ -55,6 +56,7 @@ class Case:
         networks: the run's, for the teacher, the auxiliary decoders and ELN.
         temperature: see `fit_temperature`.
         peers: segmenters like the judged one, from other seeds, for the ensemble.
+        bound: an ELN that was taught the truth of the unlabelled images.
     """
 
     image: Tensor
@@ -63,6 +65,7 @@ class Case:
     networks: Networks
     temperature: float = 1.0
     peers: tuple[Segmenter, ...] = ()
+    bound: ErrorLocalizer | None = None
 
     def doubt(self, probabilities: Tensor) -> Tensor:
         """1 - the mean probability that others, float `V C H W`, give to the judged prediction: `H W`, 0 to 1."""
@@ -119,7 +122,8 @@ def mutual_information(probabilities: Tensor) -> Tensor:
 
 
 DETECTORS = {
-    "ELN": Detector(lambda case: (-_judged(case)).sigmoid(), is_probability=True),
+    "ELN": Detector(lambda case: _wrong(case.networks.eln, case), is_probability=True),
+    BOUND: Detector(lambda case: _wrong(case.bound, case), is_probability=True),
     "1 - max softmax": Detector(lambda case: max_softmax(case.logits)[0], is_probability=True),
     "entropy": Detector(lambda case: entropy(case.logits)[0]),
     "margin": Detector(lambda case: margin(case.logits)[0]),
@@ -145,7 +149,7 @@ DETECTORS = {
 }
 
 
-def usable(networks: Networks, peers: tuple[Segmenter, ...]) -> dict[str, Detector]:
+def usable(networks: Networks, peers: tuple[Segmenter, ...], bound: bool = False) -> dict[str, Detector]:
     """The detectors that have something to look at: no ensemble of one, no teacher that is still the student, no
     dropout in a decoder that has none.
     """
@@ -154,6 +158,7 @@ def usable(networks: Networks, peers: tuple[Segmenter, ...]) -> dict[str, Detect
         "MC dropout, entropy": without_dropout,
         "MC dropout, mutual information": without_dropout,
         "ensemble": not peers,
+        BOUND: not bound,
         "auxiliary decoders": not len(networks.auxiliary),
         "student and teacher": all(map(torch.equal, networks.student.parameters(), networks.teacher.parameters())),
     }
@@ -178,8 +183,10 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 3), method="bounded").x)
 
 
-def _judged(case: Case) -> Tensor:
-    return case.networks.eln.judge_prediction(case.segmenter, case.image, case.logits)[0, 0]
+def _wrong(eln: ErrorLocalizer | None, case: Case) -> Tensor:
+    """ELN's probability of being wrong, `H W`."""
+    assert eln is not None
+    return (-eln.judge_prediction(case.segmenter, case.image, case.logits)[0, 0]).sigmoid()
 
 
 def _nats(probabilities: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def measure_error_detection(experiment: Experiment, stages: dict[str, Networks])
     for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
         if stage in stages and is_trained[number]:
             judged = stages[stage].segmenter(STAGES[stage].measured)
-            found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params)
+            bound = stages["bound"].eln if number == 2 and "bound" in stages else None
+            found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params, bound)
             rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
     return rows
 

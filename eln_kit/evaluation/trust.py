@@ -13,11 +13,14 @@ from eln_kit.models.error_localizer import confidence_logit
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 
+BOUND = "bound: ELN taught the truth of the unlabelled images"
 POINTS = 200  # of a precision-recall curve that is kept
 
 
-def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet, params: Params) -> list[dict]:
-    """How well ELN, and 1 - max softmax, tell the segmenter's wrong pixels from its right ones.
+def error_detection(
+    segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet, params: Params, bound: ErrorLocalizer | None = None
+) -> list[dict]:
+    """How well ELN, 1 - max softmax and perhaps the bound tell the segmenter's wrong pixels from its right ones.
 
     Exact, pooled over at most `evaluation.pixels` non-void pixels an image, drawn by a fixed seed. ELN keeps what it
     gives at least `semi_supervised.threshold`; the max softmax keeps the same number of pixels, its surest.
@@ -26,27 +29,27 @@ def error_detection(segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet,
         For each detector what `measure_detector` gives, with its `name`.
     """
     generator = torch.Generator().manual_seed(0)
-    samples = []
+    elns, samples = {"ELN": eln} | ({BOUND: bound} if bound else {}), []
     for seen, masks in together(validation_items(dataset, params), dataset, params):
-        maps = _right_logits(segmenter, eln, seen, masks.shape[1:], params.evaluation)
+        maps = _right_logits(segmenter, elns, seen, masks.shape[1:], params.evaluation)
         maps["right"] = maps.pop("prediction") == masks
         for place, mask in enumerate(masks):
             drawn = draw_pixels(mask, params.evaluation.pixels, generator)
             samples.append({name: each[place].flatten()[drawn] for name, each in maps.items()})
     pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
+    names = ["ELN", "1 - max softmax", *([BOUND] if bound else [])]
     trusted = (pooled["ELN"].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
-    return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in ("ELN", "1 - max softmax")]
+    return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in names]
 
 
 @torch.no_grad()
-def _right_logits(segmenter, eln, seen: Tensor, size, knobs: Evaluation) -> dict[str, Tensor]:
+def _right_logits(segmenter, elns: dict, seen: Tensor, size, knobs: Evaluation) -> dict[str, Tensor]:
     """Logits of being right by each detector and the prediction, all `B H W` at the size of the masks."""
     logits = predict(segmenter, seen, knobs)
-    judged = upsample(judge(eln, segmenter, seen, logits, knobs), size)[:, 0]
+    judged = {name: upsample(judge(eln, segmenter, seen, logits, knobs), size)[:, 0] for name, eln in elns.items()}
     logits = upsample(logits, size)
-    maps = {
-        "ELN": judged,
+    maps = judged | {
         "1 - max softmax": confidence_logit(logits)[:, 0],
         "prediction": predicted(logits),
     }

@@ -2,14 +2,14 @@
 
 from eln_kit.faults import ParamsError
 from eln_kit.lab.session import Session
-from eln_kit.method.stages import STAGES, Control, ErrorLocalization, Supervised
+from eln_kit.method.stages import STAGES, ErrorLocalization, Supervised
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, open_experiment, reopen
 from eln_kit.store.params_file import build
 from eln_kit.training.fit import fit
 
-STAGE_NAMES = [name for name in STAGES if name != Control.name]
+STAGE_NAMES = [name for name in STAGES if name[0].isdigit()]
 SMALL = {  # under a minute on two cores
     "supervised.steps": 150,
     "error_localization.steps": 40,

@@ -17,6 +17,7 @@ from eln_kit.method.losses import (
     auxiliary_loss,
     contrastive_loss,
     correctness,
+    error_localization_loss,
     over_processes,
     pseudo_label,
     summed_over_predictions,
@@ -108,6 +109,31 @@ class ErrorLocalization(Stage):
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
         measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
         return losses, measures
+
+
+class Bound(ErrorLocalization):
+    """For study: a copy of ELN learns from the truth of the unlabelled images how the frozen student errs on them."""
+
+    name = "bound"
+    parts = ("eln",)
+    after = "2_error_localization"
+    sections = (*ErrorLocalization.sections, "evaluation.bound_steps")
+
+    @staticmethod
+    def length(params: Params) -> int:
+        return params.evaluation.bound_steps
+
+    @staticmethod
+    def unlabeled_images(params: Params) -> bool:
+        return True
+
+    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+        student, eln, image = self.networks.student, self.networks.eln, batch["weak"]
+        with torch.no_grad(), evaluating(student):
+            logits = student(image).logits
+        judged = eln(image, logits, eln.look_again(student, image))
+        target = correctness(logits, batch["truth"])
+        return {"eln": error_localization_loss(judged, target, self.params.error_localization.max_weight)}, {}
 
 
 class SemiSupervised(ErrorLocalization):
@@ -264,7 +290,15 @@ def strong_names(params: Params) -> list[str]:
     return ["strong", "strong_2"][: params.semi_supervised.strong_views]
 
 
-STAGES = {stage.name: stage for stage in (Supervised, ErrorLocalization, SemiSupervised, Control)}
+STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (Supervised, ErrorLocalization, Bound, SemiSupervised, Control)
+}
+
+
+def stages_of(params: Params) -> list[type[Stage]]:
+    """The stages that a run trains, in their order."""
+    left_out = {"control": not params.run.control, "bound": not params.evaluation.bound_steps}
+    return [stage for name, stage in STAGES.items() if not left_out.get(name)]
 
 
 def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:

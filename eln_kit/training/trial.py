@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import STAGES, Outcome, Stage, strong_names
+from eln_kit.method.stages import Outcome, Stage, stages_of, strong_names
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.training import processes
@@ -26,7 +26,7 @@ def check_batches(params: Params, classes: int) -> None:
         ParamsError: names the knobs; or the processes cannot share a batch.
     """
     shares = {}
-    for kind in STAGES.values():
+    for kind in stages_of(params):
         number = processes.count(params, unlabeled := kind.unlabeled_images(params))
         smallest = min(params.data.batch_labeled, params.data.batch_unlabeled if unlabeled else 2**31)
         shares[kind] = number, smallest // number

@@ -25,7 +25,7 @@ def sweep_file(tiny, tmp_path):
             "folder": str(tmp_path / "sweep"),
             "seeds": [0, 1],
             "methods": {"ELN": {"run.control": True}, "No filter!": {"semi_supervised.filter": "none"}},
-            "knobs": {"run.control": False},
+            "knobs": {"run.control": False, "evaluation.bound_steps": 2},
         } | changes
         (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content))
         return tmp_path / "sweep.yaml"
@@ -43,6 +43,10 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert "after stage 3, ELN" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
     assert "after stage 3, ELN" not in (folder / "no_filter" / "0" / "4_evaluate" / "results.json").read_text()
     assert "ensemble" in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    assert any(
+        "bound" in name for name in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    )
+    assert "after stage 2, bound" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
     assert not (folder / "no_filter" / "1" / compare.DETECTORS).exists()
     assert cli.main(["sweep", str(file)]) == 0
     assert "step" not in capsys.readouterr().out

@@ -150,7 +150,7 @@ def _start_process(project, own=None, **options):
         text=True,
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (project / "started").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

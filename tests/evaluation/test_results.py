@@ -112,7 +112,7 @@ def test_a_run_copied_to_another_folder_goes_on_when_all_that_it_was_made_from_h
     assert results.evaluate(reopen(copy, [moved]))["segmentation"] == expected
     assert reopen(copy, [moved]).dataset.colors[1].tolist() == [1, 2, 3]
     assert cli.main(["show", str(copy), "--image", str(image), "--out", str(tmp_path / "seen"), "--set", moved]) == 0
-    monkeypatch.setattr("eln_kit.batch.run.NOTEBOOKS", ["1_supervised", "2_error_localization"])
+    monkeypatch.setattr("eln_kit.batch.state.NOTEBOOKS", ["1_supervised", "2_error_localization"])
     capsys.readouterr()
     assert cli.main(["run", str(copy / "params.yaml"), "--set", moved, "--dry-run"]) == 0
     assert "2_error_localization  finished" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eln_kit.method.stages import Control, ErrorLocalization, SemiSupervised, Supervised
+from eln_kit.method.stages import Bound, Control, ErrorLocalization, SemiSupervised, Supervised, stages_of
 from eln_kit.models import Networks
 from eln_kit.models.features import Features, upsample
 from eln_kit.models.segmenter import complementary_channels
@@ -209,6 +209,27 @@ def test_with_a_share_of_each_class_no_class_is_dropped_however_doubtful(tiny, b
         assert (kept & mine).sum() == (mine.sum() + 1) // 2
         sure = logits.softmax(1).amax(1)
         assert name == "entropy" or sure[kept & mine].min() >= sure[mine & ~kept].max()
+
+
+def test_the_bound_teaches_eln_alone_from_the_truth_of_unlabelled_images(tiny, batch):
+    stage = make(Bound, tiny({"evaluation.bound_steps": 4}))
+    before = {name: value.clone() for name, value in stage.networks.student.state_dict().items()}
+    losses, _ = stage(batch)
+    losses["eln"].backward()
+    assert reached(stage.networks.eln)
+    assert not reached(stage.networks.student)
+    assert not reached(stage.networks.auxiliary)
+    assert all(torch.equal(value, before[name]) for name, value in stage.networks.student.state_dict().items())
+    wrong = batch | {"truth": 3 - batch["truth"]}
+    torch.manual_seed(0)
+    assert stage(wrong)[0]["eln"] != losses["eln"]
+
+
+def test_a_run_trains_the_bound_and_the_control_where_they_are_asked_for(tiny):
+    plain = [kind.name for kind in stages_of(tiny({"run.control": False}))]
+    assert plain == ["1_supervised", "2_error_localization", "3_semi_supervised"]
+    more = [kind.name for kind in stages_of(tiny({"evaluation.bound_steps": 4}))]
+    assert more == ["1_supervised", "2_error_localization", "bound", "3_semi_supervised", "control"]
 
 
 @pytest.mark.parametrize("knobs", [{"semi_supervised.filter": "confidence"}, {"semi_supervised.eln_learns": False}])
