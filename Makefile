@@ -25,7 +25,11 @@ style: .venv/installed
 	.venv/bin/lint-imports
 	.venv/bin/mypy
 
-lab: .venv/installed  ## JupyterLab on the notebooks
+INFO = metadata.language_info
+STRIP = .venv/bin/nbstripout --extra-keys "$(foreach key,version codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer,$(INFO).$(key)) metadata.widgets"
+
+lab: .venv/installed  ## JupyterLab on the notebooks; opening and running them leaves git clean
+	-git config filter.nbstripout.clean '$(STRIP)'
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 bench: .venv/installed  ## what a step costs, and how quickly the error lab answers: make bench RUN=runs/camvid
