@@ -26,10 +26,14 @@ style: .venv/installed
 	.venv/bin/mypy
 
 INFO = metadata.language_info
-STRIP = .venv/bin/nbstripout --extra-keys "$(foreach key,version codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer,$(INFO).$(key)) metadata.widgets"
+STRIP = .venv/bin/nbstripout --keep-id --extra-keys "$(foreach key,version codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer,$(INFO).$(key)) metadata.widgets"
+
+LAB_SETTINGS = .venv/share/jupyter/lab/settings
 
 lab: .venv/installed  ## JupyterLab on the notebooks; opening and running them leaves git clean
-	-git config filter.nbstripout.clean '$(STRIP)'
+	@git config filter.nbstripout.clean '$(STRIP)' || true  # no clone, no filter
+	@mkdir -p $(LAB_SETTINGS)  # no autosave: what is run changes no file until it is saved
+	@echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false}}' > $(LAB_SETTINGS)/overrides.json
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 bench: .venv/installed  ## what a step costs, and how quickly the error lab answers: make bench RUN=runs/camvid
@@ -44,7 +48,7 @@ torture: .venv/installed  ## kill each stage 30 times at random moments, then tr
 format: .venv/installed  ## mend the style, and take outputs out of the notebooks
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-	.venv/bin/nbstripout notebooks/*.ipynb
+	.venv/bin/nbstripout --keep-id notebooks/*.ipynb
 
 .venv/installed: pyproject.toml  # written last: a half-finished install does not count
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
