@@ -40,6 +40,7 @@ bench: .venv/installed  ## what a step costs, and how quickly the error lab answ
 	.venv/bin/python benchmarks/steps.py
 	.venv/bin/python benchmarks/contrast.py $(OFFICIAL)
 	.venv/bin/python benchmarks/lab.py $(RUN)
+	test -z "$(RUN)" || .venv/bin/python benchmarks/commands.py $(RUN)
 
 torture: .venv/installed  ## kill each stage 30 times at random moments, then train for 5,000 steps: some 20 minutes
 	PYTHONPATH=tests:tests/helpers .venv/bin/python tests/long/torture.py
