@@ -1,0 +1,78 @@
+"""Every stage on a GPU that is not there: fake tensors on `cuda`, published settings, full size, autocast to bf16.
+
+A tensor left on the processor, or a step that waits for the device (`.item()`, `nonzero`), is an error.
+"""
+
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from eln_kit.method.stages import STAGES, SemiSupervised
+from eln_kit.models import Networks
+from eln_kit.store.params_file import load
+from eln_kit.training import trial
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def params():
+    return load("voc_20_res50", ["model.encoder_weights=none", "model.eln_weights=none"])
+
+
+@pytest.fixture(scope="module")
+def networks(params):
+    return Networks(params, 21)
+
+
+def on_a_fake_gpu(stage, mode):
+    for module in stage.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                fake = mode.from_tensor(value).detach().to("cuda")
+                module._parameters[name] = nn.Parameter(fake, value.requires_grad)
+        for name, value in module._buffers.items():
+            module._buffers[name] = None if value is None else mode.from_tensor(value).to("cuda")
+
+
+def step(kind, params, networks, act=lambda stage, batch: stage(batch)[0]):
+    """What `act` gives of a stage and its batch there; the networks stay as they are."""
+    seen: list[torch.dtype] = []
+    mode = FakeTensorMode()
+    stage = kind(networks, params).train()
+    kept = [(module, dict(module._parameters), dict(module._buffers)) for module in stage.modules()]
+    there = {"is_available": mock.Mock(return_value=True), "is_bf16_supported": mock.Mock(return_value=True)}
+    with mock.patch.multiple("torch.cuda", **there):
+        cast = torch.autocast("cuda", torch.bfloat16)
+    try:
+        with mode, cast:
+            on_a_fake_gpu(stage, mode)
+            networks.student.decoder.register_forward_hook(lambda module, given, found: seen.append(found.dtype))
+            return act(stage, {name: part.to("cuda") for name, part in trial._batch(params, 1).items()}), seen
+    finally:
+        for module, parameters, buffers in kept:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "bound"])
+def test_a_stages_step_stays_on_the_gpu_and_never_waits_for_it(params, networks, name):
+    losses, seen = step(STAGES[name], params, networks)
+    assert losses
+    assert {loss.device.type for loss in losses.values()} == {"cuda"}
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert set(seen) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("wait", [lambda mask: mask.max().item(), lambda mask: int(mask.sum())])
+def test_a_wait_for_the_device_would_be_seen(params, networks, wait):
+    with pytest.raises(DataDependentOutputException):
+        step(SemiSupervised, params, networks, lambda stage, batch: wait(batch["mask"]))
+
+
+def test_a_tensor_left_on_the_processor_would_be_seen(params, networks):
+    with pytest.raises(RuntimeError, match="device"):
+        step(SemiSupervised, params, networks, lambda stage, batch: stage(batch | {"mask": batch["mask"].to("cpu")}))
