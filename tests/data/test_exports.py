@@ -122,6 +122,8 @@ def test_everything_that_is_odd_in_a_coco_file_is_told_with_its_number(coco, tmp
     odd = [of(0, 1, [flat(BOX), flat(WITHIN)]), of(1, 9, [flat(STAR)]), of(1, 2, []), of(1, 2, [[1, 1, 2, 2]])]
     odd += [of(5, 2, [flat(BOX)]), of(0, 2, {"size": [5, 5], "counts": [25]})]
     odd += [of(3, 2, [flat(BOX)]), of(4, 2, [flat(BOX)])]
+    odd += [of(0, 2, [[1, 1, 1e9, 1, 1, 1e9]]), of(0, 2, {"size": None, "counts": 7})]
+    odd += [of(0, 2, {"size": list(SIZE), "counts": [-1, 5]})]
     images = ["a.jpg", "b.jpg", "gone.jpg", "small.jpg", "bad.jpg"]
     write_coco(coco / "annotations" / "instances_default.json", images, odd, ("cat", ("dog", "pets"), "pets"))
     write_image(coco / "images" / "small.jpg", (8, 8))
@@ -131,7 +133,7 @@ def test_everything_that_is_odd_in_a_coco_file_is_told_with_its_number(coco, tmp
     for line in (
         "1 images are not there, and are left out, such as gone.jpg",
         "1 annotations are of categories that are not listed, and become void, such as annotation 1 of instances",
-        "3 annotations have no outline, or run lengths of another size than the image, and are left out",
+        "6 annotations have no outline, one far outside, or run lengths of another size, and are left out",
         "1 annotations are of images that are not listed, and are left out, such as annotation 4 of instances",
         "1 annotations have a polygon inside another of theirs, which is filled: run lengths keep holes, such as annot",
         "1 categories only group others, and are left out, such as pets",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from eln_kit.data.exports.export import Export, Size, part_of, size_of
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
 
-EMPTY = "annotations have no outline, or run lengths of another size than the image, and are left out"
+EMPTY = "annotations have no outline, one far outside, or run lengths of another size, and are left out"
 KEYS = {"images", "annotations", "categories"}
 
 
@@ -86,7 +87,10 @@ def _draw(of: str, size: Size, annotations: list[dict], indices: dict, export: E
     drawn = []
     for annotation in annotations:
         name = f"annotation {annotation.get('id')} of {of}"
-        if encoded := [each for each in _encoded(annotation["segmentation"], size, name, export) if lengths.area(each)]:
+        encoded: list[dict] = []
+        with suppress(ArithmeticError, TypeError, ValueError):  # outlines and run lengths of other things than numbers
+            encoded = [each for each in _encoded(annotation["segmentation"], size, name, export) if lengths.area(each)]
+        if encoded:
             whole = lengths.merge(encoded)
             index = indices.get(annotation["category_id"], VOID)
             drawn.append((not annotation.get("iscrowd"), -int(lengths.area(whole)), whole, index))
@@ -102,14 +106,19 @@ def _encoded(segmentation, size: Size, name: str, export: Export) -> Iterator[di
     from pycocotools import mask as lengths
 
     if isinstance(segmentation, dict):
-        whole = segmentation if isinstance(segmentation["counts"], str) else lengths.frPyObjects(segmentation, *size)
-        if tuple(whole["size"]) == size:
-            yield whole
+        if segmentation.get("size") == list(size) and isinstance(counts := segmentation.get("counts"), str | list):
+            yield segmentation if isinstance(counts, str) else lengths.frPyObjects(segmentation, *size)
         return
-    polygons = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    polygons = [each for each in segmentation if len(each) >= 6 and len(each) % 2 == 0 and _near(each, size)]
     parts = lengths.frPyObjects(polygons, *size) if polygons else []
     inside = lengths.iou(parts, parts, [1] * len(parts)) if len(parts) > 1 else np.zeros((1, 1))
     if (inside - np.eye(len(inside)) > 0.999).any():
         said = "annotations have a polygon inside another of theirs, which is filled: run lengths keep holes"
         export.note("holes", said, name)
     yield from parts
+
+
+def _near(polygon: list[float], size: Size) -> bool:
+    """Whether no point lies further than an image's side from the image; drawing such an edge would fill the memory."""
+    points, far = np.asarray(polygon, dtype=float), max(size)
+    return bool(((points >= -far) & (points <= 2 * far)).all())
