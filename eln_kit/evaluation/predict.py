@@ -1,12 +1,14 @@
 """Images through a segmenter, as it is evaluated: at which size, in windows or whole, once or in several views."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from eln_kit.data.views import MaybeMask, resize
-from eln_kit.models import Segmenter
+from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.features import upsample
 from eln_kit.params import Evaluation, Params
 
@@ -39,32 +41,46 @@ def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
     image = image.to(next(segmenter.parameters()).device)
     views = [(scale, flip) for scale in knobs.scales for flip in ([False, True] if knobs.flip else [False])]
     if views == [(1.0, False)]:
-        return _in_windows(segmenter, image, knobs)
+        return in_windows(lambda place: segmenter.predict(image[place]), image.shape[2:], knobs)
     probabilities = image.new_zeros(())
     for scale, flip in views:
         view = upsample(image, [max(1, round(side * scale)) for side in image.shape[2:]])
-        logits = _in_windows(segmenter, view.flip(3) if flip else view, knobs)
+        view = view.flip(3) if flip else view
+        logits = in_windows(lambda place, view=view: segmenter.predict(view[place]), view.shape[2:], knobs)  # type: ignore[misc]
         logits = upsample(logits.flip(3) if flip else logits, image.shape[2:])
         probabilities = probabilities + logits.softmax(dim=1)
     return (probabilities / len(views)).clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
-def _in_windows(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
-    """The mean of the logits of overlapping windows; the whole images at once where they fit into one."""
-    height, width = image.shape[2:]
+@torch.no_grad()
+def judge(eln: ErrorLocalizer, segmenter: Segmenter, image: Tensor, logits: Tensor, knobs: Evaluation) -> Tensor:
+    """ELN's logits of being right, `B 1 H W`, for logits at the image's size, in the same windows as `predict`."""
+    image = image.to(logits.device)
+    size = image.shape[2:]
+    return in_windows(lambda place: eln.judge_prediction(segmenter, image[place], logits[place]), size, knobs)
+
+
+def in_windows(function: Callable[[tuple], Tensor], size: Sequence[int], knobs: Evaluation) -> Tensor:
+    """The mean over overlapping windows of `function`'s maps `B c h w`; all at once where one window is enough.
+
+    Args:
+        function: takes a window as the index of it in `B c H W`.
+        size: H and W.
+    """
+    height, width = size
     high, wide = (min(pair) for pair in zip(knobs.window or (height, width), (height, width), strict=True))
     if (high, wide) == (height, width):
-        return segmenter.predict(image).float()
-    total, count = image.new_zeros(()), image.new_zeros(1, 1, height, width)
+        return function((...,)).float()
+    total, count = torch.zeros(()), torch.zeros(height, width)
     for top in _starts(height, high, knobs.overlap):
         for left in _starts(width, wide, knobs.overlap):
             place = (..., slice(top, top + high), slice(left, left + wide))
-            logits = segmenter.predict(image[place]).float()
+            maps = function(place).float()
             if total.dim() == 0:
-                total = logits.new_zeros(*logits.shape[:2], height, width)
-            total[place] += logits
+                total, count = maps.new_zeros(*maps.shape[:2], height, width), count.to(maps.device)
+            total[place] += maps
             count[place] += 1
-    return total / count
+    return total.div_(count)
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:
