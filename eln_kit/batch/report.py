@@ -71,16 +71,16 @@ def write_index(folder: Path) -> Path:
         "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
         "params": params.read_text() if params.is_file() else "",
     }
-    return write_page(folder, "run.html", folder.name, **content)
+    return write_page(folder / "index.html", "run.html", folder.name, **content)
 
 
-def write_page(folder: Path, template: str, title: str, **content) -> Path:
-    """Write `index.html` into a folder from one of the templates, and give its path back."""
+def write_page(path: Path, template: str, title: str, **content) -> Path:
+    """Write a page from one of the templates, and give its path back."""
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("eln_kit.batch"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    write_whole(folder / "index.html", pages.get_template(template).render(title=title, **content))
-    return folder / "index.html"
+    write_whole(path, pages.get_template(template).render(title=title, **content))
+    return path
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 """What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +45,33 @@ def show(run: Path, images: Path, masks: Path | None, out: Path) -> Iterator[Pat
 
 def _items(images: Path, masks: Path | None) -> list[Item]:
     """The image, or a folder's images in order, each with its mask where `masks` has one of the same name."""
-    if images.is_dir():
-        files = sorted(f for f in images.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != ".")
-        if not files:
-            raise DataError(f"{images}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    else:
-        files = [images]
+    items = find_images(images) if images.is_dir() else [Item(images.stem, images)]
     if masks is not None and not masks.exists():
         raise DataError(f"{masks}: no such mask or folder of masks")
     if images.is_dir() and masks is not None and not masks.is_dir():
         raise DataError(f"{masks}: one mask cannot be that of every image in {images}; give a folder of masks")
-    stems = [file.stem for file in files]
-    ids = [file.name if stems.count(file.stem) > 1 else file.stem for file in files]
-    return [Item(id, file, _mask_of(file, masks)) for id, file in zip(ids, files, strict=True)]
+    return [replace(item, mask=_mask_of(item.image, masks)) for item in items]
+
+
+def find_images(folder: Path, out: Path | None = None) -> list[Item]:
+    """The images below a folder, in order, but for hidden ones and what lies in `out`.
+
+    An id is the path in the folder without its suffix, or with it where several images have one name.
+
+    Raises:
+        DataError: there are none.
+    """
+    places = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if not (out and out in file.parents))
+    files = [
+        place
+        for place in places
+        if place.suffix.lower() in IMAGE_SUFFIXES and not any(part[0] == "." for part in place.parts)
+    ]
+    if not files:
+        raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    bare = Counter(place.with_suffix("") for place in files)
+    ids = [place if bare[place.with_suffix("")] > 1 else place.with_suffix("") for place in files]
+    return [Item(id.as_posix(), folder / place) for id, place in zip(ids, files, strict=True)]
 
 
 def _mask_of(image: Path, masks: Path | None) -> Path | None:
