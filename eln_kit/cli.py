@@ -215,6 +215,18 @@ def predict(options) -> int:
 
 
 @_command(
+    "a run's networks as one graph, with a model card: image in, class logits and trust out",
+    RUN,
+    _argument("--to", required=True, choices=["onnx", "torch"]),
+    _argument("--out", required=True, metavar="DIR", type=Path),
+)
+def export(options) -> None:
+    from eln_kit.batch import export
+
+    print(export.export(options.run, options.to, options.out))
+
+
+@_command(
     "make a run folder of a checkpoint that the paper's own code has saved",
     _argument("checkpoint", metavar="CHECKPOINT", type=Path),
     _argument("--out", required=True, metavar="RUN", help="the run folder to make"),

@@ -76,11 +76,19 @@ def write_index(folder: Path) -> Path:
 
 def write_page(path: Path, template: str, title: str, **content) -> Path:
     """Write a page from one of the templates, and give its path back."""
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("eln_kit.batch"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    write_whole(path, pages.get_template(template).render(title=title, **content))
+    write_whole(path, rendered(template, title=title, **content))
     return path
+
+
+def rendered(template: str, **content) -> str:
+    """One of the templates; names are escaped in pages, and left as they are in other files."""
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("eln_kit.batch"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return pages.get_template(template).render(**content)
 
 
 def duration(seconds: float) -> str:

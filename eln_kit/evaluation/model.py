@@ -15,10 +15,11 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, open_dataset, read_image
 from eln_kit.device import device
-from eln_kit.evaluation.predict import judge, predict, prepare
+from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.evaluation.segmentation import TOGETHER
 from eln_kit.faults import CheckpointError, DataError
 from eln_kit.method.stages import STAGES
+from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 from eln_kit.paths import resolve
@@ -132,20 +133,25 @@ def load(place: str | Path) -> Model:
     """See `eln_kit.load`."""
     if (file := resolve(place)).is_file():
         return _exported(file)
-    experiment = _open(load_params(resolve(place)))
-    last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
-    stage = "3_semi_supervised" if last else "2_error_localization"
-    networks = experiment.networks(after=stage).eval()
-    segmenter = networks.segmenter(STAGES[stage].measured)
+    experiment, _, segmenter, eln = open_run(place)
 
     def ask(seen: Tensor, knobs: Evaluation) -> tuple[Tensor, Tensor]:
         logits = predict(segmenter, seen, knobs)
-        return logits, judge(networks.eln, segmenter, seen, logits, knobs)
+        return logits, judge(eln, segmenter, seen, logits, knobs)
 
     def features(image: Tensor) -> Tensor:
         return segmenter.encoder(segmenter.normalize(image)).deep
 
     return Model(ask, experiment.dataset, experiment.params, features)
+
+
+def open_run(place: str | Path) -> tuple[Experiment, str, Segmenter, ErrorLocalizer]:
+    """A run, its last finished stage that has an ELN, that stage's segmenter (the teacher after stage 3), and ELN."""
+    experiment = _open(load_params(resolve(place)))
+    last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
+    stage = "3_semi_supervised" if last else "2_error_localization"
+    networks = experiment.networks(after=stage).eval()
+    return experiment, stage, networks.segmenter(STAGES[stage].measured), networks.eln
 
 
 def _open(params: Params) -> Experiment:
@@ -173,7 +179,11 @@ def _exported(file: Path) -> Model:
     dataset = DataSet("exported", said["classes"], np.array(said["colors"], np.uint8), [], [])
 
     def ask(seen: Tensor, knobs: Evaluation) -> tuple[Tensor, Tensor]:
-        logits, trust = graph((seen * 255).round().byte())
-        return logits, torch.logit(trust, eps=1e-6)[:, None]
+        def both(place: tuple) -> Tensor:
+            logits, trust = graph((seen[place] * 255).round().byte())
+            return torch.cat([logits, torch.logit(trust, eps=1e-6)[:, None]], dim=1)
+
+        maps = in_windows(both, seen.shape[2:], knobs)
+        return maps[:, :-1], maps[:, -1:]
 
     return Model(ask, dataset, build(said["params"]))
