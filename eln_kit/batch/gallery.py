@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from eln_kit import figures
@@ -77,7 +76,5 @@ def write_gallery(labelling: Labelling, rows: list[dict]) -> Path:
 
 def entry(labelling: Labelling, account: dict):
     """The figure of an image that is labelled already."""
-    model, id = labelling.model, account["id"]
-    mask, trust = (np.asarray(Image.open(labelling.out / kind / f"{id}.png")) for kind in ("masks", "trust"))
-    image = model.read(labelling.items_by_id[id].image)
-    return figures.least_trusted(image, mask, trust / 255, account["regions"], model.classes, model.colors)
+    model = labelling.model
+    return figures.least_trusted(*labelling.read(account), account["regions"], model.classes, model.colors)

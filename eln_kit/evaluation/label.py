@@ -87,6 +87,12 @@ class Labelling:
         write_whole(self.out / "queue.csv", queue.as_csv(rows))
         return rows
 
+    def read(self, account: dict) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Image, mask and trust of an image that is labelled: uint8 `3 H W` and `H W`, and float `H W` in 0..1."""
+        files = (self.out / kind / f"{account['id']}.png" for kind in ("masks", "trust"))
+        mask, trust = (np.asarray(Image.open(file)) for file in files)
+        return self.model.read(self.items_by_id[account["id"]].image), mask, trust / 255
+
     def _readable(self, items: list[Item], waiting: list[Item]) -> Iterator[Tensor]:
         for item in items:
             try:
