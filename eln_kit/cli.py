@@ -80,6 +80,12 @@ def _complain(message: object, status: int) -> int:
     return status
 
 
+def _share(text: str) -> float:
+    if not 0 < (value := float(text)) < 1:
+        raise argparse.ArgumentTypeError("should be above 0 and below 1, such as 0.98")
+    return value
+
+
 PARAMS = _argument("params", metavar="PARAMS")
 RUN = _argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
 KNOBS = _argument(
@@ -191,6 +197,34 @@ def show(options) -> None:
 
     for folder in show.show(options.run, options.image, options.mask, options.out, options.set):
         print(folder / show.SHEET)
+
+
+@_command(
+    "masks and trust of a folder of images, a data set of what is trusted, and what to label next",
+    RUN,
+    _argument("--images", required=True, metavar="DIR", type=Path, help="sub-folders are kept"),
+    _argument("--out", required=True, metavar="DIR", type=Path, help="goes on where it was stopped"),
+    _argument("--precision", metavar="SHARE", type=_share, help="trust so that this share of what is kept is right"),
+    _argument("--per-class", action="store_true", help="with --precision: a threshold for each predicted class"),
+)
+def predict(options) -> int:
+    from eln_kit.batch import gallery
+
+    lines, broken = gallery.label(options.run, options.images, options.out, options.precision, options.per_class)
+    print("\n".join(lines))
+    return faults.FAILED if broken else 0
+
+
+@_command(
+    "a run's networks as one graph, with a model card: image in, class logits and trust out",
+    RUN,
+    _argument("--to", required=True, choices=["onnx", "torch"]),
+    _argument("--out", required=True, metavar="DIR", type=Path),
+)
+def export(options) -> None:
+    from eln_kit.batch import export
+
+    print(export.export(options.run, options.to, options.out))
 
 
 @_command(

@@ -65,12 +65,12 @@ def copy_shipped(folder: Path) -> list[Path]:
         raise Fault(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside `path`, flush to disk and rename: a kill or a full disk leaves the earlier file (OSError)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "w") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -143,9 +143,8 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
         if len(table) <= LONGEST
     }
     pictures = sorted(place.name for place in folder.glob("*.png"))
-    return report.write_page(
-        folder, "comparison.html", f"{folder.name}: runs compared", tables=shown, pictures=pictures
-    )
+    title = f"{folder.name}: runs compared"
+    return report.write_page(folder / "index.html", "comparison.html", title, tables=shown, pictures=pictures)
 
 
 def _table(rows) -> pandas.DataFrame:

@@ -113,7 +113,7 @@ def write_index(folder: Path) -> Path:
         "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
         "params": params.read_text() if params.is_file() else "",
     }
-    return write_page(folder, "run.html", folder.name, **content)
+    return write_page(folder / "index.html", "run.html", folder.name, **content)
 
 
 def _facts(params: dict, split: Path, state: dict) -> list[str]:
@@ -128,14 +128,22 @@ def _facts(params: dict, split: Path, state: dict) -> list[str]:
     return [*lines, f"{today}, eln-kit {__version__}, seed {params['run']['seed']}, {took} in all notebooks"]
 
 
-def write_page(folder: Path, template: str, title: str, **content) -> Path:
-    """Write `index.html` into a folder from one of the templates, pictures inside, and give its path back."""
+def write_page(path: Path, template: str, title: str, **content) -> Path:
+    """Write a page from one of the templates, pictures inside, and give its path back."""
+    write_whole(path, rendered(template, path.parent, title=title, **content))
+    return path
+
+
+def rendered(template: str, folder: Path, **content) -> str:
+    """One of the templates, whose pictures lie in `folder`; names are escaped in pages, and kept in other files."""
     pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("eln_kit.batch"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("eln_kit.batch"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     pages.filters["inside"] = lambda place: f"data:image/png;base64,{b64encode((folder / place).read_bytes()).decode()}"
-    write_whole(folder / "index.html", pages.get_template(template).render(title=title, **content))
-    return folder / "index.html"
+    return pages.get_template(template).render(**content)
 
 
 def duration(seconds: float) -> str:

@@ -1,43 +1,22 @@
 """What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, read_image, read_mask
-from eln_kit.data.items import VOID
+from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
-from eln_kit.evaluation import predict as predictions
+from eln_kit.evaluation.model import Found, load
 from eln_kit.faults import DataError
-from eln_kit.method.stages import STAGES
-from eln_kit.models import Networks, Which
-from eln_kit.models.features import predicted, upsample
-from eln_kit.params import Params
-from eln_kit.paths import resolve
-from eln_kit.store import checkpoint
-from eln_kit.store.experiment import Experiment, dataset_of, load_params
 
 SHEET = "sheet.png"
 VOID_COLOR = (190, 190, 190)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """All at the image's own size: `image` uint8 `3 H W`; `truth` or None, `prediction` class indices `H W`;
-    `wrongness` ELN's probability of being wrong, float `H W`; `keep` bool `H W`."""
-
-    image: Tensor
-    truth: Tensor | None
-    prediction: Tensor
-    wrongness: Tensor
-    keep: Tensor
 
 
 def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
@@ -51,62 +30,48 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         DataError: an image or mask cannot be read, or `out` cannot be written.
     """
     items = _items(images, masks)
-    experiment = _open(load_params(run, knobs))
-    stage, networks = _networks(experiment)
-    dataset = experiment.dataset
-    depth = depth_of(dataset.train + dataset.val or items, experiment.params.data)
-    for item in (replace(item, depth=depth) for item in items):
+    model = load(run, knobs)
+    model.depth = model.depth or depth_of(items, model.params.data)
+    for item in items:
         folder = out / item.id
-        judged = judge(networks, STAGES[stage].measured, item, experiment.dataset, experiment.params)
+        truth = None if item.mask is None else read_mask(item, model.dataset)
+        found = next(model.each([model.read(item.image)]))
         try:
-            _write(judged, experiment.dataset, folder)
+            _write(found, truth, folder)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
         yield folder
 
 
-@torch.no_grad()
-def judge(networks: Networks, which: Which, item: Item, dataset: DataSet, params: Params) -> Judgement:
-    """The prediction of `student` or `teacher` for an image, and what ELN makes of it."""
-    image = read_image(item)
-    truth = None if item.mask is None else read_mask(item, dataset)
-    seen, _ = predictions.prepare(image, None, params)
-    logits = predictions.predict(networks.segmenter(which), seen, params.evaluation)
-    judged = predictions.judge(networks.eln, networks.segmenter(which), seen, logits, params.evaluation)
-    judged = upsample(judged, image.shape[1:])[0, 0].cpu()
-    prediction = predicted(upsample(logits, image.shape[1:]))[0].cpu()
-    keep = judged.sigmoid() >= params.semi_supervised.threshold
-    return Judgement(image, truth, prediction, (-judged).sigmoid(), keep)
-
-
-def sheet(judged: Judgement, dataset: DataSet) -> Figure:
-    """Everything of one image side by side."""
-    return figures.judgement(
-        judged.image,
-        judged.truth,
-        judged.prediction,
-        judged.wrongness,
-        judged.keep,
-        dataset.classes,
-        dataset.colors,
-    )
-
-
 def _items(images: Path, masks: Path | None) -> list[Item]:
     """The image, or a folder's images in order, each with its mask where `masks` has one of the same name."""
-    if images.is_dir():
-        files = sorted(f for f in images.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != ".")
-        if not files:
-            raise DataError(f"{images}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    else:
-        files = [images]
+    items = find_images(images) if images.is_dir() else [Item(images.stem, images)]
     if masks is not None and not masks.exists():
         raise DataError(f"{masks}: no such mask or folder of masks")
     if images.is_dir() and masks is not None and not masks.is_dir():
         raise DataError(f"{masks}: one mask cannot be that of every image in {images}; give a folder of masks")
-    stems = [file.stem for file in files]
-    ids = [file.name if stems.count(file.stem) > 1 else file.stem for file in files]
-    return [Item(id, file, _mask_of(file, masks)) for id, file in zip(ids, files, strict=True)]
+    return [replace(item, mask=_mask_of(item.image, masks)) for item in items]
+
+
+def find_images(folder: Path, out: Path | None = None) -> list[Item]:
+    """The images below a folder, in order, but for hidden ones and what lies in `out`.
+
+    An id is the path in the folder without its suffix, or with it where several images have one name.
+
+    Raises:
+        DataError: there are none.
+    """
+    places = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if not (out and out in file.parents))
+    files = [
+        place
+        for place in places
+        if place.suffix.lower() in IMAGE_SUFFIXES and not any(part[0] == "." for part in place.parts)
+    ]
+    if not files:
+        raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    bare = Counter(place.with_suffix("") for place in files)
+    ids = [place if bare[place.with_suffix("")] > 1 else place.with_suffix("") for place in files]
+    return [Item(id.as_posix(), folder / place) for id, place in zip(ids, files, strict=True)]
 
 
 def _mask_of(image: Path, masks: Path | None) -> Path | None:
@@ -116,40 +81,28 @@ def _mask_of(image: Path, masks: Path | None) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _open(params: Params) -> Experiment:
-    """The run, without a split; and with the class names of its checkpoint where the data set is not at hand."""
-    folder = resolve(params.run.folder)
-    try:
-        dataset = dataset_of(params)
-    except DataError:
-        state = checkpoint.load(folder / "2_error_localization" / checkpoint.FILE)
-        dataset = describe_classes(params.data.name, state["classes"])
-    return Experiment(params, folder, dataset, Split([], []))
-
-
-def _networks(experiment: Experiment) -> tuple[str, Networks]:
-    """Those of the last finished stage that has an ELN."""
-    last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
-    stage = "3_semi_supervised" if last else "2_error_localization"
-    return stage, experiment.networks(after=stage)
-
-
-def _write(judged: Judgement, dataset: DataSet, folder: Path) -> None:
+def _write(found: Found, truth: Tensor | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(judged.image.permute(1, 2, 0).numpy()).save(folder / "input.png")
-    filtered = judged.prediction.masked_fill(~judged.keep, VOID)
-    masks = {"truth": judged.truth, "prediction": judged.prediction, "filtered": filtered}
+    Image.fromarray(found.image.permute(1, 2, 0).numpy()).save(folder / "input.png")
+    masks = {"prediction": found.mask, "filtered": np.where(found.keep, found.mask, VOID)}
+    if truth is not None:
+        masks["truth"] = truth.numpy()
     for name, mask in masks.items():
-        if mask is not None:
-            picture = Image.fromarray(mask.numpy().astype(np.uint8))
-            picture.putpalette(_palette(dataset.colors))
-            picture.save(folder / f"{name}.png")
-    Image.fromarray((judged.wrongness * 255).round().byte().numpy()).save(folder / "eln_map.png")
-    Image.fromarray(judged.keep.numpy()).save(folder / "eln_mask.png")
-    figures.save(sheet(judged, dataset), folder / SHEET)
+        in_palette(mask, found.colors).save(folder / f"{name}.png")
+    as_bytes(1 - found.trust).save(folder / "eln_map.png")
+    Image.fromarray(found.keep).save(folder / "eln_mask.png")
+    figures.save(found.show(truth), folder / SHEET)
 
 
-def _palette(colors: np.ndarray) -> list[int]:
+def in_palette(mask: np.ndarray, colors: np.ndarray) -> Image.Image:
+    """A mask `H W` as a palette image: the classes' colours to look at, class indices to read."""
     table = np.zeros((VOID + 1, 3), dtype=np.uint8)
     table[: len(colors)], table[VOID] = colors, VOID_COLOR
-    return table.ravel().tolist()
+    picture = Image.fromarray(mask.astype(np.uint8))
+    picture.putpalette(table.ravel().tolist())
+    return picture
+
+
+def as_bytes(share: np.ndarray) -> Image.Image:
+    """Shares in 0..1, `H W`, as a grey image of 0 to 255."""
+    return Image.fromarray((share * 255).round().astype(np.uint8))

@@ -140,8 +140,16 @@ def is_plain(network: Network) -> bool:
 
 
 def nearest_multiple(side: int, multiple: int) -> int:
-    """At least one `multiple`."""
-    return max(round(side / multiple), 1) * multiple
+    """At least one `multiple`; of two that are as near the one whose number is even, as `round` has it.
+
+    In whole numbers, which `torch.export` can follow.
+    """
+    return at_least((2 * side + multiple - 1 + side // multiple % 2) // (2 * multiple), 1) * multiple
+
+
+def at_least(side: int, least: int) -> int:
+    """The larger one; `torch.export` can follow it."""
+    return torch.sym_max(side, least)  # type: ignore[return-value]
 
 
 def gives_channels_last(network: nn.Module) -> bool:

@@ -105,7 +105,7 @@ class Pyramid(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         low = features.low
-        image = low.new_empty(len(low), 0, *(4 * side for side in low.shape[2:]))  # of which the size alone matters
+        image = low.new_empty(low.shape[0], 0, *(4 * side for side in low.shape[2:]))  # of which the size alone matters
         return self.decoder([image, image, *features])
 
 

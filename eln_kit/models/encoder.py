@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from eln_kit.faults import ParamsError
@@ -68,7 +69,7 @@ class Encoder(nn.Module):
         self.mean, self.std = pretrained["mean"], pretrained["std"]
 
     def forward(self, image: Tensor) -> Features:
-        sides = [max(side, 2 * COARSEST) if self.pyramid else side for side in image.shape[2:]]
+        sides = [backbone.at_least(side, 2 * COARSEST) if self.pyramid else side for side in image.shape[2:]]
         maps = self.network(_resize(image, [backbone.nearest_multiple(side, self.multiple) for side in sides]))
         maps = [maps[place] for place in self.places]
         if backbone.gives_channels_last(self.network):
@@ -77,8 +78,10 @@ class Encoder(nn.Module):
             coarsest = [backbone.nearest_multiple(side, COARSEST) // COARSEST for side in sides]
             sizes = [[side * factor for side in coarsest] for factor in (8, 4, 2, 1)]
             return Features(_resize(each, size) for each, size in zip(maps, sizes, strict=True))
-        return Features((_resize(maps[0], [-(-side // 4) for side in sides]), maps[1]))
+        return Features((_resize(maps[0], [(side + 3) // 4 for side in sides]), maps[1]))
 
 
 def _resize(x: Tensor, size: list[int]) -> Tensor:
+    if torch.compiler.is_exporting():  # of any size; of its own, `upsample` changes nothing
+        return upsample(x, size)
     return x if list(x.shape[2:]) == size else upsample(x, size)

@@ -1,10 +1,12 @@
 """ELN, the error localization network: is the prediction right here? (paper, section 3.2)"""
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
+from eln_kit.models.backbone import nearest_multiple
 from eln_kit.models.decoder import head, make_decoder, wants_pyramid
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.features import predicted, upsample
@@ -90,7 +92,9 @@ class ErrorLocalizer(nn.Module):
 
     def views(self, image: Tensor) -> list[Tensor]:
         """The mirrored image at each of `model.eln_scales`; what is found in it has to be mirrored back."""
-        return [upsample(image.flip(3), [round(side * scale) for side in image.shape[2:]]) for scale in self.scales]
+        ratios = [Fraction(scale).limit_denominator(1000).as_integer_ratio() for scale in self.scales]
+        sizes = [[nearest_multiple(side * up, down) // down for side in image.shape[2:]] for up, down in ratios]
+        return [upsample(image.flip(3), size) for size in sizes]
 
     @torch.no_grad()
     def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from trees import write_image
 
 from eln_kit import cli
 from eln_kit.batch.state import NOTEBOOKS
@@ -25,7 +26,11 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
-    own = {"error_lab": ["run", "stage", "knobs"], "5_compare": ["runs", "out"]}
+    own = {
+        "error_lab": ["run", "stage", "knobs"],
+        "5_compare": ["runs", "out"],
+        "6_label_next": ["run", "images", "out"],
+    }
     expected = own.get(file.stem, ["params", "knobs"])
     names = "|".join(expected)
     rebound = [cell for cell in code if cell not in parameters and re.search(rf"^({names})\b.*=", cell.source, re.M)]
@@ -150,3 +155,14 @@ def test_a_notebook_out_of_order_names_the_one_to_run_first(tiny, tmp_path):
             {"params": str(file)},
             progress_bar=False,
         )
+
+
+def test_notebook_6_shows_what_a_precision_keeps_and_what_to_label_next(trained, tmp_path):
+    for index in range(3):
+        write_image(tmp_path / f"pool/{index}.png", (32, 40))
+    given = {"run": str(trained), "images": str(tmp_path / "pool"), "out": str(tmp_path / "out")}
+    source = project_root() / "notebooks" / "6_label_next.ipynb"
+    papermill.execute_notebook(source, tmp_path / "6.ipynb", given, progress_bar=False)
+    text = (tmp_path / "6.ipynb").read_text()
+    assert "3 images labelled in" in text
+    assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 6

@@ -1,0 +1,123 @@
+"""A run's networks as one graph that runs without the kit, and a model card beside it."""
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.export import Dim, ExportedProgram
+
+from eln_kit.batch.report import rendered
+from eln_kit.evaluation import segmentation
+from eln_kit.evaluation.model import open_run
+from eln_kit.evaluation.trust import error_detection
+from eln_kit.faults import DataError, Fault
+from eln_kit.models.features import upsample
+from eln_kit.models.graph import Graph
+from eln_kit.paths import write_whole
+from eln_kit.store.experiment import Experiment
+
+FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+ABOUT, CARD = "model.json", "README.md"
+EXAMPLE, OTHER = (2, 3, 96, 128), (75, 110)  # what a graph is traced with, and what an ONNX one is checked with
+NEAR = 1e-4
+
+
+def export(run: Path, to: str, out: Path) -> Path:
+    """Write the graph (`Graph`), `model.json` with classes and colours, and a model card; gives the graph's file.
+
+    Batch, height and width are free. The ONNX graph is compared with the networks once, by onnxruntime.
+
+    Args: to: `onnx`, or `torch` for `torch.export`, which `eln_kit.load` and `torch.export.load` read.
+
+    Raises:
+        ParamsError, CheckpointError: no run, or stage 2 has not finished.
+        Fault: the networks cannot be exported, what that takes is not installed, or `out` cannot be written.
+    """
+    experiment, stage, segmenter, eln = open_run(run)
+    graph, file = Graph(segmenter, eln).cpu(), out / FILES[to]
+    about = json.dumps(_about(experiment), indent=1)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            content = {"onnx": onnx, "torch": saved}[to](traced(graph), about)
+    except ImportError as error:
+        raise Fault(f"--to {to}: {error.name} is not installed; pip install 'eln-kit[export]'") from None
+    except Exception as error:  # the exporters raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise Fault(f"{run}: its networks cannot be exported to {to} ({reason}); try the other format") from None
+    if to == "onnx":
+        check(content, graph)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+        write_whole(out / ABOUT, about)
+        write_whole(out / CARD, card(experiment, stage, segmenter, eln, to))
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    return file
+
+
+def traced(graph: Graph) -> ExportedProgram:
+    free = dict.fromkeys((0, 2, 3), Dim.DYNAMIC)
+    example = torch.zeros(EXAMPLE, dtype=torch.uint8)
+    return torch.export.export(graph, (example,), dynamic_shapes={"image": free}, strict=False)
+
+
+def saved(program: ExportedProgram, about: str) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={ABOUT: about})
+    return file.getvalue()
+
+
+def onnx(program: ExportedProgram, about: str) -> bytes:
+    """The graph with input `image` and outputs `logits` and `trust`; `about` is in its metadata."""
+    import onnx as _  # noqa: F401
+
+    made = torch.onnx.export(
+        program, input_names=["image"], output_names=["logits", "trust"], opset_version=18, dynamo=True, verbose=False
+    )
+    assert made is not None
+    made.model.metadata_props[ABOUT] = about
+    return made.model_proto.SerializeToString()
+
+
+def check(content: bytes, graph: Graph) -> None:
+    """Refuse an ONNX graph that says something else than the networks at another size."""
+    import onnxruntime
+
+    coarse = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    image = (upsample(coarse, OTHER) * 255).byte()
+    logits, trust = onnxruntime.InferenceSession(content).run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        wanted, wanted_trust = (maps.numpy() for maps in graph(image))
+    alike = logits.argmax(1) == wanted.argmax(1)  # where two classes are as likely, ELN may judge another one
+    far = max(np.abs(logits - wanted).max(), np.abs(trust - wanted_trust)[alike].max())
+    if not (far <= NEAR * max(1, np.abs(wanted).max()) and alike.mean() > 0.99):
+        raise Fault(f"--to onnx: onnxruntime's logits or trust are {far:.2g} off; export --to torch instead")
+
+
+def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
+    """A model card as Hugging Face has it, with measures on the validation images where they are at hand."""
+    dataset, params = experiment.dataset, experiment.params
+    measured, detectors = None, []
+    if dataset.val:
+        measured = segmentation.measure(segmenter, dataset, params)
+        detectors = error_detection(segmenter, eln, dataset, params)
+    return rendered(
+        "card.md", experiment.folder, params=params, stage=stage, dataset=dataset, measured=measured, detectors=detectors, to=to,
+        name=experiment.folder.name, file=FILES[to], images=len(segmentation.validation_items(dataset, params)),
+    )  # fmt: skip
+
+
+def _about(experiment: Experiment) -> dict:
+    """What `eln_kit.load` has to know beside the graph."""
+    params, dataset = experiment.params, experiment.dataset
+    kept = {
+        "data": params.data.model_dump(include={"resize", "depth"}),
+        "evaluation": params.evaluation.model_dump(include={"size", "window", "overlap"}),
+        "semi_supervised": params.semi_supervised.model_dump(include={"threshold"}),
+    }
+    return {"classes": dataset.classes, "colors": dataset.colors.tolist(), "params": kept}

@@ -1,0 +1,80 @@
+"""`eln-kit predict`: a folder of images labelled, and a page of those to label next."""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from eln_kit import figures
+from eln_kit.audience import person_watches
+from eln_kit.batch.report import write_page
+from eln_kit.evaluation import promise
+from eln_kit.evaluation.label import Labelling
+from eln_kit.evaluation.model import Model, load
+from eln_kit.faults import DataError
+
+SHOWN = 24  # images on the page
+
+
+def label(run: Path, images: Path, out: Path, precision: float | None, per_class: bool) -> tuple[list[str], int]:
+    """Everything that `eln-kit predict` writes below `out`; gives what to say of it, and how many images are broken.
+
+    Raises:
+        ParamsError, CheckpointError: no run, or stage 2 has not finished.
+        DataError: no images, `out` cannot be written, or the precision cannot be promised.
+    """
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder of images")
+    if per_class and not precision:
+        raise DataError("--per-class: is for --precision; give that too")
+    images, out = images.resolve(), out.resolve()
+    model = load(run)
+    levels, words = _levels(model, precision, per_class)
+    labelling = Labelling(model, images, out, levels)
+    for _ in labelling.run():
+        pass
+    page = write_gallery(labelling, labelling.queue())
+    count, broken = len(labelling.accounts), labelling.broken
+    words.append(f"{count} images labelled, {labelling.kept_share:.1%} of an image trusted on average")
+    if broken:
+        words.append(f"{broken} could not be read, as said above")
+    if not model.dataset.val:
+        words.append(f"{out / 'trusted'}: add images/val and masks/val; the run's own data set is not at hand")
+    return [*words, str(page)], broken
+
+
+def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray, list[str]]:
+    """From which trust on each class is kept, and what is promised by that."""
+    if precision is None:
+        lowest = np.ceil(model.params.semi_supervised.threshold * 255)
+        return np.full(len(model.classes), int(lowest)), []
+    counts = promise.held_out(model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches()))
+    levels = promise.choose(counts, precision, per_class)
+    kept, all_pixels = promise.kept(counts, levels), counts.sum((0, 2, 3))
+    share, right = kept.sum() / counts.sum(), kept[..., 1].sum() / max(kept.sum(), 1)
+    words = [
+        f"kept pixels are right in {precision:g} of an average image, with {promise.CONFIDENCE:.0%} confidence; of "
+        f"{len(counts)} labelled images {share:.1%} of the pixels are kept, and {right:.2%} of those are right"
+    ]
+    if not per_class:
+        return levels, [f"{words[0]}; trust from {levels[0] / 255:.3f} on"]
+    for name, level, own, total in zip(model.classes, levels, kept.sum((0, 2)), all_pixels, strict=True):
+        said = f"from trust {level / 255:.3f} on {own / max(total, 1):.1%} is kept"
+        words.append(f"  {name}: {'nothing is kept, as it cannot be promised' if level == promise.NEVER else said}")
+    return levels, words
+
+
+def write_gallery(labelling: Labelling, rows: list[dict]) -> Path:
+    """`queue.html`, and the pictures on it in `queue/`."""
+    entries = []
+    for row in rows[:SHOWN]:
+        picture = f"queue/{row['rank']:03}.png"
+        figures.save(entry(labelling, row["account"]), labelling.out / picture)
+        entries.append(row | {"picture": picture})
+    return write_page(labelling.out / "queue.html", "queue.html", "What to label next", rows=entries, count=len(rows))
+
+
+def entry(labelling: Labelling, account: dict):
+    """The figure of an image that is labelled already."""
+    model = labelling.model
+    return figures.least_trusted(*labelling.read(account), account["regions"], model.classes, model.colors)

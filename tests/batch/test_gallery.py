@@ -1,0 +1,167 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trees import fails, folder, write_image
+
+import eln_kit
+from eln_kit import cli
+from eln_kit.batch import gallery
+from eln_kit.data import read_mask
+from eln_kit.evaluation import label
+from eln_kit.evaluation.label import Labelling
+from eln_kit.faults import DataError
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Five images in folders of several depths, two of them of one name."""
+    for name in ("a.png", "one/b.jpg", "one/b.png", "one/two/c <i>.png", "one/two/d.png"):
+        write_image(tmp_path / "pool" / name, (32, 40))
+    return tmp_path / "pool"
+
+
+IDS = ["a", "one/b.jpg", "one/b.png", "one/two/c <i>", "one/two/d"]
+
+
+def predict(run, pool, out, *more):
+    return cli.main(["predict", str(run), "--images", str(pool), "--out", str(out), *more])
+
+
+def contents(out):
+    return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+
+def read(out, kind, id):
+    return np.asarray(Image.open(out / kind / f"{id}.png"))
+
+
+def test_each_image_gets_a_mask_its_trust_and_what_is_trusted_of_it(trained, pool, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(trained, pool, out) == 0
+    assert "5 images labelled" in capsys.readouterr().out
+    model = eln_kit.load(trained)
+    for id in IDS:
+        mask, trust, trusted = (read(out, kind, id) for kind in ("masks", "trust", "trusted/masks/train"))
+        assert (trusted == np.where(trust >= 128, mask, 255)).all()
+    found = model(pool / "a.png")
+    assert (read(out, "masks", "a") == found.mask).all()
+    assert np.abs(read(out, "trust", "a") / 255 - found.trust).max() < 0.5 / 255 + 1e-6
+    picture = Image.open(out / "masks/a.png")
+    assert picture.mode == "P"
+    assert (np.asarray(picture.convert("RGB")) == model.colors[found.mask]).all()
+    rows = (out / "queue.csv").read_text().splitlines()
+    assert [row["rank"] for row in csv.DictReader(rows)] == list("12345")
+
+
+def test_what_is_trusted_is_a_data_set_that_check_reads(trained, pool, tmp_path, capsys):
+    out, model = tmp_path / "out", eln_kit.load(trained)
+    sure = max(each.trust.max() for each in model([pool / "a.png", pool / "one/b.jpg"]))
+    only_a_few = int(sure * 255)
+    list(Labelling(model, pool, out, np.full(len(model.classes), only_a_few)).run())
+    knobs = ("data.name=folder", f"data.root={out / 'trusted'}", "data.labels=1/1", "semi_supervised.unlabeled=false")
+    assert cli.main(["check", "shapes", *(part for knob in knobs for part in ("--set", knob))]) == 0
+    dataset = folder(out / "trusted")
+    assert dataset.classes == model.classes
+    assert [item.id for item in sorted(dataset.train, key=lambda item: item.id)] == IDS
+    masks = [read_mask(item, dataset) for item in dataset.train if item.mask]
+    assert masks, "images of which nothing is trusted have none, and are unlabelled"
+    assert all((mask != 255).any() for mask in masks)
+    assert len(dataset.val) == 3
+
+
+def test_a_stopped_labelling_goes_on_without_doing_anything_twice(trained, pool, tmp_path, monkeypatch):
+    model, whole, stopped = eln_kit.load(trained), tmp_path / "whole", tmp_path / "stopped"
+    levels = np.full(len(model.classes), 100)
+    list(Labelling(model, pool, whole, levels).run())
+    run = Labelling(model, pool, stopped, levels).run()
+    next(run), next(run)
+    run.close()
+    with open(stopped / label.LOG, "a") as log:
+        log.write('{"id": "one/b.p')  # as a kill leaves it
+    done = []
+    own = Labelling._label
+    monkeypatch.setattr(Labelling, "_label", lambda *a: done.append(a[1].id) or own(*a))
+    list(Labelling(model, pool, stopped, levels).run())
+    assert done == IDS[2:]
+    first, second = contents(whole), contents(stopped)
+    assert first == second
+
+
+def test_an_image_that_changed_is_labelled_again_and_one_that_went_is_forgotten(trained, pool, tmp_path, capsys):
+    out = tmp_path / "out"
+    predict(trained, pool, out)
+    write_image(pool / "a.png", (32, 32))
+    (pool / "one/two/d.png").unlink()
+    predict(trained, pool, out)
+    assert read(out, "masks", "a").shape == (32, 32)
+    assert "one/two/d" not in (out / "queue.csv").read_text()
+    assert "4 images labelled" in capsys.readouterr().out
+
+
+def test_a_broken_image_is_one_line_and_the_rest_goes_on(trained, pool, tmp_path, capsys):
+    (pool / "one/0.png").write_bytes((pool / "a.png").read_bytes()[:300])
+    assert predict(trained, pool, tmp_path / "out") == 1
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if "0.png" in line]
+    assert len(lines) == 1
+    assert "5 images labelled" in out
+    assert "1 could not be read" in out
+
+
+def test_other_thresholds_are_refused_where_masks_are(trained, pool, tmp_path):
+    model = eln_kit.load(trained)
+    Labelling(model, pool, tmp_path / "out", np.full(len(model.classes), 100))
+    with fails("images.jsonl: made with other weights, thresholds or knobs; choose another --out"):
+        Labelling(model, pool, tmp_path / "out", np.full(len(model.classes), 101))
+
+
+def test_results_may_lie_among_the_images(trained, pool):
+    for _ in range(2):
+        assert predict(trained, pool, pool / "out") == 0
+    assert len((pool / "out" / label.LOG).read_text().splitlines()) == 1 + 5
+
+
+def test_a_precision_that_cannot_be_promised_is_one_line_and_nothing_is_written(trained, pool, tmp_path, capsys):
+    assert predict(trained, pool, tmp_path / "out", "--precision", "0.98") == 1
+    assert "0.98: cannot be promised from 3 labelled images" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        predict(trained, pool, tmp_path / "out", "--precision", "98")
+    assert "should be above 0 and below 1" in capsys.readouterr().err
+
+
+def test_a_promised_precision_sets_the_level_and_says_what_it_keeps(trained, pool, tmp_path, capsys, monkeypatch):
+    model = eln_kit.load(trained)
+    counts = np.zeros((60, len(model.classes), 256, 2), int)
+    counts[:, :2, 200, 1], counts[:, :2, 90] = 30, (10, 10)
+    monkeypatch.setattr(gallery.promise, "held_out", lambda *_: counts)
+    assert predict(trained, pool, tmp_path / "a", "--precision", "0.95") == 0
+    assert (
+        "60.0% of the pixels are kept, and 100.00% of those are right; trust from 0.357 on" in capsys.readouterr().out
+    )
+    assert json.loads((tmp_path / "a" / label.LOG).read_text().splitlines()[0])["made_with"][1] == [91] * len(counts[0])
+    assert predict(trained, pool, tmp_path / "b", "--precision", "0.95", "--per-class") == 0
+    printed = capsys.readouterr().out
+    assert f"{model.classes[0]}: from trust 0.357 on 60.0% is kept" in printed
+    assert f"{model.classes[2]}: nothing is kept, as it cannot be promised" in printed
+
+
+def test_the_page_shows_the_first_images_and_carries_no_markup_from_a_name(trained, pool, tmp_path):
+    out = tmp_path / "out"
+    predict(trained, pool, out)
+    page = (out / "queue.html").read_text()
+    assert "one/two/c &lt;i&gt;.png" in page
+    assert "<i>" not in page
+    assert len(list((out / "queue").glob("*.png"))) == page.count("<img") == 5
+
+
+@pytest.mark.parametrize("folder", ["none", "empty"])
+def test_no_images_are_one_line(trained, tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no such folder of images|holds no images"):
+        gallery.label(trained, tmp_path / folder, tmp_path / "out", None, False)
+    assert not Path(tmp_path / "out").exists()
