@@ -106,10 +106,9 @@ def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
     if dataset.val:
         measured = segmentation.measure(segmenter, dataset, params)
         detectors = error_detection(segmenter, eln, dataset, params)
-    return rendered(
-        "card.md", experiment.folder, params=params, stage=stage, dataset=dataset, measured=measured, detectors=detectors, to=to,
-        name=experiment.folder.name, file=FILES[to], images=len(segmentation.validation_items(dataset, params)),
-    )  # fmt: skip
+    shown = {"dataset": dataset, "measured": measured, "detectors": detectors, "params": params, "stage": stage}
+    shown |= {"images": len(segmentation.validation_items(dataset, params)), "file": FILES[to], "to": to}
+    return rendered("card.md", experiment.folder, name=experiment.folder.name, **shown)
 
 
 def _about(experiment: Experiment) -> dict:
