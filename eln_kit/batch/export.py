@@ -106,7 +106,7 @@ def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
     if dataset.val:
         measured = segmentation.measure(segmenter, dataset, params)
         detectors = error_detection(segmenter, eln, dataset, params)
-    shown = {"dataset": dataset, "measured": measured, "detectors": detectors, "params": params, "stage": stage}
+    shown: dict = {"dataset": dataset, "measured": measured, "detectors": detectors, "params": params, "stage": stage}
     shown |= {"images": len(segmentation.validation_items(dataset, params)), "file": FILES[to], "to": to}
     return rendered("card.md", experiment.folder, name=experiment.folder.name, **shown)
 
