@@ -14,6 +14,7 @@ from eln_kit.faults import Fault
 from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
+ONE_IMAGE = "4_evaluate/one_image"  # folder of its pictures, as `evaluation.show.write` leaves them
 
 
 def table(results: dict) -> str:
@@ -112,6 +113,8 @@ def write_index(folder: Path) -> Path:
         "notebooks": [_notebook(folder, name, entry) for name, entry in state.items()],
         "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
         "params": params.read_text() if params.is_file() else "",
+        "image": ONE_IMAGE if (folder / ONE_IMAGE / "eln_map.png").is_file() else "",
+        "has_truth": (folder / ONE_IMAGE / "truth.png").is_file(),
     }
     return write_page(folder / "index.html", "run.html", folder.name, **content)
 

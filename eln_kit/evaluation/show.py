@@ -37,7 +37,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         truth = None if item.mask is None else read_mask(item, model.dataset)
         found = next(model.each([model.read(item.image)]))
         try:
-            _write(found, truth, folder)
+            write(found, truth, folder)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
         yield folder
@@ -81,7 +81,8 @@ def _mask_of(image: Path, masks: Path | None) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _write(found: Found, truth: Tensor | None, folder: Path) -> None:
+def write(found: Found, truth: Tensor | None, folder: Path) -> None:
+    """Pictures of one image: input, truth, prediction, filtered, `eln_map` (255: surely wrong), mask and sheet."""
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(found.image.permute(1, 2, 0).numpy()).save(folder / "input.png")
     masks = {"prediction": found.mask, "filtered": np.where(found.keep, found.mask, VOID)}
