@@ -22,11 +22,11 @@ def colorize(mask, colors, void=VOID) -> np.ndarray:
     return picture
 
 
-def contact_sheet(images, masks, classes, colors, titles=None) -> Figure:
-    """Images and their truths laid over them, two pairs a row."""
+def contact_sheet(images, masks, classes, colors, titles=None, laid="truth") -> Figure:
+    """Images and their truths, or other masks by the name in `laid`, laid over them, two pairs a row."""
     titles = titles or [""] * len(images)
     pairs = [
-        [(as_picture(image), title), (_overlay(image, mask, colors), "truth")]
+        [(as_picture(image), title), (_overlay(image, mask, colors), laid)]
         for image, mask, title in zip(images, masks, titles, strict=True)
     ]
     return grid(_two_a_row(pairs), class_legend(classes, colors, masks))

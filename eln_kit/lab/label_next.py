@@ -56,7 +56,7 @@ class Pool:
         shown = [self.labelling.read(row["account"]) for row in self.rows[:number]]
         images, masks, _ = zip(*shown, strict=True)
         titles = [f"{row['rank']}: {row['account']['error']:.0%} wrong?" for row in self.rows[:number]]
-        return figures.contact_sheet(images, masks, *self._classes(), titles)
+        return figures.contact_sheet(images, masks, *self._classes(), titles, laid="prediction")
 
     def _classes(self) -> tuple[list[str], np.ndarray]:
         return self.model.classes, self.model.colors
