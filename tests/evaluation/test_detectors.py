@@ -6,6 +6,7 @@ import torch
 from eln_kit.data import VOID
 from eln_kit.evaluation import detection, detectors
 from eln_kit.evaluation.detectors import DETECTORS, Case
+from eln_kit.evaluation.trust import BOUND
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
@@ -52,7 +53,9 @@ def case(tiny):
     networks = open_experiment(tiny()).networks().eval()
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
-        return Case(image, networks.student.predict(image), networks.student, networks, 2.0, (networks.teacher,))
+        return Case(
+            image, networks.student.predict(image), networks.student, networks, 2.0, (networks.teacher,), networks.eln
+        )
 
 
 @torch.no_grad()
@@ -73,7 +76,7 @@ def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_t
     for name in ("ensemble", "student and teacher"):  # the teacher is still the student
         assert torch.allclose(DETECTORS[name].score(case), alone, atol=1e-5)
     usable = detectors.usable(case.networks, ())
-    assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher"}
+    assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher", BOUND}
 
 
 def test_boundary_distance_by_hand():
@@ -88,7 +91,7 @@ def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):
     for kind in (Supervised, ErrorLocalization):
         fit(kind(experiment.networks(kind.after), params), experiment)
     found = detection.detect(experiment, "2_error_localization")["detectors"]
-    assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher"}
+    assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher", BOUND}
     assert {row["pooled"]["pixels"] for row in found.values()} == {3 * 200}
     assert len({row["pooled"]["error_rate"] for row in found.values()}) == 1
     for row in found.values():

@@ -3,7 +3,6 @@ import torch
 from trees import masked_dataset, write_image, write_mask
 
 from eln_kit.data import Split
-from eln_kit.evaluation import show
 from eln_kit.evaluation.detection import detect
 from eln_kit.evaluation.examples import examine, teach
 from eln_kit.evaluation.predict import _starts, judge, predict, prepare
@@ -88,7 +87,6 @@ def test_with_windows_no_network_ever_sees_a_larger_image(tiny, tmp_path, monkey
         network.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
     examine(networks, dataset.val[0], dataset, params)
     teach(stage, dataset.val[0], dataset)
-    show.judge(networks, "student", dataset.val[0], dataset, params)
     error_detection(networks.student, networks.eln, dataset, params)
     monkeypatch.setattr("eln_kit.evaluation.detectors.VIEWS", [(1.0, True)])
     detect(experiment, "2_error_localization", peers=(networks.teacher,))
