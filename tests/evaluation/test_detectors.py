@@ -53,7 +53,8 @@ def case(tiny):
     networks = open_experiment(tiny()).networks().eval()
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
-        return Case(
+        logits = networks.student.predict(image)
+        return Case(image, logits, networks.student, networks, 2.0, (networks.teacher,), networks.eln)
             image, networks.student.predict(image), networks.student, networks, 2.0, (networks.teacher,), networks.eln
         )
 
