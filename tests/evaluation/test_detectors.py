@@ -55,8 +55,6 @@ def case(tiny):
     with torch.no_grad():
         logits = networks.student.predict(image)
         return Case(image, logits, networks.student, networks, 2.0, (networks.teacher,), networks.eln)
-            image, networks.student.predict(image), networks.student, networks, 2.0, (networks.teacher,), networks.eln
-        )
 
 
 @torch.no_grad()
