@@ -34,7 +34,8 @@ from eln_kit.figures.images import (
     pseudo_labels,
     views,
 )
-from eln_kit.figures.lab import Filtering, drawn, made_errors, ratio_sweep, wrongness_maps
+from eln_kit.figures.lab import Filtering, made_errors, ratio_sweep, wrongness_maps
+from eln_kit.figures.screen import drawn, on_paper, pixel_at
 
 __all__ = [
     "Filtering",
@@ -50,6 +51,8 @@ __all__ = [
     "judgement",
     "loss_curves",
     "made_errors",
+    "on_paper",
+    "pixel_at",
     "predictions",
     "pseudo_labels",
     "ratio_curves",
