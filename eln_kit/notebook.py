@@ -1,13 +1,18 @@
-"""What a notebook needs around the package: its parameters, short errors, source code to read."""
+"""What a notebook needs around the package: its parameters, short errors, controls, source code to read."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import ipywidgets as w
 from IPython import get_ipython
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from eln_kit import figures
+from eln_kit.audience import person_watches
+from eln_kit.data import DataSet, Item
 from eln_kit.faults import Fault
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
@@ -74,6 +79,54 @@ def keep(figure: Figure, path: Path) -> Figure:
     """Save a figure into the run folder and give it back, to be shown."""
     figures.save(figure, path)
     return figure
+
+
+def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[str, Any]) -> None:
+    """Show `draw(...)` with a control for each of its arguments; where nobody watches, at the settings that are kept.
+
+    Args:
+        kept: file in the run folder -> arguments, those left out being the first of their choices; drawn and saved in
+            any case. The first is where the controls begin.
+        choices: argument -> name -> value.
+    """
+    first = {name: next(iter(values.values()), None) for name, values in choices.items()}
+    for path, arguments in kept.items():
+        figure = keep(draw(**first | arguments), path)
+        if not person_watches():
+            display(figure)
+    if kept and person_watches():
+        display(_chooser(draw, first | next(iter(kept.values())), choices))
+
+
+def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[str, Any]]) -> w.VBox:
+    wide, picture = (
+        {"layout": w.Layout(width="600px")},
+        w.Image(layout=w.Layout(max_width="100%", object_fit="contain")),
+    )
+    controls = {
+        name: w.SelectionSlider(options=list(values.items()), description=name, continuous_update=False, **wide)
+        for name, values in choices.items()
+    }
+    for name, control in controls.items():
+        control.value = start[name]
+
+    def show(_=None) -> None:
+        picture.value = figures.drawn(draw(**{name: control.value for name, control in controls.items()}))
+
+    for control in controls.values():
+        control.observe(show, "value")
+    show()
+    return w.VBox([*controls.values(), picture])
+
+
+def each(together: list[Item], every: list[Item]) -> dict[str, list[Item]]:
+    """Choices of images: some at once, or each of all by its name."""
+    return {f"{len(together)} at once": together, **{item.id: [item] for item in every}}
+
+
+def each_class(dataset: DataSet) -> dict[str, int | None]:
+    """Choices of classes: all, or one."""
+    return {"all classes": None, **{name: index for index, name in enumerate(dataset.classes)}}
 
 
 def source(function) -> Markdown:
