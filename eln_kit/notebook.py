@@ -99,19 +99,15 @@ def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[
 
 
 def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[str, Any]]) -> w.VBox:
-    wide, picture = (
-        {"layout": w.Layout(width="600px")},
-        w.Image(layout=w.Layout(max_width="100%", object_fit="contain")),
-    )
-    controls = {
-        name: w.SelectionSlider(options=list(values.items()), description=name, continuous_update=False, **wide)
-        for name, values in choices.items()
-    }
-    for name, control in controls.items():
-        control.value = start[name]
+    picture, controls = w.Image(layout=w.Layout(max_width="100%", object_fit="contain")), {}
+    for argument, values in choices.items():
+        options = {"description": argument, "continuous_update": False, "layout": w.Layout(width="600px")}
+        now = next(name for name, value in values.items() if value == start[argument])
+        controls[argument] = w.SelectionSlider(options=list(values), value=now, **options)
 
     def show(_=None) -> None:
-        picture.value = figures.drawn(draw(**{name: control.value for name, control in controls.items()}))
+        arguments = {argument: choices[argument][control.value] for argument, control in controls.items()}
+        picture.value = figures.drawn(draw(**arguments))
 
     for control in controls.values():
         control.observe(show, "value")

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 LINES = [
     "#0072b2",
@@ -95,7 +96,9 @@ def grid(
                 shown = drawn if picture.ndim == 2 else shown
                 axis.set_title(title, fontsize=letters)
     if colorbar and shown:
-        figure.colorbar(shown, ax=axes, label=colorbar, shrink=min(1, 2 / len(panels)), aspect=30)
+        figure.colorbar(
+            shown, ax=axes, label=colorbar, shrink=min(1, 2 / len(panels)), aspect=30, format=PercentFormatter(1)
+        )
     if legend:
         figure.legend(handles=legend, loc="outside lower center", ncols=per_row, fontsize=letters - 0.5, frameon=False)
     return figure

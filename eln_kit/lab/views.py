@@ -89,8 +89,9 @@ def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     trained = f" and {judge.eln_steps} steps of training here" if judge.eln_steps else ""
     young = " (not trained yet)" if session.stage == "1_supervised" and not judge.eln_steps else ""
     return figure, caption(
-        f"Where the {escape(judge.name)} is wrong, and how wrong it seems to ELN after {session.stage}{trained}{young}"
-        ", to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, all on one scale."
+        f"Where the {escape(judge.name)} is wrong, and how wrong it seems to ELN after stage {session.stage[0]}"
+        f"{trained}{young}, to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, "
+        "all on one scale."
     )
 
 

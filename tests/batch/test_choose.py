@@ -5,7 +5,7 @@ import pytest
 
 from eln_kit import figures, notebook
 
-CHOICES = {"image": {"a": 1, "b": 2}, "network": {"teacher": 10, "student": 20}}
+CHOICES = {"image": {"a": 1, "b": 2}, "network": {"teacher": None, "student": 20}}
 
 
 def draw(image, network):
@@ -25,20 +25,20 @@ def shown(monkeypatch) -> list:
 def test_the_same_pictures_are_kept_whether_or_not_somebody_watches(shown, monkeypatch, tmp_path, watched):
     monkeypatch.setattr(notebook, "person_watches", lambda: watched)
     notebook.choose(draw, {tmp_path / "1.png": {"image": 2}, tmp_path / "2.png": {"image": 1}}, **CHOICES)
-    for name, settings in {"1.png": (2, 10), "2.png": (1, 10)}.items():
+    for name, settings in {"1.png": (2, None), "2.png": (1, None)}.items():
         expected = figures.save(draw(*settings), tmp_path / "expected.png")
         assert (tmp_path / name).read_bytes() == expected.read_bytes()
     titles = [each.axes[0].get_title() for each in shown if not watched]
-    assert titles == ([] if watched else ["2 10", "1 10"])
+    assert titles == ([] if watched else ["2 None", "1 None"])
 
 
 def test_controls_start_with_what_is_kept_and_show_what_the_figure_function_gives(shown, monkeypatch, tmp_path):
     monkeypatch.setattr(notebook, "person_watches", lambda: True)
     notebook.choose(draw, {tmp_path / "1.png": {"image": 2}}, **CHOICES)
     image, network, picture = shown[0].children
-    assert (image.label, network.label) == ("b", "teacher")
-    assert picture.value == figures.drawn(draw(2, 10))
-    network.label = "student"
+    assert (image.value, network.value) == ("b", "teacher")
+    assert picture.value == figures.drawn(draw(2, None))
+    network.value = "student"
     assert picture.value == figures.drawn(draw(2, 20))
 
 
