@@ -33,11 +33,15 @@ def threshold_moves(desk: Desk) -> list[float]:
     return [milliseconds(lambda place=place: setattr(slider, "value", round(float(place), 2))) for place in places]
 
 
+def busy(desk: Desk) -> bool:
+    return any(map(desk.worker.busy, desk.worker.tasks))
+
+
 async def change(desk: Desk, control, value, meanwhile: bool = False) -> tuple[float, list[float]]:
     """Seconds until the change of a control is shown in full, and of threshold moves that were made meanwhile."""
     begin, moves = time.perf_counter(), []
     control.value = value
-    while desk.worker.busy("look"):
+    while busy(desk):
         if meanwhile:
             moves.append(milliseconds(lambda: setattr(desk.find.threshold, "value", 0.3 + 0.01 * (len(moves) % 40))))
         await asyncio.sleep(0.05)
@@ -49,7 +53,7 @@ async def measure(run: str) -> dict:
     height, width = desk.session.held[0].truth.shape
     desk.make.count.value = 2
     desk.refresh()
-    while desk.worker.busy("look"):
+    while busy(desk):
         await asyncio.sleep(0.05)
     moves = threshold_moves(desk)
     ratio, _ = await change(desk, desk.make.ratios[0], 3.0)

@@ -1,16 +1,20 @@
-"""What a notebook needs around the package: its parameters, short errors, source code to read."""
+"""What a notebook needs around the package: its parameters, short errors, controls, source code to read."""
 
 import html
 import inspect
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import ipywidgets as w
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 
 from eln_kit import figures
+from eln_kit.audience import person_watches
+from eln_kit.data import DataSet, Item
 from eln_kit.faults import Fault
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
@@ -83,6 +87,50 @@ def keep(figure: Figure, path: Path) -> Figure:
     """Save a figure into the run folder and give it back, to be shown."""
     figures.save(figure, path)
     return figure
+
+
+def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[str, Any]) -> None:
+    """Show `draw(...)` with a control for each of its arguments; where nobody watches, at the settings that are kept.
+
+    Args:
+        kept: file in the run folder -> arguments, those left out being the first of their choices; drawn and saved in
+            any case. The first is where the controls begin.
+        choices: argument -> name -> value.
+    """
+    first = {name: next(iter(values.values()), None) for name, values in choices.items()}
+    for path, arguments in kept.items():
+        figure = keep(draw(**first | arguments), path)
+        if not person_watches():
+            display(figure)
+    if kept and person_watches():
+        display(_chooser(draw, first | next(iter(kept.values())), choices))
+
+
+def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[str, Any]]) -> w.VBox:
+    picture, controls = w.Image(layout=w.Layout(max_width="100%", object_fit="contain")), {}
+    for argument, values in choices.items():
+        options = {"description": argument, "continuous_update": False, "layout": w.Layout(width="600px")}
+        now = next(name for name, value in values.items() if value == start[argument])
+        controls[argument] = w.SelectionSlider(options=list(values), value=now, **options)
+
+    def show(_=None) -> None:
+        arguments = {argument: choices[argument][control.value] for argument, control in controls.items()}
+        picture.value = figures.drawn(draw(**arguments))
+
+    for control in controls.values():
+        control.observe(show, "value")
+    show()
+    return w.VBox([*controls.values(), picture])
+
+
+def each(together: list[Item], every: list[Item]) -> dict[str, list[Item]]:
+    """Choices of images: some at once, or each of all by its name."""
+    return {f"{len(together)} at once": together, **{item.id: [item] for item in every}}
+
+
+def each_class(dataset: DataSet) -> dict[str, int | None]:
+    """Choices of classes: all, or one."""
+    return {"all classes": None, **{name: index for index, name in enumerate(dataset.classes)}}
 
 
 def source(thing: Callable) -> None:

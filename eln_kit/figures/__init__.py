@@ -31,11 +31,13 @@ from eln_kit.figures.images import (
     errors,
     judgement,
     least_trusted,
+    only,
     predictions,
     pseudo_labels,
     views,
 )
-from eln_kit.figures.lab import Filtering, drawn, made_errors, ratio_sweep, wrongness_maps
+from eln_kit.figures.lab import Filtering, made_errors, ratio_sweep, wrongness_maps
+from eln_kit.figures.screen import drawn, on_paper, pixel_at
 
 __all__ = [
     "Filtering",
@@ -52,6 +54,9 @@ __all__ = [
     "least_trusted",
     "loss_curves",
     "made_errors",
+    "on_paper",
+    "only",
+    "pixel_at",
     "predictions",
     "pseudo_labels",
     "ratio_curves",

@@ -6,6 +6,22 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eln_kit.figures.grid import LINES, MANY, array, canvas, for_classes
 
+WORDS = {  # names in metrics.jsonl that are not words
+    "main": "main decoder, on labels",
+    "auxiliary": "auxiliary decoders",
+    "eln": "ELN",
+    "weak": "pseudo-labels, weak view",
+    "strong": "pseudo-labels, strong view",
+    "strong_2": "pseudo-labels, second strong view",
+    "features": "pseudo-labels, dropped features",
+    "contrast_weak": "contrast, weak view",
+    "contrast_strong": "contrast, strong view",
+    "kept_share": "pixels kept",
+    "kept_accuracy": "right among them",
+    "miou": "mIoU",
+}
+SHARES = ("kept_share", "kept_accuracy", "miou")  # in percent; all else is a loss
+
 
 def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
     """Each class's share of the pixels in labelled images and, where given, in unlabelled ones.
@@ -51,7 +67,7 @@ def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
 
 
 def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figure:
-    """A small plot a loss against the step; logarithmic where it falls by more than a factor of 20.
+    """A small plot a loss, or a share, against the step; a loss that falls by more than a factor of 20 logarithmic.
 
     Args:
         records: lines of metrics.jsonl, each with `step` and some of the names
@@ -64,7 +80,11 @@ def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figur
     for axis, name in zip(axes.flat, names, strict=False):
         steps, values = _series(records, name)
         axis.plot(steps, values, color=LINES[0], linewidth=1.2)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(WORDS.get(name, name.replace("_", " ")), fontsize=9)
+        if name in SHARES:
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
+            continue
+        axis.set_ylabel("loss", fontsize=8)
         if _spans(values, 20):
             axis.set_yscale("log")
     for axis in axes.flat[len(names) :]:
@@ -198,7 +218,9 @@ def error_detection(curves: dict[str, dict]) -> Figure:
             linewidth=1.4,
         )
     for rate in sorted({round(curve["error_rate"], 3) for curve in curves.values()}):
-        axis.axhline(rate, color="0.5", linestyle="--", linewidth=1, label=f"error rate, {rate:.3f}")
+        axis.axhline(rate, color="0.5", linestyle="--", linewidth=1, label=f"error rate, {rate:.1%}")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     figure.legend(loc="outside right upper", frameon=False)
     return plain(figure)

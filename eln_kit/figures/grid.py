@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 LINES = [
     "#0072b2",
@@ -62,7 +63,9 @@ def canvas(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarr
     return figure, axes
 
 
-def grid(panels: Sequence[Sequence[tuple | None]], legend: Sequence[Patch] = (), colorbar: str = "") -> Figure:
+def grid(
+    panels: Sequence[Sequence[tuple | None]], legend: Sequence[Patch] = (), colorbar: str = "", letters: float = 8.5
+) -> Figure:
     """Pictures in rows and columns.
 
     Args:
@@ -70,12 +73,13 @@ def grid(panels: Sequence[Sequence[tuple | None]], legend: Sequence[Patch] = (),
             float in 0..1, which is drawn in magma.
         legend: entries under the grid.
         colorbar: label of the 0..1 colours; empty for no colour bar.
+        letters: size of titles, in points.
     """
     aspects = [max(p[0].shape[0] / p[0].shape[1] for p in row if p) for row in panels]
     columns = max(len(row) for row in panels)
     width = WIDTH * columns + (0.6 if colorbar else 0)
     height = sum(0.3 + WIDTH * aspect for aspect in aspects)
-    per_row = max(1, int(width / 1.25))
+    per_row = max(1, int(width / (0.15 * letters)))
     figure, axes = canvas(
         len(panels),
         columns,
@@ -90,11 +94,13 @@ def grid(panels: Sequence[Sequence[tuple | None]], legend: Sequence[Patch] = (),
                 picture, title = panel
                 drawn = axis.imshow(picture, cmap="magma", vmin=0, vmax=1, interpolation_stage="rgba")
                 shown = drawn if picture.ndim == 2 else shown
-                axis.set_title(title, fontsize=8.5)
+                axis.set_title(title, fontsize=letters)
     if colorbar and shown:
-        figure.colorbar(shown, ax=axes, label=colorbar, shrink=min(1, 2 / len(panels)), aspect=30)
+        figure.colorbar(
+            shown, ax=axes, label=colorbar, shrink=min(1, 2 / len(panels)), aspect=30, format=PercentFormatter(1)
+        )
     if legend:
-        figure.legend(handles=legend, loc="outside lower center", ncols=per_row, fontsize=8, frameon=False)
+        figure.legend(handles=legend, loc="outside lower center", ncols=per_row, fontsize=letters - 0.5, frameon=False)
     return figure
 
 

@@ -10,6 +10,8 @@ from matplotlib.patheffects import withStroke
 from eln_kit.figures.grid import MANY, VOID, WRONG, array, entry, grid
 
 IGNORE = 255
+PALE = 235
+DROPPED = Patch(facecolor="white", edgecolor="0.6", hatch="//////", label="dropped")
 
 
 def colorize(mask, colors, void=VOID) -> np.ndarray:
@@ -20,6 +22,14 @@ def colorize(mask, colors, void=VOID) -> np.ndarray:
     known = mask != IGNORE
     picture[known] = np.asarray(colors, np.uint8)[mask[known]]
     return picture
+
+
+def only(index: int | None, colors) -> np.ndarray:
+    """The colours with all classes but one pale; None for all as they are."""
+    colors = np.asarray(colors)
+    return (
+        colors if index is None else np.where(np.arange(len(colors))[:, None] == index, colors, PALE).astype(np.uint8)
+    )
 
 
 def contact_sheet(images, masks, classes, colors, titles=None, laid="truth") -> Figure:
@@ -104,14 +114,15 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
             (as_picture(image), "image"),
             (colorize(mask, colors), "teacher"),
             (as_map(wrongness[i]), "ELN: wrong?"),
-            (colorize(kept, colors), f"{share_of(keep[known]):.0%} kept"),
+            (striped(colorize(kept, colors), ~keep), f"{share_of(keep[known]):.0%} kept"),
         ]
         if truths is not None:
             right = 1 - error_rate(truths[i], kept)
-            row.append((error_map(image, truths[i], kept), f"{right:.1%} of kept right"))
+            judged = error_map(image, truths[i], mask)
+            row.append((striped(judged, ~keep & known), f"{right:.1%} of kept right"))
         rows.append(row)
-    legend = class_legend(classes, colors, wrong=truths is not None, predictions=predictions)
-    legend.append(entry("dropped or void", VOID))
+    legend = class_legend(classes, colors, truths, wrong=truths is not None, predictions=predictions)
+    legend.append(DROPPED)
     return grid(rows, legend, "ELN's probability of being wrong")
 
 
@@ -140,7 +151,7 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
     if truth is not None:
         legend += [entry("wrong", WRONG), entry("void", VOID)]
-    legend.append(Patch(facecolor="white", edgecolor="0.6", hatch="//////", label="dropped"))
+    legend.append(DROPPED)
     return grid([top, bottom], legend, "ELN's probability of being wrong")
 
 

@@ -1,12 +1,9 @@
 """Figures of the error lab: errors as they are made, and what a threshold keeps."""
 
-import io
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from PIL import Image
 
 from eln_kit.figures.curves import plain
 from eln_kit.figures.grid import LINES, VOID, WRONG, array, canvas, entry, grid
@@ -21,10 +18,11 @@ from eln_kit.figures.images import (
     share_of,
     striped,
 )
+from eln_kit.figures.screen import DPI, png
 
 CAUGHT = (86, 180, 233)  # dropped and wrong
 WASTED = (240, 228, 66)  # dropped and right
-DPI = 110
+LETTERS = 11  # points: the lab's pictures are often shown smaller than they are
 
 
 def made_errors(image, truth, predictions, names, classes, colors) -> Figure:
@@ -39,7 +37,8 @@ def made_errors(image, truth, predictions, names, classes, colors) -> Figure:
         errors = error_map(image, truth, mask), f"its errors: {error_rate(truth, mask):.1%}"
         panels += [(colorize(mask, colors), name), errors]
     rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
-    return grid(rows, class_legend(classes, colors, [truth], wrong=True, predictions=predictions))
+    legend = class_legend(classes, colors, [truth], wrong=True, predictions=predictions)
+    return grid(rows, legend, letters=LETTERS)
 
 
 def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
@@ -50,7 +49,7 @@ def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
     """
     row = [(error_map(image, truth, prediction), f"true errors: {error_rate(truth, prediction):.1%}")]
     row += [(as_map(1 - array(each)), name) for name, each in trust.items()]
-    return grid([row], [entry("wrong", WRONG), entry("void", VOID)], "wrongness")
+    return grid([row], [entry("wrong", WRONG), entry("void", VOID)], "wrongness", LETTERS)
 
 
 def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float) -> Figure:
@@ -61,7 +60,7 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
         main_rate: the main decoder's.
         correlation: Spearman's, of ratio and error rate; NaN while unknown.
     """
-    figure, ((axis,),) = canvas(figsize=(6.5, 3.2))
+    figure, ((axis,),) = canvas(figsize=(4, 2.9))
     axis.plot(list(rates), list(rates.values()), color=LINES[0], marker="o", linewidth=1.4, label="auxiliary decoder")
     axis.axhline(main_rate, color=LINES[1], linestyle="--", linewidth=1, label=f"main decoder, {main_rate:.1%}")
     axis.set_xscale("log")
@@ -70,7 +69,7 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
     known = "" if np.isnan(correlation) else f"; rank correlation {correlation:.2f}"
     axis.set(xlabel="ratio", ylabel="wrong pixels", xlim=(0.9, 110), ylim=(0, 1), title=f"held-out images{known}")
     axis.title.set_fontsize(9)
-    figure.legend(loc="outside right upper", frameon=False)
+    axis.legend(loc="upper left", frameon=False, fontsize=8)
     return plain(figure)
 
 
@@ -104,10 +103,10 @@ class Filtering:
         self.shown = [axis.imshow(self.labels, interpolation="nearest") for axis in axes]
         for axis in axes:
             axis.set_axis_off()
-            axis.set_title(" ", fontsize=9, y=1)  # a fixed place, whatever moves
+            axis.set_title(" ", fontsize=LETTERS, y=1)  # a fixed place, whatever moves
         outcome = {"dropped, was wrong": CAUGHT, "dropped, was right": WASTED, "kept, but wrong": WRONG, "void": VOID}
         legend += [entry(name, color) for name, color in outcome.items()]
-        self.figure.legend(handles=legend, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        self.figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=10, frameon=False)
 
     def _curves(self, axes, rankings: dict) -> None:
         for color, (name, ranking) in zip(LINES, rankings.items(), strict=False):
@@ -126,13 +125,15 @@ class Filtering:
         }
         self.dots = [axis.plot([0], [0], **style)[0] for axis in axes]
         axes[0].set(xlabel="recall of errors", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.02))
-        axes[1].set(xlabel="kept share (coverage)", ylabel="wrong among kept (risk)", xlim=(-0.02, 1.02))
+        axes[1].set(xlabel="pixels kept (coverage)", ylabel="wrong among them (risk)", xlim=(-0.02, 1.02))
         axes[1].set_ylim(bottom=0)
-        axes[0].legend(frameon=False, fontsize=8)
+        axes[0].legend(frameon=False, fontsize=9)
         for axis in axes:
-            axis.tick_params(labelsize=8)
-            axis.xaxis.label.set_fontsize(9)
-            axis.yaxis.label.set_fontsize(9)
+            axis.xaxis.set_major_formatter(PercentFormatter(1))
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
+            axis.tick_params(labelsize=9)
+            axis.xaxis.label.set_fontsize(10)
+            axis.yaxis.label.set_fontsize(10)
         plain(self.figure)
 
     def at(self, threshold: float) -> Figure:
@@ -146,10 +147,10 @@ class Filtering:
         outcome[~self.known] = VOID
         self.shown[1].set_data(outcome)
         kept = keep[self.known]
-        self.shown[0].axes.set_title(f"kept at {threshold:.2f}: {share_of(kept):.1%} of this image", fontsize=9)
+        self.shown[0].axes.set_title(f"kept at {threshold:.2f}: {share_of(kept):.1%} of this image", fontsize=LETTERS)
         right = self.right[self.known & keep]
         words = f"{share_of(right):.1%} of the kept are right" if right.size else "nothing is kept"
-        self.shown[1].axes.set_title(words, fontsize=9)
+        self.shown[1].axes.set_title(words, fontsize=LETTERS)
         now = self.ranking.at(threshold)
         self.dots[0].set_data([now["recall"]], [now["precision"]])
         self.dots[1].set_data([now["kept_share"]], [1 - now["kept_accuracy"]])
@@ -174,18 +175,3 @@ class Filtering:
     def _show(self, visible: bool) -> None:
         for artist in self._moving:
             artist.set_visible(visible)
-
-
-def png(picture: np.ndarray) -> bytes:
-    """`H W 3` or `H W 4` uint8 as PNG, packed quickly rather than tightly; opaque."""
-    out = io.BytesIO()
-    Image.fromarray(picture[..., :3]).save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
-def drawn(figure: Figure) -> bytes:
-    """A figure as PNG."""
-    agg = FigureCanvasAgg(figure)
-    figure.set_dpi(DPI)
-    agg.draw()
-    return png(np.asarray(agg.buffer_rgba()))

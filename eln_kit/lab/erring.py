@@ -1,5 +1,7 @@
 """One auxiliary decoder, trained on frozen features to err by a ratio of its own."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ class Erring:
 
     Attributes:
         ratios: its loss over the main one's at each step so far; it learns only while that is above its ratio.
-        predictions: its mask of each held-out image, uint8 `H W`, after `predict`.
+        predictions: place of a held-out image -> its mask, uint8 `H W`; what `predict` has made since the last step.
     """
 
     def __init__(self, crops: Crops, params: Params, channels, classes, number, ratio, noise=0.0, dropout=0.0):
@@ -29,12 +31,12 @@ class Erring:
         self.decoder = decoder.to(crops.mask.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=LR)
         self.ratios: list[float] = []
-        self.predictions: list[Tensor] = []
+        self.predictions: dict[int, Tensor] = {}
 
     def step(self) -> None:
         """One step on some of the crops; no step of the optimizer while the loss is under its ratio."""
         self.decoder.train()
-        self.predictions = []
+        self.predictions = {}
         with torch.random.fork_rng():
             torch.manual_seed(1000 * len(self.ratios) + self.number)
             part = self.crops[torch.randperm(len(self.crops))[:BATCH]]
@@ -55,9 +57,17 @@ class Erring:
             torch.manual_seed(self.number)
             return self.decoder(image.prediction.features)
 
-    def predict(self, image: Held) -> None:
-        """Add the mask of the next held-out image."""
-        self.predictions.append(classes_at(self.logits(image), image.truth.shape))
+    def predict(self, place: int, image: Held) -> Tensor:
+        """The mask of the held-out image at a place, as the decoder is now."""
+        if place not in self.predictions:
+            self.predictions[place] = classes_at(self.logits(image), image.truth.shape)
+        return self.predictions[place]
+
+    def copy(self) -> "Erring":
+        """One whose decoder learns no more."""
+        other = copy.copy(self)
+        other.decoder = copy.deepcopy(self.decoder)
+        return other
 
     @torch.no_grad()
     def on_crops(self) -> Tensor:

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from eln_kit import notebook
 from eln_kit.lab import views
-from eln_kit.lab.session import Judged, Session, finish
+from eln_kit.lab.judging import Judged
+from eln_kit.lab.session import Session, finish
 from eln_kit.lab.settings import Settings
 
 THRESHOLDS = (0.3, 0.5, 0.8)

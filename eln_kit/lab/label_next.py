@@ -1,19 +1,15 @@
 """Notebook 6: what a wanted precision keeps, and which images to label next; sliders where a person watches."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from IPython.display import display
 from matplotlib.figure import Figure
 
 from eln_kit import figures, notebook
-from eln_kit.audience import person_watches
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling
 from eln_kit.evaluation.model import load
 from eln_kit.faults import DataError
-from eln_kit.lab import controls
 from eln_kit.paths import resolve
 
 PRECISIONS, NUMBERS = (0.8, 0.9, 0.95), (2, 4, 8)
@@ -35,13 +31,17 @@ class Pool:
 
     def promise(self) -> None:
         """What is kept at a precision, on the surest and the least sure image."""
-        slider = controls.share("precision", PRECISIONS[-1], 0.99)
-        _move(slider, PRECISIONS, self._kept, self.out / "6_label_next/precision")
+        self._choose(self._kept, "precision", PRECISIONS, [*np.arange(50, 100, 5) / 100, 0.98, 0.99])
 
     def label_next(self) -> None:
         """The first images of the queue."""
-        slider = controls.whole("images", NUMBERS[-1], 1, min(24, len(self.rows)))
-        _move(slider, NUMBERS, self._first, self.out / "6_label_next/images")
+        most = min(24, len(self.rows))
+        self._choose(self._first, "images", sorted({min(number, most) for number in NUMBERS}), range(1, most + 1))
+
+    def _choose(self, draw: Callable[..., Figure], name: str, settings: Iterable, values: Iterable) -> None:
+        folder = self.out / "6_label_next"
+        kept = {folder / f"{name}_{number}.png": {name: value} for number, value in enumerate(settings, 1)}
+        notebook.choose(draw, kept, **{name: {f"{value:g}": value for value in values}})
 
     def _kept(self, precision: float) -> Figure:
         try:
@@ -52,23 +52,11 @@ class Pool:
         masks = [np.where(promise.levels_of(trust) >= level, mask, 255) for _, mask, trust in shown]
         return figures.predictions([image for image, *_ in shown], None, {said: masks}, *self._classes())
 
-    def _first(self, number: int) -> Figure:
-        shown = [self.labelling.read(row["account"]) for row in self.rows[:number]]
-        images, masks, _ = zip(*shown, strict=True)
-        titles = [f"{row['rank']}: {row['account']['error']:.0%} wrong?" for row in self.rows[:number]]
-        return figures.contact_sheet(images, masks, *self._classes(), titles, laid="prediction")
+    def _first(self, images: int) -> Figure:
+        shown = [self.labelling.read(row["account"]) for row in self.rows[:images]]
+        pictures, masks, _ = zip(*shown, strict=True)
+        titles = [f"{row['rank']}: {row['account']['error']:.0%} wrong?" for row in self.rows[:images]]
+        return figures.contact_sheet(pictures, masks, *self._classes(), titles, laid="prediction")
 
     def _classes(self) -> tuple[list[str], np.ndarray]:
         return self.model.classes, self.model.colors
-
-
-def _move(slider, settings: tuple, draw: Callable[..., Figure], place: Path) -> None:
-    """The slider and the figure that moves with it; the same figure at fixed settings where nobody watches."""
-    if not person_watches():
-        for number, setting in enumerate(settings, 1):
-            display(notebook.keep(draw(setting), place.with_name(f"{place.name}_{number}.png")))
-        return
-    picture = controls.Picture()
-    slider.observe(lambda change: picture.show(draw(change.new), ""), "value")
-    picture.show(draw(slider.value), "")
-    display(controls.row(slider, picture))

@@ -3,9 +3,8 @@
 Work that takes long is a generator of the share done, so that whoever drives it can show it and stop it.
 """
 
-import copy
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,17 +12,15 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from eln_kit.data import VOID
-from eln_kit.evaluation import detectors
 from eln_kit.evaluation.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import draw_pixels
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
-from eln_kit.lab.frozen import Held
+from eln_kit.lab.judging import Judge, Judged
 from eln_kit.lab.settings import Settings
 from eln_kit.method.losses import correctness, summed_over_predictions
 from eln_kit.method.stages import STAGES
-from eln_kit.models import ErrorLocalizer, Networks
-from eln_kit.models.features import predicted, upsample
+from eln_kit.models import Networks
 from eln_kit.params import Optimizer, Params
 from eln_kit.store.experiment import Experiment
 
@@ -31,29 +28,6 @@ BOUNDARY = 3  # pixels from another class that count as next to a boundary
 SWEEP = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]
 MAIN = "main decoder"
 KEPT = 8  # rankings of all held-out images, some megabytes each
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Who trusts which pixel of one prediction of one held-out image.
-
-    Attributes:
-        place: of the image.
-        name: of the prediction.
-        eln_steps: that ELN had been trained for here.
-        prediction: `H W`.
-        trust: detector -> probability of being right, `H W`.
-        here: ELN's ranking of the image's pixels that are not void.
-        rankings: each detector's, of pixels of all held-out images, at most `evaluation.pixels` of each.
-    """
-
-    place: int
-    name: str
-    eln_steps: int
-    prediction: Tensor
-    trust: dict[str, Tensor]
-    here: Ranking
-    rankings: dict[str, Ranking]
 
 
 class Session:
@@ -85,23 +59,32 @@ class Session:
     def make_errors(self, settings: Settings) -> Generator[float, None, list[Erring]]:
         """Train the auxiliary decoders of these settings as far as they lack steps, and let them predict.
 
-        Yields: the share done. Returns: the decoders, which are `erring` until others are asked for.
+        Yields: the share done, of each of the two. Returns: the decoders.
         """
-        erring = [self._decoder(number, ratio, settings) for number, ratio in enumerate(settings.ratios, 1)]
-        self.erring, images = erring, len(self.held)
-        parts = [settings.steps - len(e.ratios) + (images - len(e.predictions)) / 4 for e in erring]
-        total, done = max(sum(parts), 1), 0.0
-        while unfinished := [each for each in erring if len(each.ratios) < settings.steps]:
+        erring = self.decoders(settings)
+        yield from self.train(erring, settings.steps)
+        yield from self.predict(erring)
+        return erring
+
+    def decoders(self, settings: Settings) -> list[Erring]:
+        """Those of these settings, trained as far as they are; they are `erring` until others are asked for."""
+        self.erring = [self._decoder(number, ratio, settings) for number, ratio in enumerate(settings.ratios, 1)]
+        return self.erring
+
+    def train(self, erring: list[Erring], steps: int) -> Iterator[float]:
+        """Each decoder up to so many steps, all in turn."""
+        lacking = sum(steps - len(each.ratios) for each in erring)
+        while unfinished := [each for each in erring if len(each.ratios) < steps]:
             for each in unfinished:
                 each.step()
-                done += 1
-                yield min(done / total, 1)
-        for each in erring:
-            while len(each.predictions) < images:
-                each.predict(self.held[len(each.predictions)])
-                done += 0.25
-                yield min(done / total, 1)
-        return erring
+                yield 1 - sum(steps - len(e.ratios) for e in erring) / lacking
+
+    def predict(self, erring: list[Erring]) -> Iterator[float]:
+        """What each decoder says of each held-out image."""
+        for number, each in enumerate(erring):
+            for place, image in enumerate(self.held):
+                each.predict(place, image)
+                yield (number + (place + 1) / len(self.held)) / len(erring)
 
     def _decoder(self, number: int, ratio: float, settings: Settings) -> Erring:
         """The one at this place where it is of these settings and not trained too far, else a new one."""
@@ -116,8 +99,8 @@ class Session:
         return Erring(self.crops, self.params, channels, classes, number, ratio, settings.noise, settings.dropout)
 
     def predictions(self, place: int) -> list[Tensor]:
-        """Of a held-out image: the main decoder's mask, then each auxiliary one's, uint8 `H W`."""
-        return [self.main[place], *(each.predictions[place] for each in self.erring)]
+        """Of a held-out image: the main decoder's mask, then each auxiliary one's as it is now, uint8 `H W`."""
+        return [self.main[place], *(each.predict(place, self.held[place]) for each in self.erring)]
 
     def ratio_records(self) -> list[dict]:
         """Each auxiliary loss over the main one's by step, as `figures.ratio_curves` takes it."""
@@ -134,7 +117,7 @@ class Session:
             For each: `name`, `error_rate`, `near_boundary` (share of the errors within `BOUNDARY` pixels of one),
             `overlap` (name -> intersection over union of the errors with that prediction's), `taken_for` (see there).
         """
-        every = [_flat(masks) for masks in (self.main, *(each.predictions for each in self.erring))]
+        every = [_flat(masks) for masks in zip(*map(self.predictions, range(len(self.held))), strict=True)]
         wrong = [wrong_pixels(each, self.truth) for each in every]
         return [
             {
@@ -153,15 +136,14 @@ class Session:
         Yields: the share done, and ratio -> error rate on the held-out images, as far as known.
         """
         rates: dict[float, float] = {}
-        for place, ratio in enumerate(SWEEP):
+        for number, ratio in enumerate(SWEEP):
             decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
             while len(decoder.ratios) < settings.steps:
                 decoder.step()
-                yield (place + len(decoder.ratios) / settings.steps) / len(SWEEP), rates
-            while len(decoder.predictions) < len(self.held):
-                decoder.predict(self.held[len(decoder.predictions)])
-            rates = {**rates, ratio: self._error_rate(wrong_pixels(_flat(decoder.predictions), self.truth))}
-            yield (place + 1) / len(SWEEP), rates
+                yield (number + len(decoder.ratios) / settings.steps) / len(SWEEP), rates
+            masks = [decoder.predict(place, image) for place, image in enumerate(self.held)]
+            rates = {**rates, ratio: self._error_rate(wrong_pixels(_flat(masks), self.truth))}
+            yield (number + 1) / len(SWEEP), rates
 
     def _error_rate(self, wrong: Tensor) -> float:
         return wrong.sum().item() / max((self.truth != VOID).sum().item(), 1)
@@ -170,32 +152,36 @@ class Session:
     def main_error_rate(self) -> float:
         return self._error_rate(wrong_pixels(_flat(self.main), self.truth))
 
-    def find(self, place: int, which: int) -> Generator[float, None, Judged]:
-        """Who trusts which pixel of prediction `which` (0 the main decoder's), with ELN as it is when this begins.
+    def judge(self, place: int, which: int) -> Judged:
+        """Who trusts which pixel of prediction `which` (0 the main decoder's) of an image, with all as it is now."""
+        judge = Judge(self.eln, self.eln_steps, self.names[which], self.erring[which - 1] if which else None)
+        image = self.held[place]
+        prediction, trust = judge(image)
+        known = image.truth != VOID
+        here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
+        return Judged(place, judge, prediction, trust, here)
 
-        Yields: the share done. Returns: that of the image at `place`; `finish` waits for it.
-        """
-        eln, steps = copy.deepcopy(self.eln).eval(), self.eln_steps
-        erring, name = None if which == 0 else self.erring[which - 1], self.names[which]
-        key = (steps, name, *((erring.noise, erring.dropout, len(erring.ratios)) if erring else ()))
-        if key not in self._rankings:
+    def rank(self, judge: Judge) -> Generator[float, None, dict[str, Ranking]]:
+        """Each detector's ranking of pixels of all held-out images. Yields: the share done."""
+        if judge.key not in self._rankings:
             samples, generator = [], torch.Generator().manual_seed(0)
             for image in self.held:
-                prediction, trust = _judge(eln, erring, image)
+                prediction, trust = judge(image)
                 drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
                 wrong = wrong_pixels(prediction, image.truth).flatten()[drawn]
                 samples.append({"wrong": wrong, **{n: each.flatten()[drawn] for n, each in trust.items()}})
                 yield len(samples) / (len(self.held) + 1)
             pooled = {n: torch.cat([sample[n] for sample in samples]) for n in samples[0]}
             wrong = pooled.pop("wrong")
-            self._rankings[key] = {n: Ranking(trust, wrong) for n, trust in pooled.items()}
+            self._rankings[judge.key] = {n: Ranking(trust, wrong) for n, trust in pooled.items()}
             while len(self._rankings) > KEPT:
                 del self._rankings[next(iter(self._rankings))]
-        image = self.held[place]
-        prediction, trust = _judge(eln, erring, image)
-        known = image.truth != VOID
-        here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
-        return Judged(place, name, steps, prediction, trust, here, self._rankings[key])
+        return self._rankings[judge.key]
+
+    def find(self, place: int, which: int) -> Generator[float, None, Judged]:
+        """Both. Yields: the share done; `finish` waits for what it returns."""
+        judged = self.judge(place, which)
+        return replace(judged, rankings=(yield from self.rank(judged.judge)))
 
     def train_eln(self, steps: int, erring: list[Erring]) -> Iterator[float]:
         """Train ELN on what the main decoder and these say now of the labelled crops, at stage 2's rates."""
@@ -231,24 +217,9 @@ def _optimizer(networks: Networks, knobs: Optimizer) -> torch.optim.AdamW:
     return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=knobs.weight_decay)
 
 
-def _flat(masks: list[Tensor]) -> Tensor:
+def _flat(masks: Sequence[Tensor]) -> Tensor:
     """The pixels of all held-out images in a row."""
     return torch.cat([mask.flatten() for mask in masks])
-
-
-@torch.no_grad()
-def _judge(eln: ErrorLocalizer, erring: Erring | None, image: Held) -> tuple[Tensor, dict[str, Tensor]]:
-    """The prediction of a decoder (None the main one), and who trusts which pixel of it; all `H W` on the CPU."""
-    size = image.truth.shape
-    logits = image.prediction.logits if erring is None else erring.logits(image)
-    judged = eln(image.seen, upsample(logits, image.seen.shape[2:]), image.looks)
-    logits = upsample(logits, size)
-    trust = {
-        "ELN": upsample(judged, size)[:, 0].sigmoid(),
-        "1 - max softmax": 1 - detectors.max_softmax(logits),
-        "entropy": 1 - detectors.entropy(logits),
-    }
-    return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 
 
 def finish(work: Generator[float, None, Judged]) -> Judged:

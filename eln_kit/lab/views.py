@@ -1,25 +1,18 @@
 """What the lab shows of a session: figures, and in words what is to be seen on them; with widgets or without."""
 
 from html import escape
+from pathlib import Path
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.lab.session import BOUNDARY, MAIN, Judged, Session, rank_correlation
+from eln_kit.data import VOID
+from eln_kit.lab.judging import Judged
+from eln_kit.lab.session import BOUNDARY, MAIN, Session, rank_correlation
 from eln_kit.lab.settings import Settings
 
-STYLE = """<style>
-.eln-numbers { border-collapse: collapse; margin: 6px 0; line-height: 1.4 }
-.eln-numbers td, .eln-numbers th { padding: 3px 10px; text-align: right; border-bottom: 1px solid #8885 }
-.eln-numbers td:first-child { text-align: left; white-space: nowrap }
-.eln-numbers th:first-child, .eln-numbers .words { text-align: left }
-.eln-numbers .words { min-width: 16em }
-.eln-caption { max-width: 75em; line-height: 1.4 }
-.eln-lab.jupyter-widgets-disconnected::before {
-  content: "The kernel was restarted, so these controls do nothing: run all cells again (Run, Run All Cells).";
-  font: bold 14px sans-serif; color: #b00; padding: 8px }
-.eln-lab .jupyter-widgets-disconnected::before { display: none }
-</style>"""
+STYLE, SCRIPT = (Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8") for name in ("style", "script"))
 
 
 def errors(session: Session, place: int) -> tuple[Figure, str]:
@@ -30,7 +23,7 @@ def errors(session: Session, place: int) -> tuple[Figure, str]:
     rates = [figures.error_rate(image.truth, mask) for mask in masks]
     parts = [f"the {MAIN} errs on {rates[0]:.1%}"]
     parts += [
-        f"auxiliary {each.number}, held at {each.ratio:g} times its loss, on {rate:.1%}"
+        f"auxiliary {each.number}, held at {each.ratio:g} times its loss, on {rate:.1%} ({len(each.ratios)} steps)"
         for each, rate in zip(session.erring, rates[1:], strict=True)
     ]
     which = f"{escape(image.item.id)} ({place + 1} of {len(session.held)})"
@@ -61,7 +54,7 @@ def numbers(session: Session) -> str:
     ]
     body = []
     for row in rows:
-        shared = [f"{row['overlap'][o['name']]:.2f}" if o["name"] in row["overlap"] else "" for o in rows]
+        shared = [percent(row["overlap"][o["name"]]) if o["name"] in row["overlap"] else "" for o in rows]
         taken = ", ".join(f"{true} → {said} {share:.0%}" for true, said, share in row["taken_for"][:3])
         body.append([row["name"], percent(row["error_rate"]), percent(row["near_boundary"]), *shared, taken])
     return table(head, body, words=True) + caption(
@@ -91,13 +84,14 @@ def describe(settings: Settings) -> str:
 
 def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     """Who expects errors where in a prediction, and a caption."""
-    image = session.held[judged.place]
+    image, judge = session.held[judged.place], judged.judge
     figure = figures.wrongness_maps(image.image, image.truth, judged.prediction, judged.trust)
-    trained = f" and {judged.eln_steps} steps of training here" if judged.eln_steps else ""
-    young = " (not trained yet)" if session.stage == "1_supervised" and not judged.eln_steps else ""
+    trained = f" and {judge.eln_steps} steps of training here" if judge.eln_steps else ""
+    young = " (not trained yet)" if session.stage == "1_supervised" and not judge.eln_steps else ""
     return figure, caption(
-        f"Where the {escape(judged.name)} is wrong, and how wrong it seems to ELN after {session.stage}{trained}{young}"
-        ", to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, all on one scale."
+        f"Where the {escape(judge.name)} is wrong, and how wrong it seems to ELN after stage {session.stage[0]}"
+        f"{trained}{young}, to 1 - max softmax, and to entropy over its largest value, log C; bright is wrong, "
+        "all on one scale."
     )
 
 
@@ -112,9 +106,30 @@ def filtering(session: Session, judged: Judged) -> figures.Filtering:
 
 def filter_numbers(threshold: float, judged: Judged) -> str:
     """A table of what a threshold does on one image and over all held-out ones."""
-    rows = {"this image": judged.here.at(threshold), "all held-out images": judged.rankings["ELN"].at(threshold)}
-    head = ["ELN", "kept share", "right among kept", "precision of dropped", "recall of errors"]
-    return table(head, [[name, *map(percent, row.values())] for name, row in rows.items()])
+    every = judged.rankings["ELN"].at(threshold)
+    names = ["pixels kept", "right among them", "precision of the dropped", "recall of errors"]
+    rows = [*zip(names, map(percent, judged.here.at(threshold).values()), map(percent, every.values()), strict=True)]
+    return table(["ELN", "this image", "all held-out"], [[*row] for row in rows])
+
+
+Under = tuple[int, dict[str, Tensor], dict[str, Tensor]]
+
+
+def pixel(session: Session, under: Under, row: int, column: int) -> str:
+    """What is true and said of one pixel, and who trusts what is said.
+
+    Args:
+        under: what a picture shows: the place of a held-out image, predictions by name, trust by detector; `H W`.
+    """
+    place, said, trust = under
+    names: dict[float, str] = {VOID: "void", **dict(enumerate(session.experiment.dataset.classes))}
+    truth = session.held[place].truth[row, column].item()
+    lines = [f"truth: <b>{escape(names[truth])}</b>"]
+    for who, mask in said.items():
+        wrong = "" if truth in (VOID, mask[row, column].item()) else ", wrong"
+        lines.append(f"{escape(who)}: <b>{escape(names[mask[row, column].item()])}</b>{wrong}")
+    lines += [f"trust of {who}: {each[row, column]:.0%}" for who, each in trust.items()]
+    return "<p>" + "<br>".join(lines) + "</p>"
 
 
 FILTER_CAPTION = """Left: the pseudo-labels that are kept; dropped pixels are striped. Right: what became of each pixel;
@@ -125,13 +140,13 @@ pixels among the kept ones; the dot is ELN at this threshold."""
 def learnt(before: Judged, after: Judged) -> str:
     """How ELN's training here has changed what it finds."""
     return caption(f"Before: {_detection(before)}.") + caption(
-        f"After {after.eln_steps} steps here in all: {_detection(after)}. The run's own ELN stays as it is."
+        f"After {after.judge.eln_steps} steps here in all: {_detection(after)}. The run's own ELN stays as it is."
     )
 
 
 def _detection(judged: Judged) -> str:
     found = ", ".join(f"{name} {ranking.aupr:.3f}" for name, ranking in judged.rankings.items())
-    return f"AUPR of the errors of the {escape(judged.name)}: {found}"
+    return f"AUPR of the errors of the {escape(judged.judge.name)}: {found}"
 
 
 def percent(share: float) -> str:

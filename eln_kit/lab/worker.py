@@ -12,13 +12,15 @@ from eln_kit.faults import Fault
 class Worker:
     """Drives generators whose pieces take long and which yield functions that show what came out.
 
-    All pieces run one after another in one thread of their own, and what they yield is called by the kernel's event
-    loop, between the controls' messages. So controls stay usable, nothing piles up, and no two pieces of work meet.
+    All pieces run in one thread of their own, and what they yield is called by the kernel's event loop, between the
+    controls' messages. Work under several names takes turns, a piece and its showing at a time. So controls stay
+    usable, nothing piles up, a look waits for a step of a training and not for its end, and no two of all these meet.
     """
 
     def __init__(self, failed: Callable[[str], None]):
         self.failed = failed
         self.thread = ThreadPoolExecutor(1, "error lab")
+        self.turn = asyncio.Lock()  # first come, first served
         self.tasks: dict[str, asyncio.Task] = {}
 
     def start(self, name: str, pieces: Iterator[Callable[[], None]]) -> None:
@@ -36,8 +38,12 @@ class Worker:
     async def _drive(self, pieces: Iterator[Callable[[], None]]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while show := await loop.run_in_executor(self.thread, next, pieces, None):
-                show()
+            while True:
+                async with self.turn:
+                    show = await loop.run_in_executor(self.thread, next, pieces, None)
+                    if show is None:
+                        return
+                    show()
                 await asyncio.sleep(0)
         except Fault as error:
             self.failed(str(error))

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from eln_kit import cli, figures
 from eln_kit.lab import Settings, open_session, views
@@ -48,7 +50,7 @@ def project(tiny, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(project):
+def server(project, request):
     """JupyterLab on a free port: its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,9 +64,13 @@ def server(project):
         "--allow-root",
     ]
     own = {f"JUPYTER_{kind}_DIR": str(project / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    settings = project / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"windowingMode": "none"}))  # else cells out of sight are not on the page
+    for name, values in {
+        "notebook-extension/tracker": {"windowingMode": "none"},  # else cells out of sight are not on the page
+        "apputils-extension/themes": {"theme": getattr(request, "param", "JupyterLab Light")},
+    }.items():
+        settings = project / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps(values))
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(project / "settings")}
     command = [sys.executable, "-m", "jupyter", "lab", *options]
     with open(project / "server.log", "w") as log:
@@ -89,9 +95,7 @@ def page(server):
 
 
 def test_the_labs_controls_show_what_the_package_computes(page, project):
-    page.get_by_text("| Idle").wait_for()  # earlier, JupyterLab asks which kernel to run in
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    run_all(page)
     session = open_session("runs/tiny")
     settings = Settings((2.0, 5.0))
     shown = expected(session, settings, 0.5)
@@ -125,6 +129,62 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
     assert cli.main(["run", "params/my_lab.yaml", "--dry-run"]) == 0
 
 
+def run_all(page) -> None:
+    page.get_by_text("| Idle").wait_for()  # earlier, JupyterLab asks which kernel to run in
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (1440, 900), (1920, 1080)])
+def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no_control(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    run_all(page)
+    errors = page.locator(".eln-picture-errors img").first
+    errors.wait_for()
+    controls = [slider(page, name).first for name in ("image", "ratio of auxiliary 2", "dropped channels")]
+    go = page.get_by_role("button", name="Error rate by ratio")
+    page.evaluate("document.querySelector('.eln-part').scrollIntoView()")
+    before = [each.bounding_box() for each in (*controls, go)]
+    picture = errors.bounding_box()
+    for box in (*before, picture):
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= size[1]
+        assert box["x"] + box["width"] <= size[0]
+    slider(page, "auxiliary decoders").press("ArrowRight")
+    page.get_by_text("auxiliary 3, held at").wait_for()
+    assert [each.bounding_box() for each in (*controls, go)] == [pytest.approx(box, abs=1) for box in before]
+    go.click()
+    swept = page.locator(".eln-picture-sweep img")
+    swept.wait_for()
+    below = go.bounding_box()
+    assert 0 <= swept.bounding_box()["y"] - below["y"] - below["height"] < 30
+    page.mouse.move(picture["x"] + 50, picture["y"] + 50)
+    page.mouse.wheel(0, 200)
+    wait_until(lambda: errors.bounding_box()["y"] < picture["y"] - 100)
+    assert go.bounding_box() == pytest.approx(below, abs=1)
+
+
+@pytest.mark.parametrize("server", ["JupyterLab Dark"], indirect=True)
+def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, project):
+    run_all(page)
+    wait_until(lambda: all(corner(found(page)[name]) == (17, 17, 17) for name in ("errors", "maps", "filter")))
+    picture = page.locator(".eln-picture-errors img").first
+    picture.hover(position={"x": 40, "y": 60})
+    session = open_session("runs/tiny")
+    box, truth = picture.bounding_box(), session.held[0].truth
+    list(session.make_errors(Settings((2.0, 5.0))))
+    figure = views.errors(session, 0)[0]
+    figures.drawn(figure)
+    row, column = figures.pixel_at(figure, 40 / box["width"], 60 / box["height"])
+    page.get_by_text(f"truth: {session.experiment.dataset.classes[truth[row, column]]}").first.wait_for()
+    page.mouse.move(5, 5)
+    wait_until(lambda: page.locator(".eln-reading p").count() == 0)
+
+
+def corner(png: bytes) -> tuple:
+    return Image.open(io.BytesIO(png)).getpixel((1, 1)) if png else ()
+
+
 def expected(session, settings: Settings, threshold: float) -> dict:
     """Pictures and tables as the package gives them."""
     list(session.make_errors(settings))
@@ -140,11 +200,7 @@ def expected(session, settings: Settings, threshold: float) -> dict:
 def found(page) -> dict:
     """The same from the page."""
     parts = page.evaluate(READ)
-    pictures = [base64.b64decode(each) for each in parts["pictures"]]
-    if len(pictures) < 5:
-        return {}
-    errors, _ratios, _sweep, maps, filtered = pictures
-    return {"errors": errors, "maps": maps, "filter": filtered, "tables": parts["tables"]}
+    return {name: base64.b64decode(each) for name, each in parts["pictures"].items()} | {"tables": parts["tables"]}
 
 
 READ = """async () => {
@@ -153,8 +209,13 @@ READ = """async () => {
     return btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join(""));
   };
   const cells = (table) => Array.from(table.querySelectorAll("th, td"), (cell) => cell.textContent);
+  const pictures = {};
+  for (const name of ["errors", "maps", "filter"]) {
+    const img = document.querySelector(`.eln-picture-${name} img[src^="blob:"]`);
+    pictures[name] = img ? await read(img) : "";
+  }
   return {
-    pictures: await Promise.all(Array.from(document.querySelectorAll(".eln-lab img"), read)),
+    pictures,
     tables: Array.from(document.querySelectorAll(".eln-lab .eln-numbers"), cells),
   };
 }"""

@@ -203,11 +203,51 @@ def test_a_fallback_font_that_is_installed_has_the_letters(unchosen, tmp_path, c
 def test_training_curves_skip_records_without_the_name():
     records = [{"step": s, "main": 10.0 / s, "eln": 1.0, "ratio/1": 3.0} for s in range(1, 99)]
     drawn = figures.loss_curves([*records, {"step": 99}], ["main", "eln", "kept_share"], "stage 2")
-    assert [axis.get_title() for axis in drawn.axes] == ["main", "eln"]
+    assert [axis.get_title() for axis in drawn.axes] == ["main decoder, on labels", "ELN"]
+    assert [axis.get_ylabel() for axis in drawn.axes] == ["loss", "loss"]
     assert [axis.get_yscale() for axis in drawn.axes] == ["log", "linear"]
     assert isinstance(figures.loss_curves([], ["main"]), Figure)
     assert isinstance(figures.ratio_curves(records, []), Figure)
     assert "its ratio, 2" in texts(figures.ratio_curves(records, [2.0]))
+
+
+def test_shares_are_in_percent_and_have_titles_in_words():
+    records = [{"step": s, "kept_share": 0.01 * s, "entropy_weak": 1.0} for s in (1, 50)]
+    share, loss = figures.loss_curves(records, ["kept_share", "entropy_weak"]).axes
+    assert share.get_title() == "pixels kept"
+    assert share.yaxis.get_major_formatter()(0.5, 0) == "50%"
+    assert (loss.get_title(), loss.get_ylabel()) == ("entropy weak", "loss")
+
+
+def test_dropped_pixels_are_striped_and_void_ones_grey():
+    image, truth, mask = np.zeros((3, 20, 20), np.float32), np.zeros((20, 20), int), np.zeros((20, 20), int)
+    truth[:, 15:], keep = 255, np.indices((20, 20))[1] >= 10
+    figure = figures.pseudo_labels([image], [truth], [mask], [keep], [keep * 1.0], CLASSES, COLORS)
+    assert {"dropped", "void"} <= set(texts(figure).split(" | "))
+    for picture in (figure.axes[3].images[0].get_array(), figure.axes[4].images[0].get_array()):
+        dropped = {tuple(pixel) for pixel in picture[:, :10].reshape(-1, 3).tolist()}
+        assert dropped == {(255,) * 3, (150,) * 3}
+    assert (picture[:, 15:] == grid.VOID).all()
+
+
+def test_one_class_keeps_its_colour_and_the_others_are_pale():
+    assert figures.only(2, COLORS)[2].tolist() == COLORS[2].tolist()
+    assert (figures.only(2, COLORS)[[0, 1, 3]] == 235).all()
+    assert (figures.only(None, COLORS) == COLORS).all()
+
+
+def test_on_dark_paper_letters_axes_and_black_lines_are_light_and_on_white_nothing_changes():
+    def figure():
+        return figures.ratio_curves([{"step": 1, **{f"ratio/{k}": 2.0 for k in range(1, 8)}}], [2.0] * 7)
+
+    assert figures.drawn(figures.on_paper(figure(), "white")) == figures.drawn(figure())
+    dark = figures.on_paper(figure(), "#111111")
+    (axis,), (legend,) = dark.axes, dark.legends
+    assert axis.get_lines()[12].get_color() == "0.9", "the seventh is black"
+    assert {text.get_color() for text in [*legend.get_texts(), *axis.get_xticklabels(), axis.xaxis.label]} == {"0.9"}
+    picture = np.asarray(Image.open(io.BytesIO(figures.drawn(dark))))
+    assert picture[0, 0].tolist() == [17, 17, 17]
+    assert (picture == 255).all(axis=2).mean() < 0.01
 
 
 def test_reliability_leaves_empty_bins_out_of_the_error():
@@ -219,7 +259,7 @@ def test_error_detection_shows_the_error_rate():
     curve = {"recall": [0, 1], "precision": [1, 0.1], "aupr": 0.5, "error_rate": 0.1}
     found = texts(figures.error_detection({"ELN": curve, "entropy": curve}))
     assert "ELN, AUPR 0.500" in found
-    assert found.count("error rate, 0.100") == 1
+    assert found.count("error rate, 10.0%") == 1
 
 
 def test_a_figure_shows_once_in_a_notebook():

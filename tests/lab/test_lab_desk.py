@@ -1,18 +1,24 @@
 """The lab's controls and the work beside them, without a browser."""
 
 import asyncio
+import io
 import re
+from functools import partial
 
 import pytest
+import torch
+from PIL import Image
 
 from eln_kit import lab
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.lab import views
 from eln_kit.lab.desk import Desk
 from eln_kit.lab.session import Session, finish
+from eln_kit.lab.settings import Settings
 from eln_kit.lab.worker import Worker
 
 pytestmark = pytest.mark.slow
+LOOP = asyncio.new_event_loop()  # a kernel has one
 
 
 def test_new_work_replaces_the_old_and_controls_are_served_between_pieces():
@@ -32,7 +38,7 @@ def test_new_work_replaces_the_old_and_controls_are_served_between_pieces():
             await asyncio.sleep(0.01)
         return shown, served
 
-    shown, served = asyncio.run(scenario())
+    shown, served = LOOP.run_until_complete(scenario())
     assert 0 < served[0] < 1000
     assert shown[-3:] == [("new", 0), ("new", 1), ("new", 2)]
     assert len([name for name, _ in shown if name == "old"]) < 1000
@@ -51,8 +57,12 @@ def test_an_expected_error_in_the_background_becomes_a_line():
         while worker.busy("look"):
             await asyncio.sleep(0.01)
 
-    asyncio.run(scenario())
+    LOOP.run_until_complete(scenario())
     assert lines == ["b.png: cannot be read"]
+
+
+def busy(desk: Desk) -> bool:
+    return any(map(desk.worker.busy, desk.worker.tasks))
 
 
 def settled(desk: Desk, act) -> None:
@@ -60,10 +70,10 @@ def settled(desk: Desk, act) -> None:
 
     async def scenario():
         act()
-        while any(desk.worker.busy(name) for name in ("look", "eln", "sweep")):
+        while busy(desk):
             await asyncio.sleep(0.01)
 
-    asyncio.run(scenario())
+    LOOP.run_until_complete(scenario())
 
 
 @pytest.fixture
@@ -91,7 +101,7 @@ def test_as_many_ratios_are_offered_as_there_are_decoders(desk, session):
 
     settled(desk, three)
     assert len(session.erring) == 3
-    assert [each.layout.display for each in desk.make.ratios] == [None, None, None, "none"]
+    assert [each.disabled for each in desk.make.ratios] == [False, False, False, True]
     assert [name for name, _ in desk.find.which.options] == session.names
 
 
@@ -115,7 +125,7 @@ def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
 
     def train_and_stop():
         desk.train_eln()
-        desk.stop_eln()
+        desk.status.stop.click()
 
     settled(desk, train_and_stop)
     assert session.eln_steps < 40
@@ -148,7 +158,7 @@ def test_looking_at_another_image_while_eln_trains_shows_that_image_and_no_error
     settled(desk, train_and_look)
     assert [each.value for each in desk.complaints] == [""] * 3
     assert desk.find.judged.place == 2
-    assert session.eln_steps == desk.find.judged.eln_steps == 30
+    assert session.eln_steps == desk.find.judged.judge.eln_steps == 30
     assert desk.find.filtered.image.value == views.filtering(session, finish(session.find(2, 0))).png(0.5)
 
 
@@ -161,12 +171,12 @@ def test_eln_is_trained_on_errors_that_are_made_to_the_end(desk, session):
     assert [len(each.ratios) for each in session.erring] == [10, 10]
 
 
-def test_work_that_fails_leaves_bars_full_and_stop_buttons_off(desk, monkeypatch, capsys):
+def test_work_that_fails_leaves_the_status_ready_and_stop_off(desk, monkeypatch, capsys):
     monkeypatch.setattr(Session, "_eln_step", lambda *_: 1 / 0)
     settled(desk, desk.train_eln)
     assert "ZeroDivisionError" in desk.complaints[0].value
-    assert desk.what.stop.disabled
-    assert desk.what.progress.value == desk.make.progress.value == 1
+    assert desk.status.stop.disabled
+    assert desk.status.words.value == "ready"
     settled(desk, desk.refresh)
     assert desk.complaints[0].value == ""
 
@@ -183,3 +193,75 @@ def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monk
     desk.write_params()
     assert desk.complaints[2].value == ""
     assert "eln-kit run params/good.yaml" in desk.what.kept.value
+
+
+@pytest.mark.parametrize("work", ["decoders", "sweep", "eln"])
+def test_another_image_is_shown_while_something_trains_which_the_status_says_and_stop_ends(desk, session, work):
+    train = {"decoders": partial(setattr, desk.make.steps, "value", 400), "sweep": desk.sweep, "eln": desk.train_eln}
+
+    async def scenario():
+        before = desk.make.errors.image.value
+        train[work]()
+        desk.make.image.value = 3
+        while desk.find.maps.under[0] != 2:
+            await asyncio.sleep(0.001)
+        assert desk.make.errors.image.value != before
+        assert "training" in desk.status.words.value
+        assert not desk.status.stop.disabled
+        desk.status.stop.click()
+        while busy(desk):
+            await asyncio.sleep(0.01)
+
+    desk.make.steps.value = 200 if work == "sweep" else 10
+    desk.make.steps.observe(desk.refresh, "value")
+    desk.what.steps.value = 500
+    LOOP.run_until_complete(scenario())
+    assert desk.status.stop.disabled
+    assert desk.status.words.value == "ready"
+    assert all(0 < len(each.ratios) < 400 for each in session.erring)
+    assert session.eln_steps < 500
+    assert len(dict(desk.rates[1] if desk.rates else ())) < 9
+
+
+def test_decoders_that_were_stopped_are_shown_and_measured_as_they_are(desk, session):
+    def change_and_stop():
+        desk.make.ratios[0].value = 4.0
+        desk.status.stop.click()
+
+    settled(desk, change_and_stop)
+    assert len(session.erring[0].ratios) < 10
+    assert desk.make.numbers.value == views.numbers(session)
+    assert desk.make.errors.words.value == views.errors(session, 0)[1]
+
+
+def test_a_decoder_that_trains_on_is_judged_as_it_was_when_it_was_looked_at(session):
+    list(session.make_errors(Settings((2.0,), steps=1)))
+    before = session.judge(0, 1)
+    judge = before.judge
+    list(session.train(session.erring, 4))
+    assert torch.equal(judge(session.held[0])[1]["entropy"], before.trust["entropy"])
+    assert not torch.equal(session.judge(0, 1).trust["entropy"], before.trust["entropy"])
+    assert judge.key != session.judge(0, 1).judge.key
+
+
+def test_everything_is_drawn_anew_on_the_colour_of_the_page(desk):
+    light = desk.make.errors.image.value, desk.find.filtered.image.value
+    settled(desk, partial(setattr, desk.parts[0].children[1], "value", "#111111"))
+    dark = desk.make.errors.image.value, desk.find.filtered.image.value
+    for before, after in zip(light, dark, strict=True):
+        assert Image.open(io.BytesIO(before)).getpixel((1, 1)) == (255, 255, 255)
+        assert Image.open(io.BytesIO(after)).getpixel((1, 1)) == (17, 17, 17)
+
+
+def test_the_pixel_under_the_mouse_is_read_with_truth_prediction_and_trust(desk, session):
+    mouse = desk.parts[1].children[2]
+    truth = session.held[0].truth
+    names = session.experiment.dataset.classes
+    desk.find.maps.figure.canvas.draw()
+    axis = desk.find.maps.figure.axes[1]
+    x, y = axis.transData.transform((5, 20)) / desk.find.maps.figure.bbox.size
+    mouse.value = f"maps {x:.4f} {1 - y:.4f}"
+    assert f"truth: <b>{names[truth[20, 5]]}</b>" in desk.reading.value
+    assert f"trust of ELN: {session.judge(0, 0).trust['ELN'][20, 5]:.0%}" in desk.reading.value
+    mouse.value = "maps 0.0 0.0"
+    assert desk.reading.value == ""

@@ -1,0 +1,62 @@
+"""A figure on a screen: as PNG, on the page's own colour, and the pixel of its pictures that lies under the mouse."""
+
+import io
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import is_color_like, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+from PIL import Image
+
+DPI = 110
+DARKEST = 0.15  # lightness of a line or letter below which it would be lost on dark paper
+
+
+def drawn(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    agg = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
+    agg.draw()
+    return png(np.asarray(agg.buffer_rgba()))
+
+
+def png(picture: np.ndarray) -> bytes:
+    """`H W 3` or `H W 4` uint8 as PNG, packed quickly rather than tightly; opaque."""
+    out = io.BytesIO()
+    Image.fromarray(picture[..., :3]).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def on_paper(figure: Figure, paper: str) -> Figure:
+    """The figure with the page's colour behind it; where that is dark, letters, axes and black lines become light."""
+    if not is_color_like(paper) or np.mean(to_rgb(paper)) > 0.5:
+        return figure
+    figure.set_facecolor(paper)
+    matrices = [text for axis in figure.axes if axis.images for text in axis.texts]  # on colours of their own
+    for text in set(figure.findobj(Text)) - set(matrices):
+        text.set_color("0.9")
+    for axis in figure.axes:
+        axis.set_facecolor(paper)
+        axis.tick_params(which="both", colors="0.9", grid_color="0.25")
+        axis.spines[:].set_color("0.6")
+        for line in axis.get_lines():
+            if np.mean(to_rgb(line.get_markeredgecolor())) < DARKEST:
+                line.set_markeredgecolor("0.9")
+            if np.mean(to_rgb(line.get_color())) < DARKEST:
+                line.set_color("0.9")
+    for legend in [*figure.legends, *(axis.get_legend() for axis in figure.axes)]:
+        for patch in legend.findobj(Patch) if legend else ():
+            patch.set_edgecolor("0.6")
+    return figure
+
+
+def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int] | None:
+    """Row and column of the picture that lies at a place of a drawn figure, in 0..1 from its left and upper edge."""
+    place = figure.bbox.width * x, figure.bbox.height * (1 - y)
+    for axis in figure.axes:
+        if axis.images and axis.bbox.contains(*place):
+            column, row = axis.transData.inverted().transform(place)
+            return round(row), round(column)
+    return None

@@ -1,0 +1,60 @@
+"""Who trusts which pixel: ELN and plain scores on one decoder's predictions, both as they are at one moment."""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from eln_kit.evaluation import detectors
+from eln_kit.evaluation.errors import Ranking
+from eln_kit.lab.erring import Erring
+from eln_kit.lab.frozen import Held
+from eln_kit.models import ErrorLocalizer
+from eln_kit.models.features import predicted, upsample
+
+
+class Judge:
+    """Copies of ELN and of a decoder (None the main one), so that training beside them changes nothing."""
+
+    def __init__(self, eln: ErrorLocalizer, eln_steps: int, name: str, erring: Erring | None):
+        self.eln, self.eln_steps, self.name = copy.deepcopy(eln).eval(), eln_steps, name
+        self.erring = erring.copy() if erring else None
+        made = (erring.noise, erring.dropout, len(erring.ratios)) if erring else ()
+        self.key = (eln_steps, name, *made)  # all that its judgement depends on
+
+    @torch.no_grad()
+    def __call__(self, image: Held) -> tuple[Tensor, dict[str, Tensor]]:
+        """The prediction, and who trusts which pixel of it; all `H W` on the CPU."""
+        size = image.truth.shape
+        logits = self.erring.logits(image) if self.erring else image.prediction.logits
+        judged = self.eln(image.seen, upsample(logits, image.seen.shape[2:]), image.looks)
+        logits = upsample(logits, size)
+        trust = {
+            "ELN": upsample(judged, size)[:, 0].sigmoid(),
+            "1 - max softmax": 1 - detectors.max_softmax(logits),
+            "entropy": 1 - detectors.entropy(logits),
+        }
+        return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Who trusts which pixel of one prediction of one held-out image.
+
+    Attributes:
+        place: of the image.
+        judge: whose name is the prediction's.
+        prediction: `H W`.
+        trust: detector -> probability of being right, `H W`.
+        here: ELN's ranking of the image's pixels that are not void.
+        rankings: each detector's, of pixels of all held-out images, at most `evaluation.pixels` of each; empty before
+            they are measured.
+    """
+
+    place: int
+    judge: Judge
+    prediction: Tensor
+    trust: dict[str, Tensor]
+    here: Ranking
+    rankings: dict[str, Ranking] = field(default_factory=dict)
