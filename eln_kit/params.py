@@ -1,6 +1,6 @@
 """Every knob of an experiment, once: its type, default, range, unit and why it is there.
 
-What is left out keeps its default, and the defaults are the `shapes` experiment. `params_file.py` reads the sections
+What is left out keeps its default, and the defaults suit small generated scenes. `params_file.py` reads the sections
 from YAML or from a notebook, and turns faults into readable lines.
 """
 
