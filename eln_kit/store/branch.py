@@ -20,10 +20,13 @@ def branched(params: Params) -> Params:
     """With `run.start_from` and that run's own folder, a new folder beside it, named after the knobs that changed.
 
     Raises:
-        ParamsError: `run.start_from` is no run folder.
+        ParamsError: `run.start_from` is no run folder, or its stage 1 is not what these params would come to.
     """
     source = params.run.start_from
-    if not source or resolve(source) != resolve(params.run.folder):
+    if not source:
+        return params
+    _check(params, resolve(source))
+    if resolve(source) != resolve(params.run.folder):
         return params
     before, now = (each.model_dump() for each in (load_params(resolve(source)), params))
     changed = [
@@ -39,29 +42,28 @@ def branched(params: Params) -> Params:
 
 
 def open_branch(params: Params) -> Experiment:
-    """Open the experiment, and take over the finished stages of `run.start_from` that the changed knobs do not touch.
-
-    Raises:
-        ParamsError: stage 1 there has not finished, or was trained with other params; nothing is written.
-    """
+    """Open the experiment; the finished stages of `run.start_from` that its knobs do not touch are taken over."""
     source = resolve(params.run.start_from) if params.run.start_from else None
-    if source and source != (folder := resolve(params.run.folder)):
-        first = source / "1_supervised" / checkpoint.FILE
-        state = checkpoint.load(first)
-        try:
-            checkpoint.check_same(first, state, params)
-        except CheckpointError as error:
-            raise ParamsError(f"run.start_from: {str(error).partition('. ')[0]}; start a run of its own") from None
-        if not state["finished"]:
-            raise ParamsError(f"run.start_from = {source}: its stage 1 has not finished")
-        if not (folder / "split.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / "split.json", folder)
+    if source and source != (folder := resolve(params.run.folder)) and not (folder / "split.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / "split.json", folder)
     experiment = open_experiment(params)
     if source:
         for stage in STAGES:
             take_over(stage, source, experiment)
     return experiment
+
+
+def _check(params: Params, source: Path) -> None:
+    load_params(source)  # says so where no run is
+    first = source / "1_supervised" / checkpoint.FILE
+    try:
+        state = checkpoint.load(first)
+        checkpoint.check_same(first, state, params)
+    except CheckpointError as error:
+        raise ParamsError(f"run.start_from: {str(error).partition('. ')[0]}; start a run of its own") from None
+    if not state["finished"]:
+        raise ParamsError(f"run.start_from = {source}: its stage 1 has not finished")
 
 
 def take_over(stage: str, source: Path, experiment: Experiment) -> bool:

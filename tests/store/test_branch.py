@@ -50,9 +50,13 @@ def test_two_branches_and_their_source_hold_one_stage_1(source):
 
 
 def test_a_changed_knob_of_stage_1_is_one_line_and_nothing_is_written(source):
-    params = branch(source, supervised__steps=5)
-    with pytest.raises(
-        ParamsError, match=r"run\.start_from: .*supervised\.steps was 4 and is 5; start a run of its own"
-    ):
-        open_branch(params)
-    assert not Path(params.run.folder).exists()
+    before = set(Path(source.run.folder).parent.iterdir())
+    with pytest.raises(ParamsError, match=r"start_from: .*supervised\.steps was 4 and is 5; start a run of its own"):
+        branch(source, supervised__steps=5)
+    assert set(Path(source.run.folder).parent.iterdir()) == before
+
+
+def test_a_source_that_is_no_run_is_one_line(source, tmp_path):
+    elsewhere = build(source.model_dump(), {"run.start_from": str(tmp_path / "nope")})
+    with pytest.raises(ParamsError, match="nope: no run is there"):
+        branched(elsewhere)
