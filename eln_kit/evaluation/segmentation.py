@@ -5,7 +5,6 @@ from itertools import groupby, islice
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
 from eln_kit.evaluation.predict import predict, prepare
@@ -29,6 +28,8 @@ def measure(segmenter: Segmenter, dataset: DataSet, params: Params) -> dict:
 
 def confusion(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> Tensor:
     """Pixels of each class by what they were taken for, float64 `C C` on the CPU, truth by row; void is left out."""
+    from torchmetrics.classification import MulticlassConfusionMatrix  # takes a second, and `show` needs none
+
     counts = MulticlassConfusionMatrix(len(dataset.classes), ignore_index=VOID)
     for seen, masks in together(items, dataset, params):
         logits = predict(segmenter, seen, params.evaluation)
