@@ -42,6 +42,12 @@ class Survey:
         """Pixels of each value 0..255, M x 256, of the M items that have a mask."""
         return np.array([look.pixels for look in self.looks if look.pixels is not None])
 
+    def class_pixels(self, items: list[Item]) -> np.ndarray | None:
+        """Pixels of each class over those of the items that have masks, int `C`; None when none has."""
+        of = dict(zip([*self.dataset.train, *self.dataset.val], self.looks, strict=True))
+        pixels = [seen for item in items if (seen := of[item].pixels) is not None]
+        return np.sum(pixels, axis=0)[: len(self.dataset.classes)] if pixels else None
+
 
 def survey(dataset: DataSet) -> Survey:
     """Read every file.

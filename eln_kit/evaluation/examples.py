@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
+from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
 from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks, Segmenter
@@ -82,14 +81,6 @@ def compare(segmenters: dict[str, Segmenter], items: list[Item], dataset: DataSe
         images.append(seen[0])
         truths.append(truth)
     return images, truths, predictions
-
-
-def class_pixels(items: list[Item], dataset: DataSet, at_most: int = 200) -> np.ndarray | None:
-    """Pixels of each class over `at_most` items that have masks, int `C`; None when none has."""
-    masks = [read_mask(item, dataset) for item in spread([i for i in items if i.mask], at_most)]
-    if not masks:
-        return None
-    return np.sum([np.bincount(mask.numpy().ravel(), minlength=256) for mask in masks], axis=0)[: len(dataset.classes)]
 
 
 def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:

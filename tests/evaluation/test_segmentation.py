@@ -3,6 +3,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from eln_kit.data import VOID, read_mask
+from eln_kit.data.survey import survey
 from eln_kit.evaluation import measures, segmentation, trust
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.store.experiment import open_experiment
@@ -130,5 +131,5 @@ def test_examples_for_figures_have_the_size_the_networks_see(tiny):
     taught = examples.teach(SemiSupervised(networks, params), item, experiment.dataset)
     for each in (seen.truth, *seen.predictions, *seen.wrongness, taught.keep):
         assert each.shape == (24, 24)
-    counts = examples.class_pixels(experiment.dataset.train, experiment.dataset)
+    counts = survey(experiment.dataset).class_pixels(experiment.dataset.train)
     assert counts.sum() == 12 * 32 * 32
