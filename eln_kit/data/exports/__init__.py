@@ -21,7 +21,7 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -
     """
     root, out = (Path(os.path.abspath(Path(place).expanduser())) for place in (root, out))
     report = Report()
-    try:
+    with report.mending(name, out, f", delete {out} and try again"):
         if not root.exists():
             raise DataError(f"{root}: no such folder; mend --root")
         if out.exists() and any(out.iterdir()):
@@ -31,9 +31,5 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -
         export = Export(root if root.is_dir() else root.parent)
         READERS[name](root, export)
         write_tree(export, out, val, seed, report)
-    except DataError as error:
-        report.mend(name, str(error))
-    except OSError as error:
-        report.mend(name, f"{error.filename or out}: {error.strerror or error}; mend that, delete {out} and try again")
     report.close(out)
     return not report.faults

@@ -9,7 +9,6 @@ from eln_kit.data.prepare.cityscapes import prepare_cityscapes
 from eln_kit.data.prepare.lists import report_lists
 from eln_kit.data.prepare.report import Report
 from eln_kit.data.prepare.voc import prepare_voc
-from eln_kit.faults import DataError
 from eln_kit.params import Data
 
 PREPARERS = {"voc": prepare_voc, "cityscapes": prepare_cityscapes}
@@ -23,7 +22,7 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
     """
     root = Path(os.path.abspath(Path(root).expanduser()))
     report = Report()
-    try:
+    with report.mending(name, root, " and run this again"):
         if download:
             root.mkdir(parents=True, exist_ok=True)
         elif not root.is_dir():
@@ -32,9 +31,5 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
         if not report.faults:
             data = Data(name=name, root=str(root))
             report_lists(open_dataset(data), data, report)
-    except DataError as error:
-        report.mend(name, str(error))
-    except OSError as error:
-        report.mend(name, f"{error.filename or root}: {error.strerror or error}; mend that and run this again")
     report.close(root)
     return not report.faults

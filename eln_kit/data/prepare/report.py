@@ -1,6 +1,10 @@
 """What a person reads of it: one aligned line a thing, and at the end whether the data are ready."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from eln_kit.faults import DataError
 
 
 class Report:
@@ -18,6 +22,16 @@ class Report:
     def mend(self, what: str, said: str) -> None:
         self.faults += 1
         self._line("mend", what, said)
+
+    @contextmanager
+    def mending(self, what: str, place: Path, then: str) -> Iterator[None]:
+        """What goes wrong inside is a line to mend; `then` is what to do after a file could not be used."""
+        try:
+            yield
+        except DataError as error:
+            self.mend(what, str(error))
+        except OSError as error:
+            self.mend(what, f"{error.filename or place}: {error.strerror or error}; mend that{then}")
 
     def close(self, root: Path) -> None:
         lines = "the line" if self.faults == 1 else f"the {self.faults} lines"
