@@ -5,8 +5,8 @@
 
 For each seed a few images are drawn at random and labelled, and stages 1 and 2 are trained on them. Each way of
 choosing then picks more from the other images by what these networks say of them, and stage 1 is trained anew on all
-that is labelled, for as many steps. At random, `--draws` times, 1, 1.5 and 2 times as many are added. Each training is a
-run folder, so a stopped command goes on; a row is added to the file as each ends.
+that is labelled, for as many steps. At random, 1, 1.5 and 2 times as many are added, `--draws` times. Each training is
+a run folder, so a stopped command goes on; a row is added to the file as each ends.
 """
 
 import argparse

@@ -69,6 +69,8 @@ def summary(experiment: Experiment) -> str:
         if value != defaults[section][knob] and (section, knob) != ("run", "folder")
     ]
     counts = f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images"
+    if experiment.extra:
+        counts += f", {len(experiment.extra)} of them with a predicted mask"
     return (
         f"run      {experiment.folder}; finished: {', '.join(done) or 'no stage yet'}\n"
         f"data     {experiment.dataset.name}, {len(experiment.dataset.classes)} classes; {counts}\n"

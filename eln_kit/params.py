@@ -44,6 +44,14 @@ class Data(Section):
     )
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
     unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")
+    extra_masks: str = Field(
+        "",
+        description="folder of predicted masks for unlabelled images, such as labelled/trusted of eln-kit predict; the "
+        "stages learn from them, too",
+    )
+    extra_weight: Float = Field(
+        1.0, ge=0.01, le=1, description="how often an image with an extra mask is drawn, over one with a real mask"
+    )
     resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
     depth: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
         "auto",

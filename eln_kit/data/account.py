@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from eln_kit.data.extra import extra_items
 from eln_kit.data.items import VOID, DataSet
 from eln_kit.data.splits import Split
 from eln_kit.data.survey import Survey
@@ -24,6 +25,7 @@ def facts(found: Survey, split: Split, params: Params) -> dict:
         "images": {"train": len(dataset.train), "val": len(dataset.val)},
         "masks": {"train": sum(item.mask is not None for item in dataset.train), "val": len(dataset.val)},
         "split": {"labeled": len(split.labeled), "unlabeled": len(split.unlabeled), "source": split.source},
+        "extra_masks": len(extra_items(split, params.data)),
         "pixels": {name: int(count) for name, count in zip(dataset.classes, pixels, strict=False)},
         "void": int(pixels[VOID]),
         "sizes": {"smallest": list(sizes[0]), "largest": list(sizes[-1]), "different": len(sizes)},
@@ -52,6 +54,8 @@ def describe(found: Survey, split: Split, params: Params) -> str:
     if told["depth"]:
         bits, largest = told["depth"].values()
         lines.append(f"depth       16-bit images end at {largest}, and are read as of {bits} bits (data.depth)")
+    if told["extra_masks"]:
+        lines.append(f"extra       {told['extra_masks']} unlabelled images have a predicted mask (data.extra_masks)")
     if told["unused"]:
         lines.append(f"not used    {_unused(found.dataset)}")
     lines += [f"note        {note}" for note in told["notes"]]

@@ -1,6 +1,6 @@
 """What a data set is, and how one image and one mask become tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,16 @@ TOLD = 256  # values or colours of one mask that are no class
 
 @dataclass(frozen=True)
 class Item:
-    """One image; `mask` is None for an image that nobody labelled. `depth`: bits that a 16-bit image uses."""
+    """One image; `mask` is None for an image that nobody labelled.
+
+    `depth`: bits that a 16-bit image uses. `indexed`: the mask holds class indices, whatever the data set's masks hold.
+    """
 
     id: str
     image: Path
     mask: Path | None = None
     depth: int = 16
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def read_mask(item: Item, dataset: DataSet) -> torch.Tensor:
         DataError: the file is missing, broken or of another kind, its size is not the image's, or it has a value or
             colour that is no class.
     """
+    if item.indexed:
+        dataset = replace(dataset, mask_values=None)
     mask, stray = read_labels(item, dataset)
     if stray:
         raise DataError(f"{item.mask}: {no_class(list(stray), dataset)}")

@@ -18,6 +18,8 @@ LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists 
 NOT_DECIDING = {
     "root",
     "held_out",
+    "extra_masks",
+    "extra_weight",
     "resize",
     "depth",
     "batch_labeled",

@@ -21,6 +21,7 @@ from eln_kit.data import (
     save_split,
     spread,
 )
+from eln_kit.data.extra import check_extra, extra_items
 from eln_kit.data.survey import Survey, refuse_void
 from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
@@ -53,6 +54,11 @@ class Experiment:
         """The labelled images to train on."""
         held_out = set(self.held_out)
         return [item for item in self.split.labeled if item not in held_out]
+
+    @cached_property
+    def extra(self) -> list[Item]:
+        """Unlabelled images with a mask of `data.extra_masks`, which the stages learn from as if it were real."""
+        return extra_items(self.split, self.params.data)
 
     @cached_property
     def class_weights(self) -> Tensor | None:
@@ -155,6 +161,7 @@ def check_trainable(params: Params, split: Split, found: Survey) -> None:
     refuse_void(split.labeled, found.void)
     refuse_void(found.dataset.val, found.void, "validation")
     check_unlabeled(params, split)
+    check_extra(extra_items(split, params.data), found.dataset)
 
 
 def check_unlabeled(params: Params, split: Split) -> None:

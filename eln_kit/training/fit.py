@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 
+from eln_kit.data.extra import weighted
 from eln_kit.data.loaders import FAULT, SEED, Faults, training_batches
 from eln_kit.data.views import strong_views
 from eln_kit.device import layout
@@ -155,7 +156,7 @@ def _seed(seed: int, step: int, accelerator: Accelerator) -> None:
 
 def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, first: int):
     """Batches on the device for the steps still to do; unlabelled images are joined where the stage wants them."""
-    kinds = [(experiment.labeled, True)]
+    kinds = [(weighted(experiment.labeled, experiment.extra, experiment.params.data.extra_weight), True)]
     if stage.unlabeled:
         check_unlabeled(experiment.params, experiment.split)
         kinds.append((experiment.split.unlabeled, False))
