@@ -11,12 +11,13 @@ from pathlib import Path
 import pandas
 
 from eln_kit.batch import report
+from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
 from eln_kit.store import params_file
 
 DETECTORS = "4_evaluate/detectors.json"  # what `detection.detect` gives, in a run folder
-MEASURES = ["auroc", "aupr", "fpr95", "aurc", "excess_aurc", "kept_80", "ece", "brier"]
+MEASURES = ["auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier"]
 CONTROL = "supervised only"
 LONGEST = 100  # rows of a table on the page; longer ones are in their CSV files
 
@@ -90,6 +91,18 @@ def detection(folders: list[Path]) -> pandas.DataFrame:
         one | {"single_pass": found["single_pass"]} | {key: found["pooled"][key] for key in MEASURES}
         for one, found in _detectors(folders)
     )
+
+
+def share_of_the_way(detection: pandas.DataFrame) -> pandas.DataFrame:
+    """`method seed auroc aupr`: how far ELN has come from the max softmax to the bound, where that was measured.
+
+    (ELN - max softmax) / (bound - max softmax) of each measure. Args: what `detection` gives.
+    """
+    if detection.empty or BOUND not in set(detection.detector):
+        return pandas.DataFrame()
+    by = detection.set_index(["detector", "method", "seed"])[["auroc", "aupr"]]
+    baseline = by.loc["1 - max softmax"]
+    return ((by.loc["ELN"] - baseline) / (by.loc[BOUND] - baseline)).dropna().reset_index()
 
 
 def detection_by(folders: list[Path], part: str) -> pandas.DataFrame:

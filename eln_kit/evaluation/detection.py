@@ -26,22 +26,22 @@ from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
-FITTED_ON = 20  # labelled images, for the temperature
+FITTED_ON = 20  # labelled images, for the temperature and the power
 POINTS = 100  # of a risk-coverage curve
-PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "kept_80", "ece", "brier")
+PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier")
 
 
 def detect(experiment: Experiment, stage: str, which: Which = "student", peers: tuple[Segmenter, ...] = ()) -> dict:
     """Measure all detectors on a stage's student or teacher.
 
     Returns:
-        `judged`, `temperature`, and `detectors`: for each by name `pooled` (see `measures.measure`), `images` (means
-        over images with intervals), `classes` and `distances` (pooled measures of a part of the pixels), `by_image`
-        (AUPR and AUROC of each image by its id), `curve` (coverage and risk) and `single_pass`.
+        `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `measures.measure`),
+        `images` (means over images with intervals), `classes` and `distances` (pooled measures of a part of the
+        pixels), `by_image` (AUPR and AUROC of each image by its id), `curve` (coverage and risk) and `single_pass`.
     """
     networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
     segmenter = networks.segmenter(which)
-    temperature = _temperature(segmenter, experiment.held_out or experiment.labeled, dataset, params)
+    fitted = _fit(segmenter, experiment.held_out or experiment.labeled, dataset, params)
     finished = stage == "2_error_localization" and is_finished(experiment.folder / "bound" / FILE)
     bound = experiment.networks(after="bound").eval().eln if finished else None
     chosen = detectors.usable(networks, peers, bound is not None)
@@ -50,12 +50,12 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
         with torch.no_grad():
             logits = predict(segmenter, seen, params.evaluation)
-        case = Case(seen.to(logits.device), logits, segmenter, networks, temperature, peers, bound)
+        case = Case(seen.to(logits.device), logits, segmenter, networks, **fitted, peers=peers, bound=bound)
         drawn = draw_pixels(mask, params.evaluation.pixels, generator)
         samples[item.id] = _sample(case, chosen, mask, drawn, params.evaluation)
     return {
         "judged": f"{which} after {stage}",
-        "temperature": temperature,
+        **fitted,
         "detectors": {name: _measure(name, each, samples, dataset.classes) for name, each in chosen.items()},
     }
 
@@ -126,8 +126,8 @@ def _band_names() -> list[str]:
 
 
 @torch.no_grad()
-def _temperature(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> float:
-    """Fitted on labelled images: those held out of training where there are some."""
+def _fit(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> dict:
+    """`temperature` and `power`, fitted on labelled images: those held out of training where there are some."""
     logits, labels, generator = [], [], torch.Generator().manual_seed(0)
     for item in spread(items, FITTED_ON):
         seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
@@ -135,4 +135,5 @@ def _temperature(segmenter: Segmenter, items: list[Item], dataset: DataSet, para
         found = upsample(predict(segmenter, seen, params.evaluation), mask.shape)[0].flatten(1).T
         logits.append(found[drawn.to(found.device)].cpu())
         labels.append(mask.flatten()[drawn].long())
-    return detectors.fit_temperature(torch.cat(logits), torch.cat(labels))
+    pixels = torch.cat(logits), torch.cat(labels)
+    return {"temperature": detectors.fit_temperature(*pixels), "power": detectors.fit_power(*pixels)}

@@ -14,6 +14,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from eln_kit.evaluation.measures import risks
 from eln_kit.evaluation.predict import predict
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.models import ErrorLocalizer, Networks, Segmenter, error_localizer
@@ -21,6 +22,8 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation
 
 PASSES = 8  # of MC-dropout
+POWERS = range(1, 11)  # of the norm of logits, tried in turn
+VARIANCE_WEIGHT = 0.25  # in CoVar; its official code has it
 VIEWS = [(scale, flip) for scale in (0.75, 1.0, 1.25) for flip in (False, True)]  # of the augmented predictions
 
 
@@ -45,6 +48,32 @@ def energy(logits: Tensor) -> Tensor:
     return -logits.logsumexp(dim=1)
 
 
+def max_logit(logits: Tensor, power: int) -> Tensor:
+    """Minus the largest logit after the mean over classes is taken off and the rest divided by its p-norm (MaxLogit-
+    pNorm; Cattelan and Silva, UAI 2024, arXiv 2305.15508): `B C H W` -> `B H W`, -1 to 0. Power 0 is their fallback,
+    the max softmax.
+    """
+    if not power:
+        return max_softmax(logits)
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    return -nn.functional.normalize(centred, p=power, dim=1).amax(dim=1)
+
+
+def covar(logits: Tensor) -> Tensor:
+    """1 - max softmax, plus the weighted variance of the other classes' probabilities (CoVar, arXiv 2601.11670, its
+    linear score): `B C H W` -> `B H W`, any value.
+
+    The variance r of the K - 1 others, who share 1 - m, counts as (K - 1)^2 / (2 (1 - m)) r.
+    """
+    others = logits.shape[1] - 1
+    probabilities = logits.double().softmax(dim=1)
+    largest = probabilities.amax(dim=1)
+    squares = probabilities.square().sum(dim=1) - largest.square()
+    rest = (1 - largest).clamp(min=1e-12)
+    variance = (squares / others - (rest / others).square()).clamp(min=0)
+    return (rest + VARIANCE_WEIGHT * others**2 / (2 * rest) * variance).float()
+
+
 @dataclass
 class Case:
     """What a detector may look at; passes that several detectors share are made once.
@@ -55,6 +84,7 @@ class Case:
         segmenter: who predicted it.
         networks: the run's, for the teacher, the auxiliary decoders and ELN.
         temperature: see `fit_temperature`.
+        power: see `fit_power`.
         peers: segmenters like the judged one, from other seeds, for the ensemble.
         bound: an ELN that was taught the truth of the unlabelled images.
     """
@@ -64,6 +94,7 @@ class Case:
     segmenter: Segmenter
     networks: Networks
     temperature: float = 1.0
+    power: int = 2
     peers: tuple[Segmenter, ...] = ()
     bound: ErrorLocalizer | None = None
 
@@ -131,6 +162,8 @@ DETECTORS = {
     "temperature-scaled softmax": Detector(
         lambda case: max_softmax(case.logits / case.temperature)[0], is_probability=True
     ),
+    "max logit over p-norm": Detector(lambda case: max_logit(case.logits, case.power)[0]),
+    "CoVar": Detector(lambda case: covar(case.logits)[0]),
     "MC dropout, entropy": Detector(
         lambda case: _nats(case.dropped_out.mean(dim=0, keepdim=True))[0], single_pass=False
     ),
@@ -181,6 +214,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return nn.functional.cross_entropy(logits / math.exp(log_temperature), labels).item()
 
     return math.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 3), method="bounded").x)
+
+
+def fit_power(logits: Tensor, labels: Tensor) -> int:
+    """The power of `max_logit` whose risk-coverage curve on labelled pixels is lowest on average; 0 where none beats
+    the max softmax. Args: as of `fit_temperature`.
+    """
+    wrong, maps = predicted(logits) != labels, logits[..., None, None]
+    return min((0, *POWERS), key=lambda power: risks(max_logit(maps, power).flatten(), wrong).mean().item())
 
 
 def _wrong(eln: ErrorLocalizer | None, case: Case) -> Tensor:

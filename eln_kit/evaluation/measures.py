@@ -26,9 +26,9 @@ def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[
 
     Returns:
         `auroc`; `aupr`, the average precision; `fpr95`, the share of right pixels among the dropped where 95 % of the
-        errors are dropped, over all right pixels; `aurc` and `excess_aurc` (see `risks`); `kept_50` ... `kept_95`, the
-        accuracy of that percentage of most trusted pixels; of a probability `ece` (15 equal bins) and `brier`, the mean
-        squared error; `error_rate` and `pixels`.
+        errors are dropped, over all right pixels; `aurc`, `excess_aurc` and `augrc` (see `risks`); `kept_50` ...
+        `kept_95`, the accuracy of that percentage of most trusted pixels; of a probability `ece` (15 equal bins) and
+        `brier`, the mean squared error; `error_rate` and `pixels`.
     """
     target, curve = wrong.long(), risks(score, wrong)
     return {
@@ -36,6 +36,7 @@ def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[
         **separation(score, wrong),
         "aurc": curve.mean().item() if len(curve) else None,
         "excess_aurc": (curve.mean() - perfect_risks(wrong).mean()).item() if len(curve) else None,
+        "augrc": (curve * torch.arange(1, len(curve) + 1) / len(curve)).mean().item() if len(curve) else None,
         **{f"kept_{share}": kept_accuracy(curve, share / 100) for share in COVERAGES},
         "ece": binary_calibration_error(score, target, BINS).item() if is_probability else None,
         "brier": (score.double() - target).square().mean().item() if is_probability else None,
@@ -59,6 +60,8 @@ def risks(score: Tensor, wrong: Tensor) -> Tensor:
 
     Pixels of equal score come in random order, on average. The curve's mean is AURC; less that of `perfect_risks` it
     is the excess AURC (Geifman et al., "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019).
+    With errors counted over all N pixels instead of k, the mean is AUGRC (Traub et al., NeurIPS 2024), the risk of an
+    error that nobody notices.
     """
     order = score.argsort()
     _, ties = score[order].unique_consecutive(return_counts=True)

@@ -29,6 +29,31 @@ def test_scores_of_one_pixel_by_hand():
     assert detectors.energy(logits + 2).item() == pytest.approx(-2)
 
 
+def test_the_max_logit_over_its_p_norm_by_hand():
+    logits = torch.tensor([4.0, 1.0, -2.0]).view(1, 3, 1, 1)  # 3, 0, -3 without their mean
+    assert detectors.max_logit(logits, 1).item() == pytest.approx(-3 / 6)
+    assert detectors.max_logit(logits, 2).item() == pytest.approx(-3 / math.sqrt(18))
+    assert detectors.max_logit(logits, 0).item() == detectors.max_softmax(logits).item()
+
+
+def test_the_fitted_power_is_that_of_the_best_order_and_0_where_none_beats_the_max_softmax():
+    """The runner-up alone says whether the first is right, or it is the max softmax that says it."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 5, generator=generator) * torch.linspace(0.2, 6, 4000)[:, None]
+    second = detectors.max_logit(logits[..., None, None], 3).flatten()
+    softmax = detectors.max_softmax(logits[..., None, None]).flatten()
+    for score, power in ((second, 3), (softmax, 0)):
+        wrong = score > score.quantile(0.8)
+        labels = torch.where(wrong, (logits.argmax(1) + 1) % 5, logits.argmax(1))
+        assert detectors.fit_power(logits, labels) == power
+
+
+def test_covar_by_hand():
+    assert detectors.covar(pixel(0.6, 0.2, 0.2)).item() == pytest.approx(0.4)  # the others are even
+    variance = (0.3**2 + 0.1**2) / 2 - 0.2**2
+    assert detectors.covar(pixel(0.6, 0.3, 0.1)).item() == pytest.approx(0.4 + 0.25 * 4 / (2 * 0.4) * variance)
+
+
 def test_mutual_information_is_zero_where_all_agree_and_log_2_where_two_are_sure_of_different_classes():
     agree = torch.tensor([0.7, 0.3]).view(1, 2, 1, 1).repeat(2, 1, 1, 1)
     assert detectors.mutual_information(agree).item() == pytest.approx(0, abs=1e-6)
@@ -54,7 +79,7 @@ def case(tiny):
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         logits = networks.student.predict(image)
-        return Case(image, logits, networks.student, networks, 2.0, (networks.teacher,), networks.eln)
+        return Case(image, logits, networks.student, networks, 2.0, 2, (networks.teacher,), networks.eln)
 
 
 @torch.no_grad()

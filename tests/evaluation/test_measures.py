@@ -21,6 +21,7 @@ def test_measures_of_four_pixels_by_hand():
     assert found["fpr95"] == pytest.approx(1 / 3)  # one right pixel is dropped with it
     assert found["aurc"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
     assert found["excess_aurc"] == pytest.approx((1 / 3) / 4)  # at best the error is kept last, at risk 1/4
+    assert found["augrc"] == pytest.approx((0 + 0 + 1 / 4 + 1 / 4) / 4)  # errors over all four pixels
     assert found["kept_50"] == 1
     assert found["kept_80"] == pytest.approx(2 / 3)
     assert found["brier"] == pytest.approx((0.01 + 0.04 + 0.49 + 0.16) / 4)
