@@ -79,7 +79,7 @@ def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
             outputs += [decoder(features) for decoder in networks.auxiliary]
             predictions = stage.without_dropout(features.detach())
             image = batch["image"].repeat(len(predictions) // count, 1, 1, 1)
-            outputs.append(networks.eln(image, predictions, stage.looks(batch["image"])))
+            outputs.append(networks.eln(image, predictions, stage.looks(batch["image"], features.detach())))
         if len(names) > 1:
             with torch.no_grad():
                 logits = networks.teacher(batch["weak"]).logits

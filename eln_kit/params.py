@@ -152,9 +152,10 @@ class Model(Section):
     eln_dilations: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="the same for ELN's encoder; the paper has 1, 1, 1"
     )
-    eln_form: Literal["residual", "published"] = Field(
+    eln_form: Literal["residual", "features", "published"] = Field(
         "residual",
-        description="residual: ELN corrects the logit of the max softmax; published: it starts anew",
+        description="residual: ELN corrects the logit of the max softmax; features: so does a small head on the "
+        "segmenter's features, without an encoder of its own; published: a network that starts anew",
     )
     eln_scales: list[Annotated[Float, Field(ge=0.25, le=4)]] = Field(
         [],
@@ -212,6 +213,11 @@ class ErrorLocalization(Section):
         description="noise on the features that the auxiliary decoders see, over each channel's deviation",
     )
     dropout: Float = Field(0.0, ge=0, le=0.9, description="share of the feature channels that they do not see")
+    target: Literal["right", "true_class"] = Field(
+        "right",
+        description="what ELN learns: right, whether the prediction is right, wrong pixels weighted (the paper); "
+        "true_class, the probability that the prediction gives the true class (ConfidNet)",
+    )
     max_weight: Float = Field(
         20.0, ge=1, description="bound of (right pixels / wrong pixels), the weight of a wrong pixel"
     )

@@ -18,7 +18,7 @@ from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
 from eln_kit.lab.judging import Judge, Judged
 from eln_kit.lab.settings import Settings
-from eln_kit.method.losses import correctness, summed_over_predictions
+from eln_kit.method.losses import judgement_loss
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.params import Optimizer, Params
@@ -200,8 +200,7 @@ class Session:
         judged = self.eln.train()(
             part.image.repeat(count, 1, 1, 1), logits, [look.repeat(count, 1, 1, 1) for look in part.looks]
         )
-        target = correctness(logits, part.mask.repeat(count, 1, 1))
-        loss = summed_over_predictions(judged, target, count, self.params.error_localization.max_weight)
+        loss = judgement_loss(judged, logits, part.mask, self.params.error_localization, count)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

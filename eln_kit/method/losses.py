@@ -4,7 +4,7 @@ Masks and labels are integer `B H W` with classes 0..C-1 and 255 for void, which
 scalar, and 0 with gradient 0 where there is nothing to learn from.
 """
 
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eln_kit.method.contrast import Contrast
 from eln_kit.models.features import predicted, upsample
+from eln_kit.params import ErrorLocalization
 
 VOID = 255
 FEW = 1e-6  # what a count of pixels is at least, so that 0 / 0 is 0
@@ -91,10 +92,41 @@ def error_localization_loss(judged: Tensor, target: Tensor, max_weight: float) -
     return (losses * right + weight * losses * wrong).sum() / (many + few).clamp(min=FEW)
 
 
-def summed_over_predictions(judged: Tensor, target: Tensor, count: int, max_weight: float) -> Tensor:
-    """`error_localization_loss` of each of `count` predictions that passed ELN as one batch, in sum."""
-    pairs = zip(judged.chunk(count), target.chunk(count), strict=True)
-    return reduce(torch.add, [error_localization_loss(j, t, max_weight) for j, t in pairs])
+def true_class_probability(logits: Tensor, mask: Tensor) -> Tensor:
+    """What the prediction gives the true class, float `B H W` in 0..1; 255 where the mask is void.
+
+    Args: as of `correctness`.
+    """
+    known = mask != VOID
+    probabilities = upsample(logits.detach().float(), mask.shape[1:]).softmax(dim=1)
+    of_truth = probabilities.gather(1, mask.long().where(known, 0)[:, None])[:, 0]
+    return of_truth.masked_fill(~known, VOID)
+
+
+def true_class_loss(judged: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of ELN's probability to `true_class_probability` (ConfidNet; Corbière et al., NeurIPS 2019).
+
+    Args: as of `error_localization_loss`.
+    """
+    known = target != VOID
+    errors = (judged[:, 0].float().sigmoid() - target).square() * known
+    return errors.sum() / over_processes(known.sum()).clamp(min=FEW)
+
+
+def judgement_loss(judged: Tensor, logits: Tensor, mask: Tensor, knobs: ErrorLocalization, count: int = 1) -> Tensor:
+    """ELN's loss on `count` predictions of the same images, which passed it as one batch: the sum over them.
+
+    Args:
+        judged: ELN's logits, float `count*B 1 H W`.
+        logits: of the predictions, `count*B C h w`.
+        mask: `B H W`.
+    """
+    masks = mask.repeat(count, 1, 1)
+    if knobs.target == "true_class":
+        loss, target = true_class_loss, true_class_probability(logits, masks)
+    else:
+        loss, target = partial(error_localization_loss, max_weight=knobs.max_weight), correctness(logits, masks)
+    return reduce(torch.add, map(loss, judged.chunk(count), target.chunk(count)))
 
 
 def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, classes: int) -> Tensor:

@@ -16,11 +16,9 @@ from eln_kit.method.losses import (
     VOID,
     auxiliary_loss,
     contrastive_loss,
-    correctness,
-    error_localization_loss,
+    judgement_loss,
     over_processes,
     pseudo_label,
-    summed_over_predictions,
 )
 from eln_kit.method.regions import at_features, mix, random_boxes, random_windows
 from eln_kit.method.stage import Outcome, Stage
@@ -88,11 +86,15 @@ class ErrorLocalization(Stage):
             return torch.cat([student.classify(decoder(features)), *(each(features) for each in auxiliary)])
 
     @torch.no_grad()
-    def looks(self, image: Tensor) -> list[Tensor]:
-        """What each decoder says of each of ELN's views of the image: a decoder is judged by its own looks."""
+    def looks(self, image: Tensor, features: Features) -> list[Tensor]:
+        """What ELN sees beside each decoder's logits: the features where it works on them, and what the same decoder
+        says of each of ELN's views of the image. `(K+1)B c h w` each.
+        """
+        eln, count = self.networks.eln, 1 + len(self.networks.auxiliary)
         with evaluating(self.networks.student) as student:
-            seen = [student.encoder(student.normalize(view)) for view in self.networks.eln.views(image)]
-        return [self.without_dropout(features).flip(3) for features in seen]
+            decoded = [student.decoder(features).repeat(count, 1, 1, 1)] if eln.on_features else []
+            seen = [student.encoder(student.normalize(view)) for view in eln.views(image)]
+        return decoded + [self.without_dropout(each).flip(3) for each in seen]
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
@@ -101,10 +103,10 @@ class ErrorLocalization(Stage):
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
         auxiliary = [self.cross_entropy(each, mask) for each in logits]
 
-        every, count = self.without_dropout(prediction.features.detach()), 1 + len(logits)
-        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, self.looks(image))
-        target = correctness(every, mask.repeat(count, 1, 1))
-        eln = summed_over_predictions(judged, target, count, knobs.max_weight)
+        features, count = prediction.features.detach(), 1 + len(logits)
+        every, looks = self.without_dropout(features), self.looks(image, features)
+        judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, looks)
+        eln = judgement_loss(judged, every, mask, knobs, count)
 
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
         measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
@@ -132,8 +134,7 @@ class Bound(ErrorLocalization):
         with torch.no_grad(), evaluating(student):
             logits = student(image).logits
         judged = eln(image, logits, eln.look_again(student, image))
-        target = correctness(logits, batch["truth"])
-        return {"eln": error_localization_loss(judged, target, self.params.error_localization.max_weight)}, {}
+        return {"eln": judgement_loss(judged, logits, batch["truth"], self.params.error_localization)}, {}
 
 
 class SemiSupervised(ErrorLocalization):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from eln_kit.models.backbone import nearest_multiple
-from eln_kit.models.decoder import head, make_decoder, wants_pyramid
+from eln_kit.models.decoder import conv_norm_relu, head, make_decoder, wants_pyramid
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
@@ -45,25 +45,29 @@ class ErrorLocalizer(nn.Module):
     With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the mirrored image
     at those scales, and ELN also sees how likely each of these predictions makes the judged one's class.
 
-    Two forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the like
-    for each look, with the network's last layer starting at zero: it begins as the mean of these baselines and learns
-    the correction.
+    Three forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the
+    like for each look, with the network's last layer starting at zero: it begins as the mean of these baselines and
+    learns the correction. `features` is residual too, but a few convolutions on the segmenter's decoded features take
+    the network's place: no second encoder, and the image itself is not seen.
     """
 
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.encoder = Encoder(
-            model.eln_encoder,
-            model.eln_weights,
-            3 + 1 + classes + len(model.eln_scales),
-            model.eln_dilations,
-            wants_pyramid(model),
-        )
-        self.decoder = make_decoder(model, self.encoder.channels, aspp_dropout=0.5)
-        self.judge = head(model.decoder_channels, 1)
+        said, channels = 1 + classes + len(model.eln_scales), model.decoder_channels
+        self.on_features = model.eln_form == "features"
+        if self.on_features:
+            self.encoder: nn.Module = nn.Identity()
+            convolutions = conv_norm_relu(channels + said, channels, 3), conv_norm_relu(channels, channels, 3)
+            self.decoder: nn.Module = nn.Sequential(*convolutions)
+        else:
+            self.encoder = Encoder(
+                model.eln_encoder, model.eln_weights, 3 + said, model.eln_dilations, wants_pyramid(model)
+            )
+            self.decoder = make_decoder(model, self.encoder.channels, aspp_dropout=0.5)
+        self.judge = head(channels, 1)
         self.scales = model.eln_scales
-        self.residual = model.eln_form == "residual"
+        self.residual = model.eln_form != "published"
         if self.residual:
             for parameter in self.judge[-1].parameters():
                 nn.init.zeros_(parameter)
@@ -73,12 +77,18 @@ class ErrorLocalizer(nn.Module):
             self.shift = nn.Parameter(torch.zeros(()))
 
     def forward(self, image: Tensor, logits: Tensor, looks: Sequence[Tensor] = ()) -> Tensor:
+        """`looks` are what `further` gives."""
         size = image.shape[2:]
+        features, looks = (looks[0], looks[1:]) if self.on_features else (None, looks)
         logits = upsample(logits.detach().float(), size)
         classes = predicted(logits)[:, None]
         again = [class_logit(upsample(look.float(), size), classes) for look in looks]
-        seen = torch.cat([self.normalize(image.detach()), entropy(logits), logits, *again], dim=1)
-        judged = upsample(self.judge(self.decoder(self.encoder(seen))), size)
+        said = torch.cat([entropy(logits), logits, *again], dim=1)
+        if features is not None:
+            seen = torch.cat([features.detach(), upsample(said, features.shape[2:])], dim=1)
+        else:
+            seen = self.encoder(torch.cat([self.normalize(image.detach()), said], dim=1))
+        judged = upsample(self.judge(self.decoder(seen)), size)
         if self.residual:
             judged = judged + self.scale * class_logit(logits, classes) + self.shift
             judged = judged + sum(scale * look for scale, look in zip(self.look_scales, again, strict=True))
@@ -86,9 +96,16 @@ class ErrorLocalizer(nn.Module):
 
     @torch.no_grad()
     def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
-        """The segmenter's class logits for the image's `views`, in evaluation mode: `B C h w` each."""
+        """What `further` gives, with the segmenter in evaluation mode."""
         with evaluating(segmenter) as judged:
-            return [judged(each).logits.flip(3) for each in self.views(image)]
+            return self.further(judged, image)
+
+    def further(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
+        """What else ELN sees of the segmenter: in the form `features` its decoded features, `B c h w`, and in any form
+        its class logits for the image's `views`, `B C h w` each.
+        """
+        features = [segmenter.decoded(image)] if self.on_features else []
+        return features + [segmenter(each).logits.flip(3) for each in self.views(image)]
 
     def views(self, image: Tensor) -> list[Tensor]:
         """The mirrored image at each of `model.eln_scales`; what is found in it has to be mirrored back."""

@@ -30,8 +30,7 @@ class Graph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         seen = image.float() / 255
         logits = self.segmenter.predict(seen)
-        looks = [self.segmenter(view).logits.flip(3) for view in self.eln.views(seen)]
-        return logits, self.eln(seen, logits, looks)[:, 0].sigmoid()
+        return logits, self.eln(seen, logits, self.eln.further(self.segmenter, seen))[:, 0].sigmoid()
 
 
 def _padded(layer: nn.Module) -> nn.Sequential:

@@ -78,6 +78,10 @@ class Segmenter(nn.Module):
         dropped = Features([F.dropout2d(first, 0.5), *between, F.dropout2d(last, 0.5)])
         return self.classify(self.decoder(dropped))
 
+    def decoded(self, image: Tensor) -> Tensor:
+        """The decoder's features, which the class head reads: `B c h w`."""
+        return self.decoder(self.encoder(self.normalize(image)))
+
     def predict(self, image: Tensor) -> Tensor:
         """Class logits at the image's own size, `B C H W`."""
         return upsample(self(image).logits, image.shape[2:])

@@ -24,7 +24,7 @@ VIEW = {"model.eln_scales": [0.75]}
 NETWORKS = {
     "lite0": UNTRAINED | SMALL_ELN | VIEW | {"model.encoder": "tf_efficientnet_lite0", "model.decoder": "segformer"},
     "official ResNet-50": {f"model.{k}": v for k, v in load("voc_20_res50").model.model_dump().items()} | UNTRAINED,
-    "ViT": UNTRAINED | SMALL_ELN | {"model.encoder": "vit_tiny_patch16_224"},
+    "ViT": UNTRAINED | {"model.encoder": "vit_tiny_patch16_224", "model.eln_form": "features"},
 }
 
 

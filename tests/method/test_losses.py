@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from eln_kit.method import losses
+from eln_kit.params import ErrorLocalization
 
 VOID = 255
 
@@ -80,6 +81,26 @@ def test_the_weight_of_wrong_pixels_is_bounded():
     target[..., 0] = 0  # weight would be 9
     loss = losses.error_localization_loss(judged, target, max_weight=2)
     assert loss.item() == pytest.approx((9 + 2) * math.log(2) / 10, rel=1e-5)
+
+
+def test_true_class_probability_and_its_loss_by_hand():
+    logits = torch.tensor([0.7, 0.2, 0.1]).log().view(1, 3, 1, 1).expand(1, 3, 1, 3)
+    target = losses.true_class_probability(logits, torch.tensor([[[0, 2, VOID]]]))
+    assert target.flatten().tolist() == pytest.approx([0.7, 0.1, VOID])
+    judged = torch.logit(torch.tensor([0.5, 0.6, 0.9])).view(1, 1, 1, 3)
+    assert losses.true_class_loss(judged, target).item() == pytest.approx((0.2**2 + 0.5**2) / 2)
+    assert losses.true_class_loss(judged, torch.full((1, 1, 3), float(VOID))).item() == 0
+
+
+@pytest.mark.parametrize("target", ["right", "true_class"])
+def test_the_judgement_of_several_predictions_costs_the_sum_of_what_each_costs(target):
+    knobs, mask = ErrorLocalization(target=target), torch.randint(0, 3, (2, 4, 4))
+    logits, judged = torch.randn(4, 3, 4, 4), torch.randn(4, 1, 4, 4)
+    parts = [losses.judgement_loss(judged[p], logits[p], mask, knobs) for p in (slice(2), slice(2, 4))]
+    assert losses.judgement_loss(judged, logits, mask, knobs, 2).item() == pytest.approx(sum(parts).item())
+    if target == "right":
+        expected = losses.error_localization_loss(judged[:2], losses.correctness(logits[:2], mask), knobs.max_weight)
+        assert parts[0].item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("value", [0, 1, VOID])

@@ -84,12 +84,24 @@ def test_eln_judges_predictions_made_without_dropout(tiny, batch):
 
 def test_each_decoder_is_judged_by_its_own_looks(tiny, batch):
     stage = make(ErrorLocalization, tiny({"model.eln_scales": [0.5]}))
-    (looks,) = stage.looks(batch["image"])
+    (looks,) = stage.looks(batch["image"], stage.networks.student(batch["image"]).features)
     small = upsample(batch["image"].flip(3), (16, 16))
     networks = stage.networks.eval()
     features = networks.student(small).features
     expected = [networks.student(small).logits, *(decoder(features) for decoder in networks.auxiliary)]
     assert torch.allclose(looks, torch.cat(expected).flip(3))
+
+
+@torch.no_grad()
+def test_on_features_eln_sees_those_that_the_class_head_reads_for_every_decoder(tiny, batch):
+    stage = make(ErrorLocalization, tiny({"model.eln_form": "features", "model.eln_scales": [0.5]}))
+    networks = stage.networks.eval()
+    decoded, views = stage.looks(batch["image"], networks.student(batch["image"]).features)
+    assert torch.equal(decoded, networks.student.decoded(batch["image"]).repeat(3, 1, 1, 1))
+    assert len(views) == len(decoded)
+    assert torch.allclose(networks.eln.look_again(networks.student, batch["image"])[0], decoded[: len(decoded) // 3])
+    losses, _ = stage(batch)
+    assert losses["eln"].isfinite()
 
 
 def test_a_step_moves_the_students_batchnorm_statistics_once(tiny, batch):

@@ -100,6 +100,19 @@ def test_a_second_look_is_the_segmenters_prediction_of_the_mirrored_scaled_image
     assert not look.requires_grad
 
 
+def test_eln_on_features_begins_as_the_max_softmax_baseline_and_is_a_fraction_of_the_network():
+    model = SMALL.model_copy(update={"eln_form": "features"})
+    eln, full = (ErrorLocalizer(each, 3, (0.5,) * 3, (0.5,) * 3).eval() for each in (model, SMALL))
+    logits, features = torch.randn(2, 3, 8, 8), torch.randn(2, 8, 8, 8, requires_grad=True)
+    judged = eln(torch.rand(2, 3, 32, 32), logits, [features])
+    assert torch.allclose(judged, confidence_logit(upsample(logits, (32, 32))), atol=1e-5)
+    torch.nn.init.ones_(eln.judge[-1].weight)
+    eln(torch.rand(2, 3, 32, 32), logits, [features]).sum().backward()
+    assert features.grad is None
+    sizes = [sum(p.numel() for p in each.parameters()) for each in (eln, full)]
+    assert sizes[0] < sizes[1] / 100
+
+
 def test_published_eln_is_the_network_alone():
     model = SMALL.model_copy(update={"eln_form": "published"})
     eln = ErrorLocalizer(model, 3, (0.5,) * 3, (0.5,) * 3).eval()

@@ -77,6 +77,8 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
         "semi_supervised.complementary": True,
         "optimizer.schedule": "cosine",
         "model.freeze_encoder": decoder == "upernet",
+        "model.eln_form": "features" if decoder == "fpn" else "residual",
+        "error_localization.target": "true_class" if decoder == "fpn" else "right",
         "optimizer.class_weights": "sqrt",
         "data.batch_unlabeled": 2,
     }
