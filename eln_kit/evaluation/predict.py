@@ -53,11 +53,25 @@ def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
 
 
 @torch.no_grad()
-def judge(eln: ErrorLocalizer, segmenter: Segmenter, image: Tensor, logits: Tensor, knobs: Evaluation) -> Tensor:
-    """ELN's logits of being right, `B 1 H W`, for logits at the image's size, in the same windows as `predict`."""
+def judge(
+    eln: ErrorLocalizer,
+    segmenter: Segmenter,
+    image: Tensor,
+    logits: Tensor,
+    knobs: Evaluation,
+    one_pass: bool = False,
+) -> Tensor:
+    """ELN's logits of being right, `B 1 H W`, for logits at the image's size, in the same windows as `predict`.
+
+    `one_pass` is as in `ErrorLocalizer.judge_prediction`.
+    """
     image = image.to(logits.device)
     size = image.shape[2:]
-    return in_windows(lambda place: eln.judge_prediction(segmenter, image[place], logits[place]), size, knobs)
+
+    def part(place: tuple) -> Tensor:
+        return eln.judge_prediction(segmenter, image[place], logits[place], one_pass)
+
+    return in_windows(part, size, knobs)
 
 
 def in_windows(function: Callable[[tuple], Tensor], size: Sequence[int], knobs: Evaluation) -> Tensor:

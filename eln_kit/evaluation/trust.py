@@ -14,13 +14,15 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 
 BOUND = "bound: ELN taught the truth of the unlabelled images"
+ONE_PASS = "ELN in one pass"
 POINTS = 200  # of a precision-recall curve that is kept
 
 
 def error_detection(
     segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet, params: Params, bound: ErrorLocalizer | None = None
 ) -> list[dict]:
-    """How well ELN, 1 - max softmax and perhaps the bound tell the segmenter's wrong pixels from its right ones.
+    """How well ELN, 1 - max softmax, ELN without its further views where it has some, and perhaps the bound tell the
+    segmenter's wrong pixels from its right ones.
 
     Exact, pooled over at most `evaluation.pixels` non-void pixels an image, drawn by a fixed seed. ELN keeps what it
     gives at least `semi_supervised.threshold`; the max softmax keeps the same number of pixels, its surest.
@@ -38,7 +40,7 @@ def error_detection(
             samples.append({name: each[place].flatten()[drawn] for name, each in maps.items()})
     pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
-    names = ["ELN", "1 - max softmax", *([BOUND] if bound else [])]
+    names = ["ELN", "1 - max softmax", *(name for name in (ONE_PASS, BOUND) if name in pooled)]
     trusted = (pooled["ELN"].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
     return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in names]
 
@@ -48,6 +50,8 @@ def _right_logits(segmenter, elns: dict, seen: Tensor, size, knobs: Evaluation) 
     """Logits of being right by each detector and the prediction, all `B H W` at the size of the masks."""
     logits = predict(segmenter, seen, knobs)
     judged = {name: upsample(judge(eln, segmenter, seen, logits, knobs), size)[:, 0] for name, eln in elns.items()}
+    if elns["ELN"].scales:
+        judged[ONE_PASS] = upsample(judge(elns["ELN"], segmenter, seen, logits, knobs, one_pass=True), size)[:, 0]
     logits = upsample(logits, size)
     maps = judged | {
         "1 - max softmax": confidence_logit(logits)[:, 0],

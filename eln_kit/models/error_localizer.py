@@ -114,7 +114,13 @@ class ErrorLocalizer(nn.Module):
         return [upsample(image.flip(3), size) for size in sizes]
 
     @torch.no_grad()
-    def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
-        """In evaluation mode: is what the segmenter says of the image right? `B 1 H W`, logits."""
+    def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor, one_pass: bool = False) -> Tensor:
+        """In evaluation mode: is what the segmenter says of the image right? `B 1 H W`, logits.
+
+        With `one_pass` ELN is told that the further views say what the prediction says.
+        """
         with evaluating(self):
-            return self(image, logits, self.look_again(segmenter, image))
+            looks = self.look_again(segmenter, image)
+            if one_pass:
+                looks[len(looks) - len(self.scales) :] = [logits] * len(self.scales)
+            return self(image, logits, looks)

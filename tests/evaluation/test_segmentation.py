@@ -120,6 +120,16 @@ def test_untrained_residual_eln_scores_like_the_max_softmax(tiny):
     assert eln["auroc"] == pytest.approx(confidence["auroc"], abs=1e-4)
 
 
+def test_with_its_further_views_withheld_an_untrained_residual_eln_scores_like_the_max_softmax(tiny):
+    params = tiny({"model.eln_scales": [0.5]})
+    networks, experiment = open_experiment(params).networks(), open_experiment(params)
+    rows = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
+    eln, confidence, one_pass = (row["auroc"] for row in rows)
+    assert rows[2]["name"] == "ELN in one pass"
+    assert one_pass == pytest.approx(confidence, abs=1e-4)
+    assert eln != pytest.approx(confidence, abs=1e-4)
+
+
 def test_examples_for_figures_have_the_size_the_networks_see(tiny):
     from eln_kit.evaluation import examples
 
