@@ -89,7 +89,7 @@ class ErrorLocalization(Stage):
 
     @torch.no_grad()
     def looks(self, image: Tensor) -> list[Tensor]:
-        """What each decoder says of each of ELN's views of the image: a decoder is judged by its own looks."""
+        """Each decoder's predictions of ELN's further views: a decoder is judged by its own."""
         with evaluating(self.networks.student) as student:
             seen = [student.encoder(student.normalize(view)) for view in self.networks.eln.views(image)]
         return [self.without_dropout(features).flip(3) for features in seen]

@@ -42,12 +42,12 @@ class ErrorLocalizer(nn.Module):
     detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`,
     whose sigmoid is the probability that the prediction is right.
 
-    With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the mirrored image
-    at those scales, and ELN also sees how likely each of these predictions makes the judged one's class.
+    With `model.eln_scales`, which the paper does not have, ELN gets further views: the segmenter predicts the mirrored
+    image at those scales, and ELN also sees the probability that each of these predictions gives to the judged class.
 
-    Two forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the like
-    for each look, with the network's last layer starting at zero: it begins as the mean of these baselines and learns
-    the correction.
+    Two forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the same
+    for each further view. Its last layer is initialised at zero, so that it starts as the mean of these baselines and
+    learns the correction.
     """
 
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
@@ -98,6 +98,6 @@ class ErrorLocalizer(nn.Module):
 
     @torch.no_grad()
     def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
-        """In evaluation mode: is what the segmenter says of the image right? `B 1 H W`, logits."""
+        """In evaluation mode: is the segmenter's prediction of the image right? `B 1 H W`, logits."""
         with evaluating(self):
             return self(image, logits, self.look_again(segmenter, image))
