@@ -4,7 +4,7 @@ PARAMS ?= params/shapes.yaml
 ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4
 
-.PHONY: help run check test style lab bench torture format
+.PHONY: help run check test style lab docs bench torture format
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -35,6 +35,10 @@ lab: .venv/installed  ## JupyterLab on the notebooks; opening and running them l
 	@mkdir -p $(LAB_SETTINGS)  # no autosave: what is run changes no file until it is saved
 	@echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false}}' > $(LAB_SETTINGS)/overrides.json
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+docs: $(if $(RUN),.venv/installed,run)  ## the site, build/docs/index.html, with the notebooks of make run: make docs RUN=runs/camvid
+	.venv/bin/sphinx-build -W --keep-going -q -d build/doctrees -D eln_run=$(or $(RUN),runs/shapes) docs build/docs
+	@echo build/docs/index.html
 
 bench: .venv/installed  ## what a step costs, and how quickly the error lab answers: make bench RUN=runs/camvid
 	.venv/bin/python benchmarks/steps.py

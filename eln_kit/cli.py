@@ -185,7 +185,7 @@ def evaluate(options) -> None:
 
 
 @_command(
-    "pictures of what a run's networks say of any image",
+    "pictures of a run's predictions, and of ELN's map of them, for any image",
     RUN,
     _argument("--image", required=True, type=Path, help="an image, or a folder of images"),
     _argument("--mask", type=Path, help="its truth, or a folder of masks of the same names"),
@@ -204,7 +204,7 @@ def show(options) -> None:
     RUN,
     _argument("--images", required=True, metavar="DIR", type=Path, help="sub-folders are kept"),
     _argument("--out", required=True, metavar="DIR", type=Path, help="goes on where it was stopped"),
-    _argument("--precision", metavar="SHARE", type=_share, help="trust so that this share of what is kept is right"),
+    _argument("--precision", metavar="SHARE", type=_share, help="keep pixels so that this share of them is right"),
     _argument("--per-class", action="store_true", help="with --precision: a threshold for each predicted class"),
 )
 def predict(options) -> int:
@@ -228,7 +228,7 @@ def export(options) -> None:
 
 
 @_command(
-    "make a run folder of a checkpoint that the paper's own code has saved",
+    "make a run folder of a checkpoint of the paper's own code",
     _argument("checkpoint", metavar="CHECKPOINT", type=Path),
     _argument("--out", required=True, metavar="RUN", help="the run folder to make"),
     _argument("--params", metavar="PARAMS", help="default: by the checkpoint's classes and encoder"),
@@ -252,7 +252,7 @@ def table(options) -> None:
 
 
 @_command(
-    "prepare voc or cityscapes; or bring what labelling tools export (coco, labelme, labelmap) into a folder of masks",
+    "prepare voc or cityscapes; or convert a labelling tool's export (coco, labelme, labelmap) into a folder of masks",
     _argument("name", choices=["voc", "cityscapes", "coco", "labelme", "labelmap"]),
     _argument("--root", required=True, metavar="DIR", help="folder of the data set and its archives, or of the export"),
     _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
@@ -279,7 +279,7 @@ def knobs(_options) -> None:
 
 
 @_command(
-    "lay the notebooks and params that come with the kit into a folder, to change them there",
+    "copy the notebooks and params that come with the kit into a folder, to change them there",
     _argument("folder", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: the working folder"),
 )
 def copy(options) -> None:

@@ -108,7 +108,7 @@ class Views(Section):
         max_length=4,
         description="strong view: brightness, contrast, saturation, hue",
     )
-    grey: Share = Field(0.2, description="strong view: probability of grey")
+    grey: Share = Field(0.2, description="strong view: probability of conversion to grey")
     blur: Share = Field(0.0, description="strong view: probability of a Gaussian blur")
     cutmix: Share = Field(
         0.0, description="strong view: probability that a box of it comes from another image of the batch"
@@ -142,7 +142,7 @@ class Model(Section):
     decoder: Literal["deeplabv3plus", "segformer", "fpn", "upernet"] = Field(
         "deeplabv3plus",
         description="of segmenter, auxiliary decoders and ELN; the paper has deeplabv3plus; with a pretrained encoder "
-        "segformer learns sooner",
+        "segformer learns faster",
     )
     dilations: list[Annotated[int, Field(ge=1)]] = Field(
         [],
@@ -155,12 +155,12 @@ class Model(Section):
     eln_form: Literal["residual", "features", "published"] = Field(
         "residual",
         description="residual: ELN corrects the logit of the max softmax; features: so does a small head on the "
-        "segmenter's features, without an encoder of its own; published: a network that starts anew",
+        "segmenter's features, without an encoder of its own; published: the paper's, from scratch",
     )
     eln_scales: list[Annotated[Float, Field(ge=0.25, le=4)]] = Field(
         [],
         max_length=4,
-        description="scales at which ELN looks again through the segmenter, at the mirrored image; the paper has none",
+        description="scales of ELN's further views: the segmenter predicts the mirrored image; the paper has none",
     )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
@@ -176,8 +176,8 @@ class Optimizer(Section):
     """AdamW, in every stage."""
 
     lr: Float = Field(2e-3, gt=0, le=1, description="learning rate of decoders and heads; the paper has 1e-4")
-    encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="encoders' rate over lr; the paper has 0.1")
-    eln_lr_factor: Float = Field(1.0, ge=0, le=10, description="on top, for ELN's network, not its residual scales")
+    encoder_lr_factor: Float = Field(1.0, ge=0, le=10, description="the encoders' rate over lr; the paper has 0.1")
+    eln_lr_factor: Float = Field(1.0, ge=0, le=10, description="a further factor for ELN, but not its residual scales")
     weight_decay: Float = Field(1e-4, ge=0, le=1, description="AdamW's decoupled decay; the paper has 1e-5")
     schedule: Literal["constant", "poly", "cosine"] = Field(
         "constant", description="poly falls as (1 - step/steps)^0.9, cosine as half a cosine; both to 0, in each stage"
@@ -210,9 +210,9 @@ class ErrorLocalization(Section):
         0.0,
         ge=0,
         le=5,
-        description="noise on the features that the auxiliary decoders see, over each channel's deviation",
+        description="noise on the auxiliary decoders' features, as a multiple of each channel's deviation",
     )
-    dropout: Float = Field(0.0, ge=0, le=0.9, description="share of the feature channels that they do not see")
+    dropout: Float = Field(0.0, ge=0, le=0.9, description="share of their feature channels that is dropped")
     target: Literal["right", "true_class"] = Field(
         "right",
         description="what ELN learns: right, whether the prediction is right, wrong pixels weighted (the paper); "
@@ -231,27 +231,28 @@ class SemiSupervised(Section):
     eln_learns: bool = Field(True, description="stage 2's losses among them; off: ELN judges as stage 2 left it")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
     filter: Literal["eln", "confidence", "entropy", "none", "oracle"] = Field(
-        "eln", description="who drops pixels: ELN, the max softmax, the entropy, nobody, or the truth (for study)"
+        "eln", description="what drops pixels: ELN, the max softmax, the entropy, nothing, or the truth (for study)"
     )
     threshold: Share = Field(
         0.5,
-        description="keep a pixel from this probability of being right (eln) or max softmax (confidence) on; of "
-        "entropy, this share of a process's pixels, those of the least",
+        description="keep a pixel whose probability of being right (eln) or max softmax (confidence) is at least this; "
+        "entropy: keep this share of a process's pixels, those of the lowest entropy",
     )
     class_share: Share | None = Field(
         None,
-        description="if set, no threshold: of each predicted class in a process's batch keep this share, the surest",
+        description="if set, class-balanced selection instead of a threshold: keep the surest share of each predicted "
+        "class in a process's batch",
     )
-    lr_factor: Float = Field(1.0, gt=0, le=10, description="rates of this stage over those of stages 1 and 2")
-    ema: Share = Field(0.99, description="share the teacher keeps of itself a step; the paper has 0.995")
-    ema_warmup: bool = Field(False, description="at most 1 - 1/(step + 1) is kept, so that the teacher follows sooner")
+    lr_factor: Float = Field(1.0, gt=0, le=10, description="learning rates, as a multiple of those of stages 1 and 2")
+    ema: Share = Field(0.99, description="decay of the teacher's moving average, a step; the paper has 0.995")
+    ema_warmup: bool = Field(False, description="decay at most 1 - 1/(step + 1), so that the teacher follows sooner")
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
     strong_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the strong view")
     contrast_weight: Float = Field(1.0, ge=0, description="weight of the contrastive loss on each view")
     strong_views: int = Field(1, ge=1, le=2, description="strong views of an unlabelled image, each with strong_weight")
     strong_pass: Literal["together", "own"] = Field(
         "together",
-        description="own: strong views pass the student by themselves, so that BatchNorm normalises them apart",
+        description="own: a forward pass of their own for strong views, so that BatchNorm normalises them separately",
     )
     complementary: bool = Field(
         False,
@@ -268,7 +269,7 @@ class SemiSupervised(Section):
         "kept", description="divide the pseudo-label loss by the kept pixels or by all non-void ones"
     )
     temperature: Float = Field(0.5, gt=0, description="of the contrastive loss")
-    windows: int = Field(8, ge=1, description="random windows of the feature map the contrastive loss looks at")
+    windows: int = Field(8, ge=1, description="random windows of the feature map for the contrastive loss")
     window: int = Field(32, ge=1, description="side of such a window, feature pixels (at stride 4)")
 
     @model_validator(mode="after")
@@ -335,15 +336,15 @@ class Run(Section):
     processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="processes that train a stage together; auto: one a GPU, as far as they divide the batches"
     )
-    tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent to as well")
+    tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent, too")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="auto: bf16 where the GPU, or the processor by AVX-512 or AMX, computes in it; else fp16 or fp32",
+        description="auto: bf16 where the GPU, or the processor by AVX-512 or AMX, supports it; else fp16 or fp32",
     )
     channels_last: bool | Literal["auto"] = Field(
         "auto",
-        description="layout of images and weights; auto: on a GPU alone, though on processors, too, some networks of "
-        "depthwise convolutions are faster with it",
+        description="layout of images and weights; auto: on a GPU only; on processors some networks of depthwise "
+        "convolutions are faster with it, too",
     )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")

@@ -1,6 +1,6 @@
 """Several methods and seeds from one file, each a run folder: `eln-kit sweep FILE`, which goes on where it stopped.
 
-A sweep file names a params file and what to change in it; each method is some knobs on top:
+A sweep file names a params file and what to change in it; each method is some knobs on top::
 
     params: params/camvid.yaml
     folder: runs/camvid_filters

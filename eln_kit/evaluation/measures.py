@@ -114,7 +114,7 @@ def draw_pixels(mask: Tensor, at_most: int, generator: torch.Generator) -> Tenso
 def reliability(probability: Tensor, right: Tensor) -> dict:
     """`BINS` equal bins of the probability of being right: mean `confidence`, `accuracy` and `share` in each.
 
-    Empty bins hold None. `ece` is the expected calibration error, the share-weighted |accuracy - confidence|.
+    Empty bins hold None. `ece` is the expected calibration error, the share-weighted `|accuracy - confidence|`.
     """
     place = (probability * BINS).long().clamp(max=BINS - 1)
     count = torch.bincount(place, minlength=BINS).double()

@@ -1,7 +1,7 @@
 """Figures: data in, `matplotlib.figure.Figure` out.
 
 A figure shows once in a notebook when it is a cell's last value, and `save` writes it as PNG. Arrays may be
-NumPy's, or torch tensors on any device. Shapes, all through:
+NumPy's, or torch tensors on any device. Shapes, all through::
 
     image       3 H W, float in 0..1 or uint8
     mask        H W, class indices; 255 is void. Truths and predictions are masks.

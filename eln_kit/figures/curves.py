@@ -181,7 +181,7 @@ def reliability(curves: dict[str, dict]) -> Figure:
 
     Args:
         curves: `{name: {"confidence", "accuracy", "share"}}`, each an array of one value a bin in 0..1; NaN
-            where a bin is empty. ECE = sum over bins of share * |accuracy - confidence|.
+            where a bin is empty. `ECE = sum over bins of share * |accuracy - confidence|`.
     """
     figure, ((top,), (bottom,)) = canvas(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1))
     top.plot((0, 1), (0, 1), color="0.6", linestyle="--", linewidth=1, label="perfect")

@@ -132,9 +132,9 @@ def judgement_loss(judged: Tensor, logits: Tensor, mask: Tensor, knobs: ErrorLoc
 def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, classes: int) -> Tensor:
     """Pulls a pixel's student embedding to the teacher's of its class, pushes it from the other classes'.
 
-    In each window, with `s_ij` the cosine similarity of student pixel i and teacher pixel j, P_c the pixels of c:
+    In each window, with `s_ij` the cosine similarity of student pixel i and teacher pixel j, `P_c` the pixels of c:
     `mean_c mean_{i in P_c} -log( sum_{j in P_c} exp(s_ij / t) / sum_j exp(s_ij / t) )`; then the mean over windows.
-    The official code sums over i inside the logarithm and divides by |P_c| once more, which lets the term vanish
+    The official code sums over i inside the logarithm and divides by `|P_c|` once more, which lets the term vanish
     as windows grow; this is the usual form of the same idea.
 
     Args:

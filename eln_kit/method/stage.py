@@ -18,7 +18,7 @@ class Stage(nn.Module, ABC):
         name: of its notebook and of its folder in a run.
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
-        sections: params that its result depends on, whole sections or single `section.knob`s.
+        sections: params that its result depends on, whole sections or single ones as `section.knob`.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
         class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
     """

@@ -87,8 +87,8 @@ class ErrorLocalization(Stage):
 
     @torch.no_grad()
     def looks(self, image: Tensor, features: Features) -> list[Tensor]:
-        """What ELN sees beside each decoder's logits: the features where it works on them, and what the same decoder
-        says of each of ELN's views of the image. `(K+1)B c h w` each.
+        """What ELN sees beside each decoder's logits: the features where it works on them, and the same decoder's
+        predictions of ELN's further views. `(K+1)B c h w` each.
         """
         eln, count = self.networks.eln, 1 + len(self.networks.auxiliary)
         with evaluating(self.networks.student) as student:

@@ -29,7 +29,7 @@ def head(channels: int, outputs: int) -> nn.Sequential:
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: looks at deep features at several dilations and as a whole.
+    """Atrous spatial pyramid pooling: deep features at several dilations and pooled as a whole.
 
     The pooled branch has no BatchNorm: its map is one pixel, so a batch of one image would have no variance.
     """

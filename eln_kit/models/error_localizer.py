@@ -42,13 +42,13 @@ class ErrorLocalizer(nn.Module):
     detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`,
     whose sigmoid is the probability that the prediction is right.
 
-    With `model.eln_scales`, which the paper does not have, it looks again: the segmenter predicts the mirrored image
-    at those scales, and ELN also sees how likely each of these predictions makes the judged one's class.
+    With `model.eln_scales`, which the paper does not have, ELN gets further views: the segmenter predicts the mirrored
+    image at those scales, and ELN also sees the probability that each of these predictions gives to the judged class.
 
     Three forms: `published` is the network alone. `residual` adds it to `scale * confidence_logit + shift`, and the
-    like for each look, with the network's last layer starting at zero: it begins as the mean of these baselines and
-    learns the correction. `features` is residual too, but a few convolutions on the segmenter's decoded features take
-    the network's place: no second encoder, and the image itself is not seen.
+    same for each further view. Its last layer is initialised at zero, so that it starts as the mean of these baselines
+    and learns the correction. `features` is residual too, but a few convolutions on the segmenter's decoded features
+    take the network's place: no second encoder, and the image itself is not seen.
     """
 
     def __init__(self, model: Model, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
@@ -115,9 +115,9 @@ class ErrorLocalizer(nn.Module):
 
     @torch.no_grad()
     def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor, one_pass: bool = False) -> Tensor:
-        """In evaluation mode: is what the segmenter says of the image right? `B 1 H W`, logits.
+        """In evaluation mode: is the segmenter's prediction of the image right? `B 1 H W`, logits.
 
-        With `one_pass` ELN is told that the further views say what the prediction says.
+        With `one_pass` the prediction itself takes the place of those of the further views.
         """
         with evaluating(self):
             looks = self.look_again(segmenter, image)

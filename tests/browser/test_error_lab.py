@@ -3,16 +3,9 @@
 import base64
 import html
 import io
-import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -27,10 +20,9 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import load
 from eln_kit.training.fit import fit
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
-PATIENCE = 120_000  # milliseconds
+jupyter_lab = pytest.importorskip("jupyter_lab", reason="playwright is not installed")
+run_all, slider = jupyter_lab.run_all, jupyter_lab.slider
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(jupyter_lab.CHROMIUM is None, reason="chromium is not installed")]
 
 
 @pytest.fixture
@@ -52,46 +44,14 @@ def project(tiny, tmp_path, monkeypatch):
 @pytest.fixture
 def server(project, request):
     """JupyterLab on a free port: its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={project}"]
-    options += [
-        "--ServerApp.ip=127.0.0.1",
-        "--IdentityProvider.token=t",
-        "--LabApp.news_url=",
-        "--no-browser",
-        "--allow-root",
-    ]
-    own = {f"JUPYTER_{kind}_DIR": str(project / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    for name, values in {
-        "notebook-extension/tracker": {"windowingMode": "none"},  # else cells out of sight are not on the page
-        "apputils-extension/themes": {"theme": getattr(request, "param", "JupyterLab Light")},
-    }.items():
-        settings = project / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        settings.parent.mkdir(parents=True)
-        settings.write_text(json.dumps(values))
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(project / "settings")}
-    command = [sys.executable, "-m", "jupyter", "lab", *options]
-    with open(project / "server.log", "w") as log:
-        process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/api/status?token=t", process, project / "server.log")
-        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/error_lab.ipynb?token=t"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with jupyter_lab.served(project, getattr(request, "param", jupyter_lab.LIGHT)) as address:
+        yield f"{address}/lab/tree/notebooks/error_lab.ipynb?token=t"
 
 
 @pytest.fixture
 def page(server):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(PATIENCE)
-        page.goto(server)
+    with jupyter_lab.opened(server, 1280, 900) as page:
         yield page
-        browser.close()
 
 
 def test_the_labs_controls_show_what_the_package_computes(page, project):
@@ -127,12 +87,6 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
     assert written.error_localization.ratios == list(harder.ratios)
     assert written.semi_supervised.threshold == 0.57
     assert cli.main(["run", "params/my_lab.yaml", "--dry-run"]) == 0
-
-
-def run_all(page) -> None:
-    page.get_by_text("| Idle").wait_for()  # earlier, JupyterLab asks which kernel to run in
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
 @pytest.mark.parametrize("size", [(1280, 900), (1440, 900), (1920, 1080)])
@@ -225,24 +179,8 @@ def cells(table: str) -> list[str]:
     return [html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
 
 
-def slider(page, name: str):
-    return page.locator(".widget-slider", has_text=name).locator(".noUi-handle")
-
-
 def wait_until(is_true) -> None:
-    end = time.monotonic() + PATIENCE / 1000
+    end = time.monotonic() + jupyter_lab.PATIENCE
     while not is_true():
         assert time.monotonic() < end, "the page does not come to show it"
         time.sleep(0.2)
-
-
-def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + PATIENCE / 1000
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)

@@ -1,0 +1,65 @@
+"""`make docs` on the notebooks of a small run."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import papermill
+import pytest
+
+from eln_kit import cli
+from eln_kit.batch.state import NOTEBOOKS
+from eln_kit.paths import project_root
+from eln_kit.store.params_file import SECTIONS, save
+
+pytest.importorskip("myst_nb", reason="myst-nb is not installed")
+pytestmark = pytest.mark.slow
+
+
+def build(run, out):
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        out / "doctrees",
+        "-D",
+        f"eln_run={run}",
+    ]
+    return subprocess.run([*command, project_root() / "docs", out / "site"], capture_output=True, text=True)
+
+
+def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path):
+    params = tiny()
+    save(params, tmp_path / "tiny.yaml")
+    run = tmp_path / "executed"
+    run.mkdir()
+    for name in NOTEBOOKS:
+        shutil.copy(project_root() / "notebooks" / f"{name}.ipynb", run)
+    file = run / "1_supervised.ipynb"  # one with its outputs: text, code and pictures
+    papermill.execute_notebook(file, file, {"params": str(tmp_path / "tiny.yaml")}, progress_bar=False)
+
+    built = build(run, tmp_path)
+    assert built.returncode == 0, built.stderr
+    site = tmp_path / "site"
+    pages = {file.stem: file.read_text() for file in site.rglob("*.html")}
+    fetched = re.compile(r"<(?:script|link|img)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//")
+    assert not [name for name, page in pages.items() if fetched.search(page)]
+    assert all("<math" in pages[name] and "MathJax" not in pages[name] for name in ("method", "3_semi_supervised"))
+    assert "4 labelled and 8 unlabelled" in pages["1_supervised"]
+    assert list((site / "_images").glob("*.png"))
+    for knob in (knob for kind in SECTIONS.values() for knob in kind.model_fields):
+        assert f">{knob}</span>" in pages["knobs"]
+    for function, _, _ in cli.COMMANDS:
+        assert f"eln-kit {function.__name__.replace('_', '-')}" in pages["commands"]
+    assert "eln_kit.load" in pages["eln_kit"]
+
+
+def test_without_a_run_one_line_says_how_to_make_it(tmp_path):
+    built = build(tmp_path / "none", tmp_path)
+    assert built.returncode != 0
+    assert "none/0_data.ipynb: is not there; make run makes it" in built.stderr
