@@ -31,7 +31,7 @@ def resolve(path: str | Path) -> Path:
 
 
 def locate(file: str | Path) -> Path:
-    """A params or sweep file by its path or by its name, such as `shapes` or `sweeps/camvid`.
+    """A params or sweep file by its path or by its name, such as `shapes` or `sweeps/detectors`.
 
     It is looked for in the working folder, in the project's, then among those that came with the package. Where it is
     in none of them, the path as it was given.

@@ -297,7 +297,7 @@ def test_notebooks_and_params_are_copied_once_and_never_over_others(tmp_path, ca
     assert cli.main(["copy", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'notebooks'}\n{tmp_path / 'params'}\n"
     assert (tmp_path / "notebooks/1_supervised.ipynb").is_file()
-    assert (tmp_path / "params/sweeps/camvid.yaml").is_file()
+    assert (tmp_path / "params/sweeps/camvid_few.yaml").is_file()
     assert cli.main(["copy", str(tmp_path)]) == 1
     assert "notebooks: is there already" in capsys.readouterr().err
 
