@@ -19,12 +19,12 @@ from eln_kit.store.params_file import build, load
 onnxruntime = pytest.importorskip("onnxruntime")
 SIZES = [(1, 64, 80), (3, 97, 131), (1, 33, 240)]
 UNTRAINED = {"model.encoder_weights": "none", "model.eln_weights": "none", "model.decoder_channels": 8}
-SMALL_ELN = {"model.eln_encoder": "resnet10t"}
-VIEW = {"model.eln_scales": [0.75]}
+ON_FEATURES = {"model.eln_form": "features"}  # without a second encoder, whose export takes as long
 NETWORKS = {
-    "lite0": UNTRAINED | SMALL_ELN | VIEW | {"model.encoder": "tf_efficientnet_lite0", "model.decoder": "segformer"},
+    "further views": UNTRAINED | {"model.eln_encoder": "resnet10t", "model.eln_scales": [0.75]},
+    "lite0": UNTRAINED | ON_FEATURES | {"model.encoder": "tf_efficientnet_lite0", "model.decoder": "segformer"},
     "official ResNet-50": {f"model.{k}": v for k, v in load("voc_20_res50").model.model_dump().items()} | UNTRAINED,
-    "ViT": UNTRAINED | {"model.encoder": "vit_tiny_patch16_224", "model.eln_form": "features"},
+    "ViT": UNTRAINED | ON_FEATURES | {"model.encoder": "vit_tiny_patch16_224"},
 }
 
 
