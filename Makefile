@@ -50,7 +50,7 @@ torture: .venv/installed  ## kill each stage 30 times at random moments, then tr
 	PYTHONPATH=tests:tests/helpers .venv/bin/python tests/long/torture.py
 	PYTHONPATH=tests:tests/helpers .venv/bin/python tests/long/endurance.py
 
-format: .venv/installed  ## mend the style, and take outputs out of the notebooks
+format: .venv/installed  ## format the code, and take outputs out of the notebooks
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	.venv/bin/nbstripout --keep-id notebooks/*.ipynb

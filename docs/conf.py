@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 from sphinx.errors import ConfigError
 
 HERE = Path(__file__).parent
@@ -26,7 +27,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 html_theme = "furo"
 html_title = f"eln-kit {release}"
-html_math_renderer = "mathml"
 html_show_sphinx = html_show_copyright = html_copy_source = False
 
 
@@ -47,7 +47,10 @@ def make_pages(app, config) -> None:
     for folder in ("tutorial", "api"):
         (made / folder).mkdir(parents=True)
     for file in executed:
-        shutil.copy(file, made / "tutorial")
+        notebook = nbformat.read(file, as_version=4)
+        notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+        text = nbformat.writes(notebook).replace(f"{HERE.parent}/", "")  # paths as a reader has them
+        (made / "tutorial" / file.name).write_text(text)
     pages = {"contributing": (HERE.parent / "CONTRIBUTING.md").read_text().replace("](docs/", "](../")}
     pages |= {"knobs": reference.knobs(), "commands": reference.commands()}
     pages |= {f"api/{name}": text for name, text in reference.api().items()}

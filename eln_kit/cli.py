@@ -267,7 +267,7 @@ def data(options) -> int:
     if options.name not in READERS:
         return 0 if prepare(options.name, options.root, options.download) else faults.FAILED
     if not options.out:
-        raise faults.ParamsError(f"eln-kit data {options.name}: wants --out, the folder to make")
+        raise faults.ParamsError(f"eln-kit data {options.name}: needs --out, the folder to make")
     return 0 if bring(options.name, options.root, options.out, options.val, options.seed) else faults.FAILED
 
 

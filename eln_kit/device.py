@@ -23,7 +23,7 @@ def precision_of(wanted: str) -> str:
         ParamsError: processors have no fp16.
     """
     if wanted == "fp16" and not torch.cuda.is_available():
-        raise ParamsError("run.precision = fp16: wants a GPU; set it to bf16, fp32 or auto")
+        raise ParamsError("run.precision = fp16: needs a GPU; set it to bf16, fp32 or auto")
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():

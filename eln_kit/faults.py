@@ -5,7 +5,7 @@ AGAIN = 75  # EX_TEMPFAIL: a stopped run has saved, and the same command goes on
 
 
 class Fault(Exception):
-    """An error whose message is one line that says what is wrong and how to mend it; shown without a traceback."""
+    """An error whose message is one line that says what is wrong and how to fix it; shown without a traceback."""
 
     status = FAILED
 

@@ -280,7 +280,7 @@ class SemiSupervised(Section):
         if self.unlabeled and not any(weights):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
         if self.complementary and (self.strong_views, self.strong_pass) != (2, "own"):
-            raise ValueError("complementary wants strong_views: 2 and strong_pass: own")
+            raise ValueError("complementary needs strong_views: 2 and strong_pass: own")
         return self
 
 

@@ -52,12 +52,12 @@ def copy_shipped(folder: Path) -> list[Path]:
     """Copy `notebooks/` and `params/` as they came with the package; gives back the new folders.
 
     Raises:
-        Fault: one of them is there already, or cannot be written.
+        Fault: one of them already exists, or cannot be written.
     """
     targets = [folder / name for name in SHIPPED]
     for target in targets:
         if target.exists():
-            raise Fault(f"{target}: is there already; choose another folder, or move it away")
+            raise Fault(f"{target}: already exists; choose another folder, or move it away")
     try:
         skipped = shutil.ignore_patterns(".*", "__pycache__")
         return [Path(shutil.copytree(shipped() / target.name, target, ignore=skipped)) for target in targets]

@@ -58,7 +58,7 @@ class Classes:
             for value in values:
                 if value in seen:
                     said = "color" if size > 256 else f"value {value}"
-                    raise DataError(f"{self.source}: {name} has the same {said} as {seen[value]}; mend one")
+                    raise DataError(f"{self.source}: {name} has the same {said} as {seen[value]}; change one")
                 seen[value], table[value] = name, index
         return table
 
@@ -97,7 +97,7 @@ def _content(file: Path) -> dict:
     try:
         content = yaml.load(file.read_bytes(), yaml.BaseLoader)  # all text, so that a class may be called `no` or `1`
     except FileNotFoundError:
-        raise DataError(f"{file}: no such file of classes; mend data.classes") from None
+        raise DataError(f"{file}: no such file of classes; correct data.classes") from None
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     content = content if isinstance(content, dict) else {"classes": content}

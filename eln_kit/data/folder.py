@@ -148,7 +148,7 @@ def _classes_in_masks(masks: list[Path], default: Path) -> Classes:
         return Classes(default, names, palette(largest), values=[[value] for value in values])
     if largest and (missing := set(range(largest)) - set(values)):
         raise DataError(
-            f"{first_with[largest]}: holds class {largest}, but no mask holds class {min(missing)}; mend it, or list "
+            f"{first_with[largest]}: holds class {largest}, but no mask holds class {min(missing)}; fix it, or list "
             f"the classes in {default}: `classes: [{example}]`"
         )
     if largest == 0:

@@ -43,7 +43,7 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
         if len(fits) > 1:
             raise DataError(f"{file}: {line} fits {fits[0].id} and {fits[1].id}; write the whole id")
         if not fits:
-            raise DataError(f"{file}: {line} is no training image of this data set; mend the list, or add the image")
+            raise DataError(f"{file}: {line} is no training image of this data set; correct the list, or add the image")
         found[fits[0].id] = fits[0]
     return _some(list(found.values()), file)
 

@@ -106,7 +106,7 @@ def no_class(found: list[int], dataset: DataSet) -> str:
     if dataset.mask_values is not None:
         return f"value {names} is no class; give it to one in dataset.yaml, or to `void`"
     return (
-        f"value {names} is no class; valid are 0 to {last}, and {VOID} for void: mend the mask or the list of "
+        f"value {names} is no class; valid are 0 to {last}, and {VOID} for void: correct the mask or the list of "
         "classes, where each may have its `value`"
     )
 

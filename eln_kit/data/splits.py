@@ -88,7 +88,7 @@ def load_split(dataset: DataSet, path: str | Path) -> Split:
         labeled, unlabeled = ([by_id[id] for id in kept[part]] for part in ("labeled", "unlabeled"))
         return Split(labeled, unlabeled, kept.get("source", ""), kept.get("made_with"))
     except KeyError as error:
-        raise DataError(f"{path}: the data set lacks {error}; delete this split, or mend data.root") from None
+        raise DataError(f"{path}: the data set lacks {error}; delete this split, or correct data.root") from None
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a split: {error}") from None
 

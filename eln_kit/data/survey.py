@@ -71,7 +71,7 @@ def survey(dataset: DataSet) -> Survey:
 def refuse_void(items: list[Item], void: set[Item], what: str = "labelled") -> None:
     """Raises DataError when the items, of which there are some, have no labelled pixel at all."""
     if void.issuperset(items):
-        raise DataError(f"{items[0].mask}: all pixels of this and all other {what} images are void; mend the masks")
+        raise DataError(f"{items[0].mask}: all pixels of this and all other {what} images are void; correct the masks")
 
 
 def _look(item: Item, dataset: DataSet) -> Look:
@@ -116,7 +116,7 @@ def _vanished(found: Survey) -> Iterator[str]:
     masks = [item.mask for item in (*dataset.train, *dataset.val) if item.mask]
     classes = np.flatnonzero(has[:, :VOID].any(0))
     if len(classes) == 1:
-        mend = "mend them, or give each class its `value` in dataset.yaml, such as"
+        mend = "correct them, or give each class its `value` in dataset.yaml, such as"
         yield (
             f"{masks[0]}: this and all other masks hold no class but {dataset.classes[classes[0]]}"
             f"{', and void' if has[:, VOID].any() else ''}; {mend} {_example(0, VOID)}"

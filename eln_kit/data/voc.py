@@ -74,7 +74,7 @@ def _pair(voc: Path, ids: list[str], mask_folder: str, source: Path) -> list[Ite
     images, masks = set(names_in(voc / "JPEGImages")), set(names_in(voc / mask_folder))
     for id in ids:
         if f"{id}.jpg" not in images:
-            raise DataError(f"{source}: {id} has no image JPEGImages/{id}.jpg; add it or mend the list{HELP}")
+            raise DataError(f"{source}: {id} has no image JPEGImages/{id}.jpg; add it or correct the list{HELP}")
         if f"{id}.png" not in masks:
-            raise DataError(f"{source}: {id} has no mask {mask_folder}/{id}.png; add it or mend the list{HELP}")
+            raise DataError(f"{source}: {id} has no mask {mask_folder}/{id}.png; add it or correct the list{HELP}")
     return [Item(id, voc / "JPEGImages" / f"{id}.jpg", voc / mask_folder / f"{id}.png") for id in ids]

@@ -43,7 +43,7 @@ def held_out(model: Model, progress=iter) -> np.ndarray:
     """
     if not (items := model.dataset.val):
         raise DataError(
-            f"{model.params.data.root or 'data.root'}: --precision wants the validation images and masks of the run's "
+            f"{model.params.data.root or 'data.root'}: --precision needs the validation images and masks of the run's "
             "data set, and they are not there"
         )
     found = model.each(model.read(item.image) for item in progress(items))

@@ -26,7 +26,7 @@ class Settings:
             ParamsError: the file cannot be written.
         """
         if not re.fullmatch(r"\w[\w-]*", name):
-            raise ParamsError(f"{name!r}: a params file's name has letters, digits, - and _ alone")
+            raise ParamsError(f"{name!r}: a params file's name has letters, digits, - and _ only")
         folder = project_root() / "params"
         taken = {file.stem for file in folder.glob("*.yaml")}
         name = next(n for n in [name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))] if n not in taken)

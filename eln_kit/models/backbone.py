@@ -131,7 +131,7 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
         if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
             axis = -1 if gives_channels_last(network) else 1
             return multiple, [each.shape[axis] for each in maps]
-    raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels alone; choose another")
+    raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels only; choose another")
 
 
 def is_plain(network: Network) -> bool:

@@ -92,7 +92,7 @@ class Pyramid(nn.Module):
         from segmentation_models_pytorch.decoders import fpn, segformer, upernet  # slow to import
 
         if name == "fpn" and channels % 32:
-            raise ParamsError(f"model.decoder_channels = {channels}: model.decoder = fpn wants a multiple of 32")
+            raise ParamsError(f"model.decoder_channels = {channels}: model.decoder = fpn needs a multiple of 32")
         widths = [3, 0, *inputs]  # as these decoders count, from stride 1 on; 0: there is no map at stride 2
         if name == "segformer":
             self.decoder = segformer.decoder.SegformerDecoder(widths, segmentation_channels=channels)

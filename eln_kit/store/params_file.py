@@ -26,7 +26,7 @@ Knobs = str | Sequence[str] | dict
 class _Yaml(yaml.SafeLoader):
     """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means.
 
-    A knob that is there twice is an error. So are aliases, with which a short file can stand for an endless one.
+    A knob that is given twice is an error. So are aliases, with which a short file can stand for an endless one.
     """
 
     def compose_node(self, parent, index):
@@ -38,7 +38,7 @@ class _Yaml(yaml.SafeLoader):
         names = [key.value for key, _ in node.value]
         for name in names:
             if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name} is there twice")
+                raise yaml.YAMLError(f"{name} is given twice")
         return super().construct_mapping(node, deep)
 
 

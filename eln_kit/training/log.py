@@ -76,4 +76,4 @@ def _disk(path: Path):
     try:
         yield
     except OSError as error:
-        raise TrainingError(f"{path}: could not be written ({error.strerror}); mend that and run again") from None
+        raise TrainingError(f"{path}: could not be written ({error.strerror}); fix that and run again") from None

@@ -66,7 +66,7 @@ def count(params: Params, unlabeled: bool) -> int:
     if wanted > max(1, most):
         raise ParamsError(
             f"data.batch_unlabeled = {params.data.batch_unlabeled}: each of {wanted} processes has one image, and "
-            "CutMix wants two; change run.processes, it, or views.cutmix"
+            "CutMix needs two; change run.processes, it, or views.cutmix"
         )
     return wanted
 

@@ -299,7 +299,7 @@ def test_notebooks_and_params_are_copied_once_and_never_over_others(tmp_path, ca
     assert (tmp_path / "notebooks/1_supervised.ipynb").is_file()
     assert (tmp_path / "params/sweeps/camvid_few.yaml").is_file()
     assert cli.main(["copy", str(tmp_path)]) == 1
-    assert "notebooks: is there already" in capsys.readouterr().err
+    assert "notebooks: already exists" in capsys.readouterr().err
 
 
 def test_outside_a_project_the_notebooks_of_the_package_run_and_the_working_folder_has_the_runs(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def test_an_archive_that_is_cut_short_or_no_archive_is_named(tmp_path, published
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2] if cut == "halved" else b"<html>Please log in</html>")
     assert not prepare(name, tmp_path)
-    lines = [line for line in told(capsys) if line.startswith("mend")]
+    lines = [line for line in told(capsys) if line.startswith("fix")]
     assert all(f"{file} is not a whole archive (" in line and "get it again" in line for line in lines), lines
     file.write_bytes(content)
     assert prepare(name, tmp_path)
@@ -99,7 +99,7 @@ def test_a_file_where_a_folder_should_be_is_one_line(tmp_path, published, capsys
     assert "VOCdevkit" in told(capsys)[-2]
     (tmp_path / "file").write_text("")
     assert not prepare("voc", tmp_path / "file", download=True)
-    assert f"{tmp_path / 'file'}: File exists; mend that and run this again" in told(capsys)[0]
+    assert f"{tmp_path / 'file'}: File exists; fix that and run this again" in told(capsys)[0]
 
 
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path, published, monkeypatch, capsys):
@@ -110,7 +110,7 @@ def test_a_root_that_cannot_be_written_is_one_line(tmp_path, published, monkeypa
 
     monkeypatch.setattr(os, "replace", refuse)
     assert not prepare("cityscapes", root)
-    mends(capsys, "Permission denied; mend that and run this again")
+    mends(capsys, "Permission denied; fix that and run this again")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -118,7 +118,7 @@ def test_a_read_only_root_is_one_line(tmp_path, published, capsys):
     root = put(tmp_path, published, IMAGES, MASKS)
     root.chmod(0o555)
     assert not prepare("cityscapes", root)
-    mends(capsys, "Permission denied; mend that and run this again")
+    mends(capsys, "Permission denied; fix that and run this again")
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def test_a_download_that_fails_is_a_line_that_says_what_to_put_where(
     change = {"url": f"{site}/none.tar"} if fault == "gone" else {"md5": "0" * 32}
     monkeypatch.setattr(prepare_voc, "TRAINVAL", replace(prepare_voc.TRAINVAL, **change))
     assert not prepare("voc", tmp_path, download=True)
-    line = next(line for line in told(capsys) if line.startswith("mend"))
+    line = next(line for line in told(capsys) if line.startswith("fix"))
     assert "could not be fetched (" in line
     assert reason in line
     assert f"get {TAR} by hand, put it into {tmp_path} and run this again" in line

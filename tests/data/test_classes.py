@@ -43,7 +43,7 @@ def test_classes_without_values_are_numbered_from_0_past_void(tmp_path):
 def test_a_class_of_value_255_is_a_class_unless_void_says_otherwise(tmp_path):
     yaml = "classes: [{name: a, value: 0}, {name: b, value: 255}]"
     assert read(tree(tmp_path / "a", yaml, [[0, 255]])) == [[0, 1]]
-    with fails(r"dataset\.yaml: void has the same value 255 as class b; mend one"):
+    with fails(r"dataset\.yaml: void has the same value 255 as class b; change one"):
         folder(tree(tmp_path / "b", f"{yaml}\nvoid: 255", [[0, 255]]))
 
 

@@ -275,20 +275,20 @@ def test_what_is_no_such_export_is_one_line(tmp_path, capsys, kind, mess, words)
     root.mkdir()
     mess(root)
     assert bring(kind, root, tmp_path / "out") == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mend")]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fix")]
     assert words in line
 
 
 def test_the_door_says_what_is_missing(coco, tmp_path, capsys, monkeypatch):
     assert cli.main(["data", "coco", "--root", str(coco)]) == 2
-    assert capsys.readouterr().err == "eln-kit data coco: wants --out, the folder to make\n"
+    assert capsys.readouterr().err == "eln-kit data coco: needs --out, the folder to make\n"
     assert bring("coco", coco, tmp_path / "out", "--val", "2") == 1
     assert bring("coco", tmp_path / "nothing", tmp_path / "out") == 1
     assert bring("coco", coco, coco) == 1
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     assert bring("coco", coco, tmp_path / "out") == 1
     told = capsys.readouterr().out
-    words = ("--val = 2", "mend --root", "choose another --out", "which is missing: pip install -e '.[import]'")
+    words = ("--val = 2", "correct --root", "choose another --out", "which is missing: pip install -e '.[import]'")
     for word in words:
         assert word in told
     assert not (tmp_path / "out").exists()

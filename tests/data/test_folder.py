@@ -119,7 +119,7 @@ def test_a_bad_file_of_classes_is_an_error_that_names_it(tmp_path, text, message
 
 
 def test_a_missing_file_of_classes_is_an_error_that_names_the_knob(tmp_path):
-    with fails(r"gone\.yaml: no such file of classes; mend data\.classes"):
+    with fails(r"gone\.yaml: no such file of classes; correct data\.classes"):
         folder(folder_tree(tmp_path), classes=str(tmp_path / "gone.yaml"))
     with fails(r"mine\.yaml: data\.classes is for data\.name=folder"):
         open_dataset(Data(name="voc", root=str(tmp_path), classes="mine.yaml"))

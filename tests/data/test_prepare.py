@@ -87,7 +87,7 @@ def test_without_archives_each_missing_one_is_a_line_that_says_what_to_put_where
 
 def test_a_folder_that_is_not_there_is_a_line_and_is_not_made(tmp_path, capsys):
     assert not prepare("cityscapes", tmp_path / "none")
-    assert "none: no such folder; make it, or mend --root" in told(capsys)[0]
+    assert "none: no such folder; make it, or correct --root" in told(capsys)[0]
     assert not (tmp_path / "none").exists()
 
 

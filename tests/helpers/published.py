@@ -66,14 +66,14 @@ def put(root: Path, published: Path, *names: str) -> Path:
 def told(capsys) -> list[str]:
     """What was printed: a line a thing, then one that closes."""
     *lines, last = capsys.readouterr().out.splitlines()
-    assert all(line.startswith(("ok    ", "note  ", "mend  ")) for line in lines)
-    assert last.startswith("not ready: " if any(line.startswith("mend") for line in lines) else "ready: ")
+    assert all(line.startswith(("ok    ", "note  ", "fix   ")) for line in lines)
+    assert last.startswith("not ready: " if any(line.startswith("fix") for line in lines) else "ready: ")
     return [*lines, last]
 
 
 def mends(capsys, *wanted: str) -> None:
     """As many lines that ask for something as `wanted`, each with its words in it."""
-    lines = [line for line in told(capsys) if line.startswith("mend")]
+    lines = [line for line in told(capsys) if line.startswith("fix")]
     assert len(lines) == len(wanted), lines
     for line, words in zip(lines, wanted, strict=True):
         assert words in line, line

@@ -45,7 +45,7 @@ def test_an_unknown_decoder_and_a_width_that_does_not_fit_are_one_line_with_the_
     with pytest.raises(ParamsError) as error:
         build({}, {"model.decoder": "segfromer"})
     assert "model.decoder = 'segfromer': should be 'deeplabv3plus', 'segformer', 'fpn' or 'upernet'" in str(error.value)
-    with pytest.raises(ParamsError, match=r"model\.decoder_channels = 48: model\.decoder = fpn wants a multiple of 32"):
+    with pytest.raises(ParamsError, match=r"model\.decoder_channels = 48: model\.decoder = fpn needs a multiple of 32"):
         Segmenter(SMALL.model_copy(update={"decoder": "fpn", "decoder_channels": 48}), classes=3)
 
 

@@ -88,7 +88,7 @@ def test_weights_of_a_vision_transformer_come_from_a_file_for_any_image_size_and
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cait_xxs24_224", "encoder cait_xxs24_224: takes images of 224 x 224 pixels alone; choose another"),
+        ("cait_xxs24_224", "encoder cait_xxs24_224: takes images of 224 x 224 pixels only; choose another"),
         ("vit_tiny_patch99", "encoder vit_tiny_patch99: timm has no such network; near: "),
     ],
 )

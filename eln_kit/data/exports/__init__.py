@@ -23,9 +23,9 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -
     report = Report()
     with report.mending(name, out, f", delete {out} and try again"):
         if not root.exists():
-            raise DataError(f"{root}: no such folder; mend --root")
+            raise DataError(f"{root}: no such folder; correct --root")
         if out.exists() and any(out.iterdir()):
-            raise DataError(f"{out}: is there already; choose another --out, or delete it")
+            raise DataError(f"{out}: already exists; choose another --out, or delete it")
         if not 0 < val < 1:
             raise DataError(f"--val = {val:g}: should be a share above 0 and below 1, such as 0.2")
         export = Export(root if root.is_dir() else root.parent)

@@ -26,7 +26,7 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
         if download:
             root.mkdir(parents=True, exist_ok=True)
         elif not root.is_dir():
-            report.mend("root", f"{root}: no such folder; make it, or mend --root")
+            report.mend("root", f"{root}: no such folder; make it, or correct --root")
         PREPARERS[name](root, download, report)
         if not report.faults:
             data = Data(name=name, root=str(root))

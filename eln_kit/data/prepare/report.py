@@ -21,7 +21,7 @@ class Report:
 
     def mend(self, what: str, said: str) -> None:
         self.faults += 1
-        self._line("mend", what, said)
+        self._line("fix", what, said)
 
     @contextmanager
     def mending(self, what: str, place: Path, then: str) -> Iterator[None]:
@@ -31,11 +31,11 @@ class Report:
         except DataError as error:
             self.mend(what, str(error))
         except OSError as error:
-            self.mend(what, f"{error.filename or place}: {error.strerror or error}; mend that{then}")
+            self.mend(what, f"{error.filename or place}: {error.strerror or error}; fix that{then}")
 
     def close(self, root: Path) -> None:
         lines = "the line" if self.faults == 1 else f"the {self.faults} lines"
-        print(f"not ready: {lines} above that begin with `mend`" if self.faults else f"ready: set data.root to {root}")
+        print(f"not ready: {lines} above that begin with `fix`" if self.faults else f"ready: set data.root to {root}")
 
     def _line(self, kind: str, what: str, said: str) -> None:
         print(f"{kind:<6}{what:<15}{said}", flush=True)
