@@ -25,6 +25,7 @@ default_role = "code"  # docstrings have one backtick around names
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+viewcode_follow_imported_members = False  # else links lead to anchors that are not there
 html_theme = "furo"
 html_title = f"eln-kit {release}"
 html_show_sphinx = html_show_copyright = html_copy_source = False

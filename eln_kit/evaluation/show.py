@@ -1,4 +1,4 @@
-"""What a run's networks say of any image: prediction, ELN's map and mask, and what the mask leaves, as pictures."""
+"""Pictures of a run's networks on any image: prediction, ELN's map and mask, and what the mask leaves."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

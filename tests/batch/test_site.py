@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
+from urllib.parse import urlsplit
 
 import papermill
 import pytest
@@ -33,6 +35,18 @@ def build(run, out):
     return subprocess.run([*command, project_root() / "docs", out / "site"], capture_output=True, text=True)
 
 
+def dead_links(site):
+    """Links of any page to a file or a place in a page that is not there."""
+    pages = {file.resolve(): file.read_text() for file in site.rglob("*.html")}
+    places = {file: set(re.findall(r'\bid="([^"]+)"', page)) for file, page in pages.items()}
+    for file, page in pages.items():
+        for link in set(re.findall(r'\b(?:href|src)="([^":]+)"', page)):
+            to = urlsplit(unescape(link))
+            target = (file.parent / to.path).resolve() if to.path else file
+            if not target.exists() or (to.fragment and to.fragment not in places.get(target, {to.fragment})):
+                yield f"{file.name}: {link}"
+
+
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path):
     params = tiny()
     save(params, tmp_path / "tiny.yaml")
@@ -46,6 +60,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path
     built = build(run, tmp_path)
     assert built.returncode == 0, built.stderr
     site = tmp_path / "site"
+    assert not list(dead_links(site))
     pages = {file.stem: file.read_text() for file in site.rglob("*.html")}
     fetched = re.compile(r"<(?:script|link|img)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//")
     assert not [name for name, page in pages.items() if fetched.search(page)]
