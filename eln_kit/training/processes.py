@@ -24,7 +24,7 @@ from eln_kit.device import device, precision_of
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
 from eln_kit.training import tracking
-from eln_kit.training.stopping import hangs_up
+from eln_kit.training.stopping import hangs_up, ignored
 
 RANKS, MPI = ("LOCAL_RANK", "RANK", "WORLD_SIZE"), ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe
@@ -84,6 +84,8 @@ def launch(processes: int, function: Callable, *arguments) -> None:
     """
     if FORKS:
         forkserver.set_forkserver_preload(["eln_kit.training.fit"])
+        with ignored(signal.SIGTERM):  # where it reaches the whole job, each process saves
+            forkserver.ensure_running()
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
