@@ -16,18 +16,33 @@ def work(requeues: int, function: Callable, *arguments) -> None:
     """Call the function with these arguments; an error that is for a person is one line, and the exit status tells.
 
     SIGTERM, which SLURM sends before a time limit and to a job that it pre-empts, ends in the queue again, at most
-    `requeues` times.
+    `requeues` times. On all nodes but the first it takes part in the training of that one.
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # which SLURM sends before it; submitit would tell of each
+    number, rank = (int(os.environ.get(name, default)) for name, default in (("SLURM_NNODES", 1), ("SLURM_NODEID", 0)))
     try:
-        function(*arguments)
+        if number == 1:
+            return function(*arguments)
+        _on_nodes(number, rank, function, *arguments)
     except (Fault, KeyboardInterrupt) as stopped:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again when the job is requeued
+        again = isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN
         print(stopped, file=sys.stderr, flush=True)
-        if isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN:
+        if rank and again:
+            return
+        if again:
             print(_requeue(requeues), file=sys.stderr, flush=True)
         sys.exit(FAILED)  # not 75: where SLURM requeues that, nobody would count
+
+
+def _on_nodes(number: int, rank: int, function: Callable, *arguments) -> None:
+    from eln_kit.training import nodes
+    from eln_kit.training.fit import train_with_first_node
+
+    port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000  # another one for each job
+    with nodes.together(number, rank, os.environ["SLURM_LAUNCH_NODE_IPADDR"], port):
+        function(*arguments) if rank == 0 else train_with_first_node()
 
 
 def _stop(_number, _frame) -> NoReturn:

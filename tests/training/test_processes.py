@@ -1,6 +1,5 @@
 """Several processes, by gloo on the CPU: the same training as in one."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,33 +13,20 @@ import together
 import torch
 import yaml
 from timm.layers import convert_sync_batchnorm
+from together import alone, losses
 
 from eln_kit.faults import DataError, ParamsError, WorkerError
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.paths import project_root
 from eln_kit.store.experiment import open_experiment
-from eln_kit.training import processes
+from eln_kit.training import nodes, processes
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
 
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
-
-
-def losses(folder, stage):
-    """Each line of the log, without what time decides."""
-    lines = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
-
-
-def alone(params, *stages):
-    """In a process of its own, as the patches of `together` stay."""
-    process = multiprocessing.get_context("forkserver").Process(target=together.train_frozen, args=(params, *stages))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
 
 
 OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
@@ -148,6 +134,17 @@ def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
         params = tiny({"data.batch_labeled": labeled, "data.batch_unlabeled": unlabeled})
         assert processes.count(params, unlabeled=True) == expected
     assert processes.count(tiny({"data.batch_labeled": 8, "data.batch_unlabeled": 3}), unlabeled=False) == 2
+
+
+def test_auto_takes_the_gpus_of_all_nodes_and_at_least_one_process_a_node(tiny, monkeypatch):
+    monkeypatch.setenv(nodes.PLACE, "2 0 localhost 1")
+    for gpus, batch, expected in ((0, 4, 2), (4, 8, 8), (4, 12, 6), (3, 4, 4)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert processes.count(tiny({"data.batch_labeled": batch}), unlabeled=False) == expected
+    with pytest.raises(ParamsError, match=r"data\.batch_labeled = 3: 2 processes cannot share it evenly"):
+        processes.count(tiny({"data.batch_labeled": 3}), unlabeled=False)
+    with pytest.raises(ParamsError, match=r"run\.processes = 3: 2 nodes cannot share them evenly"):
+        processes.count(tiny({"run.processes": 3}), unlabeled=False)
 
 
 def test_cutmix_finds_two_images_in_every_process(tiny, monkeypatch):
