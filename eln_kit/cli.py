@@ -158,13 +158,13 @@ def sweep(options) -> int:
 
 
 @_command(
-    "a run, or a sweep as a job array, to a cluster: asks for what cluster.yaml says",
+    "give a run, or a sweep as a job array, to SLURM; cluster.yaml says what to ask for",
     _argument("params", metavar="PARAMS", nargs="?"),
     KNOBS,
     _argument("--sweep", metavar="SWEEP", help="a sweep file instead of PARAMS"),
     _argument("--dry-run", action="store_true", help="only print the job's script"),
     _argument("--executor", choices=["slurm", "local"], help="local: in the background, here"),
-    _argument("--partition", help="the first of the flags that stand above cluster.yaml"),
+    _argument("--partition", help="this and the flags below override cluster.yaml"),
     _argument("--account"),
     _argument("--nodes", type=int),
     _argument("--gpus", type=int, help="of a node"),
@@ -176,7 +176,7 @@ def submit(options) -> None:
     from eln_kit.batch import cluster, submit, sweep
 
     if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
-        raise faults.ParamsError("eln-kit submit: wants PARAMS, with --set or without, or --sweep SWEEP")
+        raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
     flags = ("executor", "partition", "account", "nodes", "gpus", "cpus", "memory", "time")
     asked = cluster.load({name: getattr(options, name) for name in flags})
     if options.sweep:

@@ -96,7 +96,7 @@ def test_without_slurm_submit_is_one_line_and_makes_no_folder(folder, capsys, mo
 @pytest.mark.parametrize("arguments", [[], ["tiny.yaml", "--sweep", "x"], ["--sweep", "x", "--set", "run.seed=1"]])
 def test_submit_wants_params_or_a_sweep(folder, capsys, arguments):
     assert cli.main(["submit", *arguments]) == 2
-    assert capsys.readouterr().err.startswith("eln-kit submit: wants PARAMS")
+    assert capsys.readouterr().err.startswith("eln-kit submit: needs PARAMS")
 
 
 def test_the_script_of_a_dry_run_asks_for_what_the_file_says(folder, capsys, commands):

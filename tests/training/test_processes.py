@@ -8,10 +8,12 @@ import sys
 import time
 
 import papermill
+import psutil
 import pytest
 import together
 import torch
 import yaml
+from patience import until
 from timm.layers import convert_sync_batchnorm
 from together import alone, losses
 
@@ -182,6 +184,20 @@ def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeyp
     params = tiny()
     experiment = open_experiment(params)
     assert [line["step"] for line in fit(STAGES["1_supervised"](experiment.networks(), params), experiment)] == [2, 4]
+
+
+@pytest.mark.parametrize("more", [{"data.workers": 1}, {"run.processes": 2}])
+def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_path, more):
+    file, log = tmp_path / "x.yaml", tmp_path / "run" / "1_supervised" / "metrics.jsonl"
+    file.write_text(yaml.safe_dump(tiny(more | {"supervised.steps": 10**6, "run.save_every": 10**6}).model_dump()))
+    command = [sys.executable, "-m", "eln_kit.training.fit", str(file), "1_supervised"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: process.poll() is not None or (log.is_file() and log.read_text()))
+    for each in (*psutil.Process(process.pid).children(recursive=True), process):
+        each.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert int(err.partition("1_supervised: saved at step ")[2].partition(";")[0]) > 1
 
 
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
