@@ -1,6 +1,8 @@
 """The contrastive loss alone, forward and backward: ours, and the official code's where a clone of it is given.
 
-python benchmarks/contrast.py [CLONE] [--rounds 7] [--json FILE]    CLONE: a clone of the public repository kinux98/SSL_ELN
+    python benchmarks/contrast.py [CLONE] [--rounds 7] [--json FILE]
+
+CLONE is a clone of the public repository kinux98/SSL_ELN.
 """
 
 import argparse
