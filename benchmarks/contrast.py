@@ -1,9 +1,12 @@
 """The contrastive loss alone, forward and backward: ours, and the official code's where a clone of it is given.
 
-python benchmarks/contrast.py [CLONE]        CLONE: a clone of the public repository kinux98/SSL_ELN
+    python benchmarks/contrast.py [CLONE] [--rounds 7] [--json FILE]
+
+CLONE is a clone of the public repository kinux98/SSL_ELN.
 """
 
 import argparse
+import json
 import sys
 import time
 from functools import partial
@@ -15,7 +18,7 @@ import torch
 
 from eln_kit.method.losses import contrastive_loss
 
-BATCH, CHANNELS, SIDE, CLASSES, WINDOWS, KEPT, ROUNDS = 6, 128, 32, 21, 8, 0.85, 7
+BATCH, CHANNELS, SIDE, CLASSES, WINDOWS, KEPT = 6, 128, 32, 21, 8, 0.85
 
 
 def official(clone: Path):
@@ -30,6 +33,8 @@ def official(clone: Path):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clone", nargs="?", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     draw = torch.Generator().manual_seed(0)
@@ -54,7 +59,7 @@ def main() -> None:
 
         work["official, fp32"] = theirs
     seconds = {name: [] for name in work}
-    for number in range(ROUNDS + 1):
+    for number in range(options.rounds + 1):
         for name, act in work.items():
             begin = time.perf_counter()
             act()
@@ -62,8 +67,11 @@ def main() -> None:
                 torch.cuda.synchronize()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    for name, values in seconds.items():
-        print(f"{name:<16}{median(values):.3f} s for {WINDOWS} windows of {BATCH} x {SIDE} x {SIDE} on {device}")
+    medians = {name: median(values) for name, values in seconds.items()}
+    for name, value in medians.items():
+        print(f"{name:<16}{value:.3f} s for {WINDOWS} windows of {BATCH} x {SIDE} x {SIDE} on {device}")
+    if options.json:
+        options.json.write_text(json.dumps(medians, indent=1))
 
 
 if __name__ == "__main__":

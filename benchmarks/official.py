@@ -1,6 +1,6 @@
 """A stage-3 step of the official code beside ours: same networks, crop and batches, on this machine.
 
-    python benchmarks/official.py CLONE [--depth 50] [--crop 128] [--batch 2] [--precision fp32 bf16]
+    python benchmarks/official.py CLONE [--depth 50] [--crop 128] [--batch 2] [--precision fp32 bf16] [--json FILE]
 
 CLONE is a clone of the public repository kinux98/SSL_ELN, whose own TrainManager takes the step; what it wants beside
 torch (wandb, cv2, weights from the network) is replaced by nothing, and `.cuda()` does nothing without a GPU. Both
@@ -9,6 +9,7 @@ they train in each step. Each has its own contrastive loss: both compare all kep
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=3, help="processes of each, in turn")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -138,6 +140,8 @@ def main() -> None:
         print(
             f"{name:<10}{median(found):.2f} s a step ({min(found):.2f} to {max(found):.2f}), {faster:.2f} times as fast"
         )
+    if options.json:
+        options.json.write_text(json.dumps(seconds, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a training step costs beside the networks alone, on this machine.
 
-    python benchmarks/steps.py [--settings shapes camvid official] [--precision fp32 bf16] [--json FILE]
+    python benchmarks/steps.py [--settings shapes voc_20_res101 ...] [--precision fp32 bf16] [--compile] [--json FILE]
 
 For each stage: (a) the step with the real loader, (b) with the batch in memory, (c) the bare networks: forward and
 backward of exactly the passes that the stage needs, on the same images, with no loss beyond a mean and no optimizer.
@@ -26,7 +26,7 @@ from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Stage, Supe
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
-from eln_kit.store.params_file import build
+from eln_kit.store.params_file import build, load
 from eln_kit.training.fit import batches, one_step
 from eln_kit.training.optimizer import make_optimizer
 from eln_kit.training.processes import accelerate
@@ -61,6 +61,17 @@ SETTINGS = {
     },
 }
 
+PUBLISHED = ("voc_20_res101", "voc_20_res50", "city_2_res50")  # params files, here on generated scenes
+SCENES = {
+    "data.name": "shapes",
+    "data.root": "",
+    "data.labels": 12,
+    "data.split_id": None,
+    "data.shapes_train": 36,
+    "data.shapes_val": 1,
+    "model.encoder_weights": "none",
+    "model.eln_weights": "none",
+}
 STEPS = dict.fromkeys(("supervised.steps", "error_localization.steps", "semi_supervised.steps"), 10**6)
 COLUMNS = {"a": 3, "b": 3, "c": 3, "b/c": 2, "a/b": 2, "wait": 3, "gib": 2}  # digits of each
 WARM = 2  # rounds that are not counted
@@ -105,13 +116,31 @@ class PeakMemory:
         return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
 
 
-def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
+def setting(name: str, knobs: dict, more: list[str]) -> Params:
+    """The params of a setting, with all knobs of `knobs` and then of `more` changed."""
+    if name in SETTINGS:
+        params = build({}, SETTINGS[name] | knobs)
+    else:
+        side = max(load(name).views.crop)
+        params = load(name, SCENES | {"data.shapes_size": 512 if side <= 512 else 1024} | knobs)
+    return build(params.model_dump(), more)
+
+
+def compile_networks(stage: Stage) -> None:
+    """By torch's compiler; on a processor, where it does not pay, they are only traced."""
+    for network in (stage.networks.student, stage.networks.teacher, stage.networks.eln):
+        network.compile(backend="inductor" if torch.cuda.is_available() else "eager")
+
+
+def measure(params: Params, kind: type[Stage], rounds: int, compiled: bool) -> dict:
     """Medians of seconds a step for (a), (b) and (c), the ratios, the share of waiting, and memory."""
     dataset = open_dataset(params.data)
     experiment = Experiment(params, Path(params.run.folder), dataset, make_split(dataset, params.data))
     stage = kind(Networks(params, len(dataset.classes)), params)
     accelerator = accelerate(params.run, experiment.folder)
     stage.to(accelerator.device, memory_format=layout(params.run))
+    if compiled:
+        compile_networks(stage)
     model, optimizer = accelerator.prepare(stage, make_optimizer(stage, params.optimizer))
     model.train()
     loader = iter(batches(stage, experiment, accelerator, 0))
@@ -145,23 +174,23 @@ def measure(params: Params, kind: type[Stage], rounds: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--settings", nargs="+", choices=[*SETTINGS, *PUBLISHED], default=list(SETTINGS))
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--set", nargs="+", default=[], metavar="SECTION.KNOB=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     rows = []
-    print(f"{'setting':<10}{'precision':<11}{'stage':<22}" + "".join(f"{name:>8}" for name in COLUMNS))
+    print(f"{'setting':<14}{'precision':<11}{'stage':<22}" + "".join(f"{name:>8}" for name in COLUMNS))
     with tempfile.TemporaryDirectory() as folder:
-        for setting, precision in itertools.product(options.settings, options.precision):
-            params = build({}, SETTINGS[setting] | STEPS | {"run.precision": precision, "run.folder": folder})
-            params = build(params.model_dump(), options.set)
+        for name, precision in itertools.product(options.settings, options.precision):
+            params = setting(name, STEPS | {"run.precision": precision, "run.folder": folder}, options.set)
             for kind in (Supervised, ErrorLocalization, SemiSupervised):
-                row = measure(params, kind, options.rounds)
-                rows.append({"setting": setting, "precision": precision, "stage": kind.name, **row})
+                row = measure(params, kind, options.rounds, options.compile)
+                rows.append({"setting": name, "precision": precision, "stage": kind.name, **row})
                 figures = "".join(f"{row[name]:>8.{digits}f}" for name, digits in COLUMNS.items())
-                print(f"{setting:<10}{precision:<11}{kind.name:<22}{figures}", flush=True)
+                print(f"{name:<14}{precision:<11}{kind.name:<22}{figures}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
 

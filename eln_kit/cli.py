@@ -93,15 +93,8 @@ KNOBS = _argument(
 )
 
 
-@_command(
-    "execute the notebooks with a params file, or go on where they stopped",
-    PARAMS,
-    KNOBS,
-    _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
-)
-def run(options) -> None:
-    from eln_kit.batch import report, state
-    from eln_kit.paths import resolve
+def _wanted(options):
+    """The params of a run, which may branch off another one."""
     from eln_kit.store import params_file
 
     wanted = params_file.load(options.params, options.set)
@@ -109,24 +102,24 @@ def run(options) -> None:
         from eln_kit.store.branch import branched
 
         wanted = branched(wanted)
-    folder, sources = resolve(wanted.run.folder), state.notebooks(state.NOTEBOOKS)
+    return wanted
+
+
+@_command(
+    "execute the notebooks with a params file, or go on where they stopped",
+    PARAMS,
+    KNOBS,
+    _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
+)
+def run(options) -> None:
+    from eln_kit.batch import job
+
+    wanted = _wanted(options)
     if options.dry_run:
-        from eln_kit.batch import plan
+        from eln_kit.batch import plan, state
 
-        return print(plan.describe(wanted, sources))
-    if all(finished for finished, _ in state.finished_before(folder, sources, wanted.model_dump()).values()):
-        print(f"{folder}: finished before, with the same params and notebooks")
-    else:
-        from eln_kit.batch import kernels
-
-        kernels.warm_up()  # beside the imports that follow
-        from eln_kit.batch.run import run
-
-        run(wanted, sources)
-    results = folder / report.RESULTS
-    if results.is_file():
-        print(f"\n{report.table(json.loads(results.read_text()))}\n")
-    print(folder / "index.html")
+        return print(plan.describe(wanted, state.notebooks(state.NOTEBOOKS)))
+    job.run_notebooks(wanted)
 
 
 @_command(
@@ -162,6 +155,43 @@ def sweep(options) -> int:
     except KeyboardInterrupt as stopped:
         return _complain(stopped, faults.AGAIN)
     return 0
+
+
+@_command(
+    "give a run, or a sweep as a job array, to SLURM; cluster.yaml says what to ask for",
+    _argument("params", metavar="PARAMS", nargs="?"),
+    KNOBS,
+    _argument("--sweep", metavar="SWEEP", help="a sweep file instead of PARAMS"),
+    _argument("--dry-run", action="store_true", help="only print the job's script"),
+    _argument("--executor", choices=["slurm", "local"], help="local: in the background, here"),
+    _argument("--partition", help="this and the flags below override cluster.yaml"),
+    _argument("--account"),
+    _argument("--nodes", type=int),
+    _argument("--gpus", type=int, help="of a node"),
+    _argument("--cpus", type=int, help="of a node"),
+    _argument("--memory", type=float, metavar="GB", help="of a node"),
+    _argument("--time", help="such as 24:00:00 or 2-12:00:00"),
+)
+def submit(options) -> None:
+    from eln_kit.batch import cluster, submit, sweep
+
+    if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
+        raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
+    flags = ("executor", "partition", "account", "nodes", "gpus", "cpus", "memory", "time")
+    asked = cluster.load({name: getattr(options, name) for name in flags})
+    if options.sweep:
+        return print(submit.submit_sweep(sweep.load(options.sweep), asked, options.dry_run))
+    print(submit.submit_run(_wanted(options), asked, options.dry_run))
+
+
+@_command(
+    "where a submitted run or sweep is: its notebooks, its jobs, the ends of their logs",
+    _argument("folder", metavar="RUN", type=Path, help="the folder of a run or a sweep"),
+)
+def status(options) -> None:
+    from eln_kit.batch import status
+
+    print(status.describe(options.folder))
 
 
 @_command(

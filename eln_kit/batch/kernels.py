@@ -4,7 +4,6 @@ Elsewhere each kernel is a new Python.
 """
 
 import os
-import signal
 import subprocess
 import threading
 from multiprocessing import forkserver, get_context, parent_process
@@ -16,6 +15,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
 from eln_kit.training.processes import FORKS
+from eln_kit.training.stopping import STOPS, ignored
 
 IMPORTED = [
     "ipykernel.kernelapp",
@@ -30,11 +30,8 @@ def warm_up() -> None:
     """Start the process that kernels are forked from; it imports while this one goes on."""
     if FORKS:
         forkserver.set_forkserver_preload(IMPORTED)
-        ignored = (signal.SIGINT, signal.SIGHUP)  # a new process inherits it: Ctrl-C and a closed terminal are for us
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
-        forkserver.ensure_running()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with ignored(*STOPS):  # they are for us, and a kernel is told by us
+            forkserver.ensure_running()
 
 
 class Kernel(AsyncKernelManager):

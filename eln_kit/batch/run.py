@@ -55,10 +55,10 @@ class Stop:
         self._timer.cancel()
         self._handled.__exit__(*error)
 
-    def check(self):
-        """Raise `Interrupted` if a signal came."""
+    def check(self, saved: str = ""):
+        """Raise `Interrupted` if a signal came; `saved` tells what was saved."""
         if self.signal is not None:
-            raise Interrupted("interrupted; run the same command to go on")
+            raise Interrupted(saved or "interrupted; run the same command to go on")
 
     def _handle(self, number, _frame):
         if self.signal is not None:
@@ -132,6 +132,12 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
 def _execute(source: Path, executed: Path, stop: Stop):
     """Execute one notebook on the params of the run folder; its printed lines appear as they come."""
     parameters = {"params": str(executed.parent), "knobs": ""}
+    begun = []
+
+    def begin(cell, **_):
+        begun.extend([cell] if cell.cell_type == "code" else [])
+        stop.check()
+
     try:
         _tell_ignored(source)
         papermill.execute_notebook(
@@ -145,16 +151,17 @@ def _execute(source: Path, executed: Path, stop: Stop):
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             kernel_manager_class=_shown_to(stop),
-            on_cell_start=lambda **_: stop.check(),
+            on_cell_start=begin,
             coalesce_streams=True,
         )
     except PapermillExecutionError as error:
-        stop.check()
+        stop.check(error.evalue if error.ename == "KeyboardInterrupt" else "")
         why = " ".join(f"{error.ename}: {error.evalue}".split())
         raise RunError(f"{source.stem}: failed in cell [{error.exec_count}]: {why}") from None
     except DeadKernelError:
         stop.check()
-        raise RunError(f"{source.stem}: its kernel died; the system may have run out of memory") from None
+        where = f"{source.stem}: its kernel died in cell [{len(begun)}]"
+        raise RunError(f"{where}; the system may have run out of memory") from None
     except (PapermillException, NotJSONError, RuntimeError) as error:
         stop.check()
         raise RunError(f"{source.stem}: cannot be executed: {' '.join(str(error).split())}") from None

@@ -1,6 +1,7 @@
 """Batches for training, each a function of (seed, step) alone: a resumed run sees what it would have seen."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -137,7 +138,16 @@ def training_batches(
     free = psutil.virtual_memory().available // 4 if params.data.cache == "auto" else 0
     room = free // (processes * max(workers, 1) * 2)  # every loader process keeps its own, and there are two loaders
     images = TrainingImages(items, dataset, params, labeled, room)
-    return DataLoader(images, batch_sampler=draws, num_workers=workers, pin_memory=torch.cuda.is_available())
+    pinned = torch.cuda.is_available()
+    return DataLoader(
+        images, batch_sampler=draws, num_workers=workers, pin_memory=pinned, worker_init_fn=_outlive_signals
+    )
+
+
+def _outlive_signals(_worker: int) -> None:
+    """A loader process ends with its parent; a signal that reaches both leaves it to that one, which saves."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _workers(data: Data, processes: int) -> int:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import zipfile
 import zlib
+from collections.abc import Collection, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -138,23 +139,28 @@ def check_same(path: Path, state: dict, params: Params) -> None:
             f"{path}: made by eln-kit {state['version']}, and this is {__version__}: install that one to go on, "
             f"choose another run.folder, or delete {path.parent} to train it again"
         )
-    now, defaults = params.model_dump(), Params().model_dump()
-    made_with = {section: defaults.get(section, {}) | values for section, values in state["params"].items()}
-    depends = [name.partition(".") for name in (*state["sections"], "run.seed")]
-    knobs = [(section, knob) for section, _, one in depends for knob in ([one] if one else made_with[section])]
-    if "eln" not in state["networks"]:
-        knobs = [(section, knob) for section, knob in knobs if not knob.startswith("eln_")]
-    differences = [
-        f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
-        for section, knob in knobs
-        if _content(knob, made_with[section][knob]) != _content(knob, now[section].get(knob))
-        and (section != "data" or knob not in INDIFFERENT)
-    ]
+    differences = differing(state["params"], params, state["sections"], state["networks"])
     if differences:
         raise CheckpointError(
             f"{path}: made with other params: {'; '.join(differences)}. "
             f"Set them back, choose another run.folder, or delete {path.parent} to train it again"
         )
+
+
+def differing(before: dict, params: Params, sections: Sequence[str], parts: Collection[str]) -> list[str]:
+    """The knobs that a stage of these sections and networks depends on whose values before were others, in words."""
+    now, defaults = params.model_dump(), Params().model_dump()
+    made_with = {section: defaults.get(section, {}) | values for section, values in before.items()}
+    depends = [name.partition(".") for name in (*sections, "run.seed")]
+    knobs = [(section, knob) for section, _, one in depends for knob in ([one] if one else made_with[section])]
+    if "eln" not in parts:
+        knobs = [(section, knob) for section, knob in knobs if not knob.startswith("eln_")]
+    return [
+        f"{section}.{knob} was {made_with[section][knob]!r} and is {now[section].get(knob)!r}"
+        for section, knob in knobs
+        if _content(knob, made_with[section][knob]) != _content(knob, now[section].get(knob))
+        and (section != "data" or knob not in INDIFFERENT)
+    ]
 
 
 def check_stages(folder: Path, params: Params) -> None:

@@ -11,9 +11,10 @@ import reprlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from eln_kit.faults import ParamsError
 from eln_kit.params import Params, Section
@@ -21,10 +22,11 @@ from eln_kit.paths import locate, resolve, write_whole
 
 SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Params()}
 Knobs = str | Sequence[str] | dict
+Made = TypeVar("Made", bound=Section)
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text; this reads it as the number everybody means.
+    """YAML 1.1 reads 1e-4 as text and 24:00:00 as 86400; this reads them as the number and the text they look like.
 
     A knob that is given twice is an error. So are aliases, with which a short file can stand for an endless one.
     """
@@ -45,6 +47,8 @@ class _Yaml(yaml.SafeLoader):
 _Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+for digit in "0123456789":
+    _Yaml.yaml_implicit_resolvers[digit].insert(0, ("tag:yaml.org,2002:str", re.compile(r"\d+(:\d+)+$")))
 
 
 def load(file: str | Path, knobs: Knobs = ()) -> Params:
@@ -93,6 +97,23 @@ def build(sections: dict, knobs: Knobs = (), source: str = "parameters") -> Para
         raise ParamsError("\n".join(reversed(faults.values()))) from None
 
 
+def section(kind: type[Made], content: object, source: str) -> Made:
+    """Check a section that has a file of its own, as a sweep has.
+
+    Raises:
+        ParamsError: names `source` and the first entry that cannot be used.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        raise ParamsError(f"{source}: there is no {name}{_among(kind, fault['loc'])}")
+    given = "" if isinstance(fault["input"], dict) else f" = {reprlib.repr(fault['input'])}"
+    raise ParamsError(f"{source}: {name}{given}: {_message(fault)}")
+
+
 def save(params: Params, file: Path) -> None:
     """Write every knob, so that `load` gives the same params."""
     write_whole(file, yaml.safe_dump(params.model_dump(), sort_keys=False))
@@ -133,8 +154,19 @@ def _explain(fault: dict, source: str) -> str:
     knob = ".".join(str(part) for part in fault["loc"][:2])
     if fault["type"] == "extra_forbidden":
         return f"{source}: there is no knob {knob}{_nearest(knob)}"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{source}: {knob} = {reprlib.repr(fault['input'])}: {message}"
+    return f"{source}: {knob} = {reprlib.repr(fault['input'])}: {_message(fault)}"
+
+
+def _message(fault) -> str:
+    return fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _among(kind: type[BaseModel], place: tuple) -> str:
+    """What could be meant by the last of these names; the others lead from `kind` to the section it is in."""
+    for name in place[:-1]:
+        kind = kind.model_fields[name].annotation  # type: ignore[assignment]
+    near = difflib.get_close_matches(place[-1], kind.model_fields, 1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(kind.model_fields)}"
 
 
 def _nearest(knob: str) -> str:

@@ -31,7 +31,7 @@ from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, check_unlabeled, open_experiment
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import load
-from eln_kit.training import processes, tracking
+from eln_kit.training import nodes, processes, tracking
 from eln_kit.training.best import Best
 from eln_kit.training.log import Log
 from eln_kit.training.memory import keep_freed
@@ -67,7 +67,10 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
                 _train(stage, experiment, _resume(path, stage, experiment))  # another may have gone on meanwhile
         else:
             print(f"{stage.name}: {number} processes", flush=True)
-            processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
+            try:
+                processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_saved(stage, _resume(path, stage, experiment)["step"])) from None
             _resume(path, stage, experiment)
     else:
         print(f"{stage.name}: finished before, {stage.steps} steps; loaded, not trained again", flush=True)
@@ -81,6 +84,12 @@ def train_stage(params: dict, name: str) -> None:
     experiment = open_experiment(Params(**params))
     kind = STAGES[name]
     fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+
+
+def train_with_first_node() -> None:
+    """Train each stage that the first of several nodes trains, until that one has ended."""
+    for meeting in nodes.meetings():
+        processes.attend(meeting, train_stage, *meeting.arguments)
 
 
 def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
@@ -136,7 +145,11 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
             if stop or step % params.run.save_every == 0 or step == stage.steps:
                 save(step)
             if stop and step < stage.steps:
-                raise KeyboardInterrupt(f"{stage.name}: saved at step {step}; run again to go on")
+                raise KeyboardInterrupt(_saved(stage, step))
+
+
+def _saved(stage: Stage, step: int) -> str:
+    return f"{stage.name}: saved at step {step}; run again to go on"
 
 
 def one_step(model: Stage, batch: dict[str, Tensor], optimizer, accelerator: Accelerator) -> Outcome:

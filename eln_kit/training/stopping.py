@@ -48,6 +48,18 @@ def handled(handler: Callable):
             signal.signal(number, old)
 
 
+@contextmanager
+def ignored(*numbers: signal.Signals):
+    """What is started meanwhile ignores these signals, which reach a whole job or terminal (main thread only)."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if is_main}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
 def hangs_up() -> bool:
     """Whether a closed terminal is to end this process; under nohup it is not."""
     return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN

@@ -12,6 +12,7 @@ import time
 from importlib.metadata import version
 
 import nbformat
+import psutil
 import pytest
 import yaml
 
@@ -115,6 +116,17 @@ def test_a_stopped_notebook_saves_first(project, number, end, status):
     assert "interrupted" in (project / "runs/toy/index.html").read_text()
 
 
+def test_a_signal_to_every_process_of_a_job_is_one_line_about_what_was_saved(project):
+    write(project, "1_a", STOPPED.format(seconds=2, end="raise KeyboardInterrupt('1_a: saved at step 3')"))
+    process = _start_process(project)
+    for each in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
+        each.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert (project / "saved").exists()
+    assert err.strip().splitlines()[1:] == ["1_a: saved at step 3"]
+
+
 def test_when_its_terminal_is_closed_a_notebook_still_saves(project):
     write(project, "1_a", STOPPED.format(seconds=2, end=""))
     ours, theirs = pty.openpty()
@@ -162,7 +174,7 @@ def test_a_dead_kernel_is_one_line(project, capsys):
     write(project, "1_a", "print('as far as this')", "import os; os._exit(9)")
     assert start("1_a") == 1
     assert "as far as this" in (project / "runs/toy/1_a.ipynb").read_text()
-    assert capsys.readouterr().err == "1_a: its kernel died; the system may have run out of memory\n"
+    assert capsys.readouterr().err == "1_a: its kernel died in cell [4]; the system may have run out of memory\n"
     assert (project / "runs/toy/1_a.html").is_file()
 
 

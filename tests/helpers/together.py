@@ -1,15 +1,18 @@
-"""What test_processes has spawned processes do; they import it by name."""
+"""What tests have other processes do; they import it by name."""
 
 import contextlib
+import json
+import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from eln_kit.faults import DataError
-from eln_kit.method import losses
+from eln_kit.method import losses as method
 from eln_kit.method.stages import STAGES
 from eln_kit.models.dropout import Dropout
 from eln_kit.params import Params
@@ -17,14 +20,33 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
 
 
-def train_frozen(params: dict, *names: str) -> None:
-    """Train stages without dropout and with BatchNorm frozen, which could not be alike in any number of processes."""
+def freeze() -> None:
+    """From here on no dropout, and BatchNorm frozen, which could not be alike in any number of processes."""
     Dropout.forward = lambda self, maps: maps
     nn.BatchNorm2d.train = lambda self, mode=True: nn.Module.train(self, False)
+
+
+def train_frozen(params: dict, *names: str) -> None:
+    """Train stages, frozen."""
+    freeze()
     experiment = open_experiment(Params(**params))
     for name in names:
         kind = STAGES[name]
         fit(kind(experiment.networks(kind.after), experiment.params), experiment)
+
+
+def alone(params: dict, *names: str) -> None:
+    """Train stages, frozen, in a process of its own, as the patches stay."""
+    process = multiprocessing.get_context("forkserver").Process(target=train_frozen, args=(params, *names))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def losses(folder: Path, stage: str) -> list[dict]:
+    """Each line of the log, without what time decides."""
+    lines = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
 
 
 def train_until_stopped(params: dict, *names: str) -> None:
@@ -46,16 +68,16 @@ def every_loss(part: slice) -> dict[str, torch.Tensor]:
     student, teacher = torch.randn(2, 4, 2, 5, 3, 3)[:, part]  # B W E h w
     logits, judged = torch.randn(4, 3, 6, 6)[part], torch.randn(4, 1, 6, 6)[part]
     labels, mask = torch.randint(0, 3, (4, 2, 3, 3)), torch.randint(0, 3, (4, 6, 6))
-    labels[0], mask[:2, 1:] = losses.VOID, losses.VOID
+    labels[0], mask[:2, 1:] = method.VOID, method.VOID
     labels, mask = labels[part], mask[part]
     student.requires_grad_()
-    contrast = losses.contrastive_loss(student, teacher, labels, 0.5, 3)
+    contrast = method.contrastive_loss(student, teacher, labels, 0.5, 3)
     contrast.backward()
-    main = losses.cross_entropy(logits, mask)
+    main = method.cross_entropy(logits, mask)
     return {
         "main": main,
-        "auxiliary": losses.auxiliary_loss([1.2 * main, 3 * main], main, [1.1, 5.0]),
-        "eln": losses.error_localization_loss(judged, losses.correctness(logits, mask), 20),
+        "auxiliary": method.auxiliary_loss([1.2 * main, 3 * main], main, [1.1, 5.0]),
+        "eln": method.error_localization_loss(judged, method.correctness(logits, mask), 20),
         "contrast": contrast,
         "slope": student.grad.sum(dim=(1, 2, 3, 4)),
     }

@@ -1,6 +1,5 @@
 """Several processes, by gloo on the CPU: the same training as in one."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -9,38 +8,27 @@ import sys
 import time
 
 import papermill
+import psutil
 import pytest
 import together
 import torch
 import yaml
+from patience import until
 from timm.layers import convert_sync_batchnorm
+from together import alone, losses
 
 from eln_kit.faults import DataError, ParamsError, WorkerError
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.paths import project_root
 from eln_kit.store.experiment import open_experiment
-from eln_kit.training import processes
+from eln_kit.training import nodes, processes
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
 
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
-
-
-def losses(folder, stage):
-    """Each line of the log, without what time decides."""
-    lines = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
-
-
-def alone(params, *stages):
-    """In a process of its own, as the patches of `together` stay."""
-    process = multiprocessing.get_context("forkserver").Process(target=together.train_frozen, args=(params, *stages))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
 
 
 OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
@@ -150,6 +138,17 @@ def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
     assert processes.count(tiny({"data.batch_labeled": 8, "data.batch_unlabeled": 3}), unlabeled=False) == 2
 
 
+def test_auto_takes_the_gpus_of_all_nodes_and_at_least_one_process_a_node(tiny, monkeypatch):
+    monkeypatch.setenv(nodes.PLACE, "2 0 localhost 1")
+    for gpus, batch, expected in ((0, 4, 2), (4, 8, 8), (4, 12, 6), (3, 4, 4)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert processes.count(tiny({"data.batch_labeled": batch}), unlabeled=False) == expected
+    with pytest.raises(ParamsError, match=r"data\.batch_labeled = 3: 2 processes cannot share it evenly"):
+        processes.count(tiny({"data.batch_labeled": 3}), unlabeled=False)
+    with pytest.raises(ParamsError, match=r"run\.processes = 3: 2 nodes cannot share them evenly"):
+        processes.count(tiny({"run.processes": 3}), unlabeled=False)
+
+
 def test_cutmix_finds_two_images_in_every_process(tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     knobs = {"data.batch_labeled": 8, "data.batch_unlabeled": 8, "views.cutmix": 0.5}
@@ -185,6 +184,20 @@ def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeyp
     params = tiny()
     experiment = open_experiment(params)
     assert [line["step"] for line in fit(STAGES["1_supervised"](experiment.networks(), params), experiment)] == [2, 4]
+
+
+@pytest.mark.parametrize("more", [{"data.workers": 1}, {"run.processes": 2}])
+def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_path, more):
+    file, log = tmp_path / "x.yaml", tmp_path / "run" / "1_supervised" / "metrics.jsonl"
+    file.write_text(yaml.safe_dump(tiny(more | {"supervised.steps": 10**6, "run.save_every": 10**6}).model_dump()))
+    command = [sys.executable, "-m", "eln_kit.training.fit", str(file), "1_supervised"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: process.poll() is not None or (log.is_file() and log.read_text()))
+    for each in (*psutil.Process(process.pid).children(recursive=True), process):
+        each.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert int(err.partition("1_supervised: saved at step ")[2].partition(";")[0]) > 1
 
 
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):

@@ -1,0 +1,86 @@
+"""What a job of a cluster does: its work, and when it was stopped and has saved, back into the queue."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from eln_kit.faults import AGAIN, FAILED, Fault, Interrupted
+from eln_kit.params import Params
+
+
+def work(requeues: int, function: Callable, *arguments) -> None:
+    """Call the function with these arguments; an error that is for a person is one line, and the exit status tells.
+
+    SIGTERM, which SLURM sends before a time limit and to a job that it pre-empts, ends in the queue again, at most
+    `requeues` times. On all nodes but the first it takes part in the training of that one.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)  # which SLURM sends before it; submitit would tell of each
+    number, rank = (int(os.environ.get(name, default)) for name, default in (("SLURM_NNODES", 1), ("SLURM_NODEID", 0)))
+    try:
+        if number == 1:
+            return function(*arguments)
+        _on_nodes(number, rank, function, *arguments)
+    except (Fault, KeyboardInterrupt) as stopped:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again when the job is requeued
+        again = isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN
+        print(stopped, file=sys.stderr, flush=True)
+        if rank and again:
+            return
+        if again:
+            print(_requeue(requeues), file=sys.stderr, flush=True)
+        sys.exit(FAILED)  # not 75: where SLURM requeues that, nobody would count
+
+
+def _on_nodes(number: int, rank: int, function: Callable, *arguments) -> None:
+    from eln_kit.training import nodes
+    from eln_kit.training.fit import train_with_first_node
+
+    port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000  # another one for each job
+    with nodes.together(number, rank, os.environ["SLURM_LAUNCH_NODE_IPADDR"], port):
+        function(*arguments) if rank == 0 else train_with_first_node()
+
+
+def _stop(_number, _frame) -> NoReturn:
+    raise Interrupted("interrupted before anything began")
+
+
+def _requeue(most: int) -> str:
+    """Put this job into the queue again, unless SLURM is ending it already; what became of it, as a line."""
+    job, before = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    if not job:
+        return "submit it again to go on"
+    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+    if state != "RUNNING":
+        return f"job {job}: SLURM itself has cancelled or requeued it"
+    if before >= most:
+        return f"job {job}: was requeued {before} times, which is as often as it may; submit it again to go on"
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    if done.returncode:
+        return f"job {job}: could not be requeued ({' '.join(done.stderr.split())}); submit it again to go on"
+    return f"job {job}: requeued, {before + 1} of at most {most} times"
+
+
+def run_notebooks(params: Params) -> None:
+    """Execute the notebooks of a run, or go on, and print its table; see `eln_kit.batch.run.run`."""
+    from eln_kit.batch import report, state
+    from eln_kit.paths import resolve
+
+    folder, sources = resolve(params.run.folder), state.notebooks(state.NOTEBOOKS)
+    if all(finished for finished, _ in state.finished_before(folder, sources, params.model_dump()).values()):
+        print(f"{folder}: finished before, with the same params and notebooks")
+    else:
+        from eln_kit.batch import kernels
+
+        kernels.warm_up()  # beside the imports that follow
+        from eln_kit.batch.run import run
+
+        run(params, sources)
+    results = folder / report.RESULTS
+    if results.is_file():
+        print(f"\n{report.table(json.loads(results.read_text()))}\n")
+    print(folder / "index.html")

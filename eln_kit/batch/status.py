@@ -1,0 +1,74 @@
+"""Where a submitted run or sweep is: its notebooks, its jobs in the queue, the ends of their logs."""
+
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from eln_kit.batch.report import duration
+from eln_kit.batch.state import read_state, running_cell
+from eln_kit.batch.submit import LOGS
+from eln_kit.faults import RunError
+
+LAST = 5  # lines of a log
+NOISE = re.compile(r"srun: (?!error: .*: (Killed|Out Of Memory)$)|submitit (INFO|ERROR) |\s*$")
+
+
+def describe(folder: Path) -> str:
+    """The notebooks of a run, and each job of the newest submission with its state and the end of its log.
+
+    Raises:
+        RunError: nothing was run or submitted there.
+    """
+    state, jobs = read_state(folder), _newest(folder / LOGS)
+    if not (state or jobs):
+        raise RunError(f"{folder}: no run is there, and none was submitted; eln-kit submit does")
+    queue = _queue(jobs)
+    lines = [_notebook(folder, name, found, bool(queue)) for name, found in state.items()]
+    for job in jobs:
+        lines += _job(folder / LOGS / f"{job}_0_log.out", job, queue.get(job), 1 if len(jobs) > 1 else LAST)
+    return "\n".join(lines)
+
+
+def _newest(logs: Path) -> list[str]:
+    """The numbers of the last job, or of all tasks of the last array, that was submitted."""
+    submitted = sorted(logs.glob("*_submitted.pkl"), key=lambda file: file.stat().st_mtime)
+    jobs = [file.name.removesuffix("_submitted.pkl") for file in submitted]
+    array = [job for job in jobs if job.partition("_")[0] == jobs[-1].partition("_")[0]]
+    return sorted(array, key=lambda job: [int(part) for part in job.split("_")])
+
+
+def _queue(jobs: list[str]) -> dict[str, str]:
+    """Number -> state, time and why it waits, of those jobs that are in SLURM's queue or are processes here."""
+    found = {}
+    with suppress(FileNotFoundError, IndexError):
+        number = jobs[0].partition("_")[0]
+        command = ["squeue", "-h", "-r", "-j", number, "-o", "%i|%T, %M of %l, %R"]
+        listed = subprocess.run(command, capture_output=True, text=True).stdout
+        found = dict(line.split("|") for line in listed.splitlines())
+    for job in jobs:
+        with suppress(psutil.Error, ValueError):
+            if "submitit" in " ".join(psutil.Process(int(job)).cmdline()):
+                found[job] = "RUNNING, here"
+    return found
+
+
+def _notebook(folder: Path, name: str, found: dict, alive: bool) -> str:
+    state, seconds = found["state"], found.get("seconds")
+    if state == "running":
+        cell = running_cell(folder / f"{name}.ipynb")
+        state = f"running, in cell [{cell}]" if alive else f"killed in cell [{cell}]; submit it again to go on"
+    told = [state, seconds and duration(seconds), found.get("error", "").removeprefix(f"{name}: ")]
+    return f"{name:<22} {', '.join(filter(None, told))}"
+
+
+def _job(log: Path, job: str, queued: str | None, lines: int) -> list[str]:
+    """The job's state, and the last lines of its log."""
+    if not log.is_file():
+        lost = f"ended without a log: its node could not write {log.parent}, or it was cancelled before it began"
+        return [f"job {job}  {queued or lost}"]
+    text = log.read_text(errors="replace").replace("\r", "\n").splitlines()
+    said = [line for line in text if not NOISE.match(line)]
+    return [f"job {job}  {queued or 'ended'}; {log}", *(f"    {line}" for line in said[-lines:])]

@@ -1,0 +1,241 @@
+"""`eln-kit submit` and `status` without SLURM: cluster.yaml, the script, the tasks of a sweep, who is requeued."""
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from patience import until
+
+from eln_kit import cli
+from eln_kit.batch import cluster, compare, job, sweep
+from eln_kit.faults import DataError, Interrupted, ParamsError
+from eln_kit.store.params_file import save
+
+
+@pytest.fixture
+def folder(tiny, tmp_path, monkeypatch):
+    """A working folder with the params of a run, and without a cluster.yaml anywhere."""
+    save(tiny(), tmp_path / "tiny.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Programs of SLURM by their names: `commands(squeue="echo RUNNING")`; each call is a line of the file `called`."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    (tmp_path / "bin").mkdir()
+
+    def make(**programs):
+        for name, code in programs.items():
+            file = tmp_path / "bin" / name
+            file.write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/called\n{code}\n')
+            file.chmod(0o755)
+
+    return make
+
+
+def write(folder: Path, **entries) -> None:
+    (folder / "cluster.yaml").write_text(yaml.safe_dump({"cluster": entries}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cluster: {partitoin: gpu}", "cluster.yaml: there is no cluster.partitoin; did you mean partition?"),
+        ("cluster: {partition: gpu, gpus: four}", "cluster.yaml: cluster.gpus = 'four': should be a valid integer"),
+        ("cluster: {gpus: 4}", "cluster.yaml: cluster: partition is missing; name one that sinfo lists, "),
+        ("cluster: {partition: gpu, time: soon}", "cluster.yaml: cluster.time = 'soon': should be hours:minutes:sec"),
+        ("cluster: {partition: gpu, setup: module}", "cluster.yaml: cluster.setup = 'module': should be a valid list"),
+        ("cluster: {partition: gpu, sbatch: {output: x}}", "cluster.yaml: cluster.sbatch: output is set by eln-kit"),
+        ("cluster: {executor: local, nodes: 2}", "cluster.yaml: cluster: nodes = 2: executor local has one"),
+        ("partition: gpu", "cluster.yaml: should be a section cluster: of executor, partition, "),
+        ("cluster: {partition: gpu}\nrun: {}", "cluster.yaml: there is no run; there are cluster"),
+        ("[gpu]", "cluster.yaml: should be a section cluster: of "),
+        ("cluster: {partition", "cluster.yaml: not YAML: "),
+    ],
+)
+def test_a_cluster_file_that_cannot_be_used_is_one_line(folder, capsys, text, message):
+    (folder / "cluster.yaml").write_text(text)
+    assert cli.main(["submit", "tiny.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"), [("90", 90), ("24:00:00", 1440), ("2:30", 150), ("2-12:00:00", 3600), ("'1:00:00'", 60)]
+)
+def test_a_time_limit_is_written_as_slurm_writes_it_or_in_minutes(folder, time, minutes):
+    (folder / "cluster.yaml").write_text(f"cluster: {{partition: gpu, time: {time}}}")
+    assert cluster.load({}).time == minutes
+
+
+def test_the_file_of_the_working_folder_comes_before_that_of_the_home_and_flags_before_both(folder):
+    with pytest.raises(ParamsError, match="partition is missing"):
+        cluster.load({})
+    home = folder / "home" / ".config" / "eln-kit"
+    home.mkdir(parents=True)
+    write(home, partition="of home", gpus=1)
+    assert cluster.load({"gpus": None}).partition == "of home"
+    write(folder, partition="of here", gpus=2)
+    assert cluster.load({"gpus": 4}) == cluster.Cluster(partition="of here", gpus=4)
+
+
+def test_without_slurm_submit_is_one_line_and_makes_no_folder(folder, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["submit", "tiny.yaml", "--partition", "gpu"]) == 1
+    assert capsys.readouterr().err == ("there is no SLURM here: submit where sbatch is, or take --executor local\n")
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["tiny.yaml", "--sweep", "x"], ["--sweep", "x", "--set", "run.seed=1"]])
+def test_submit_wants_params_or_a_sweep(folder, capsys, arguments):
+    assert cli.main(["submit", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("eln-kit submit: needs PARAMS")
+
+
+def test_the_script_of_a_dry_run_asks_for_what_the_file_says(folder, capsys, commands):
+    commands(srun="")
+    entries = {"partition": "gpu", "account": "vision", "gpus": 4, "cpus": 32, "memory": 120, "time": "12:00:00"}
+    write(folder, **entries, setup=["module load cuda"], sbatch={"qos": "low", "exclusive": True})
+    assert cli.main(["submit", "tiny.yaml", "--dry-run"]) == 0
+    before, setup, command = re.split(r"# setup\n|# command\n", capsys.readouterr().out)
+    log, python = folder / "run" / "slurm" / "%j_%t_log.out", f"{sys.executable} -u -m submitit.core._submit"
+    assert set(re.findall("#SBATCH --(.+)", before)) == {
+        "account=vision",
+        "cpus-per-task=32",
+        "exclusive",
+        "gpus-per-node=4",
+        "job-name=run",
+        "mem=120GB",
+        "nodes=1",
+        "ntasks-per-node=1",
+        "open-mode=append",
+        f"output={str(log).replace('%t', '0')}",
+        "partition=gpu",
+        "qos=low",
+        "requeue",
+        "signal=TERM@120",
+        "time=720",
+    }
+    assert setup.strip() == "module load cuda"
+    assert f"srun --unbuffered --output {log} --cpus-per-task=32 {python} {log.parent}\n" in command
+    assert not (folder / "run").exists()
+
+
+def runs(tiny, *changes):
+    own = [{"run.folder": f"runs/{number}/0", "run.control": False} for number in range(len(changes))]
+    return [tiny(knobs | dict(change)) for knobs, change in zip(own, changes, strict=True)]
+
+
+def test_stages_that_runs_share_are_tasks_of_their_own_and_those_that_need_them_wait(tiny):
+    kinds = runs(tiny, {}, {"semi_supervised.filter": "none"}, {"error_localization.noise": 0.5}, {"run.seed": 1})
+    first, *whole, last = sweep.divide(kinds)
+    assert first == sweep.Task(0, ("1_supervised", "2_error_localization"), ())
+    assert [(task.run, task.after) for task in whole] == [(0, (0,)), (1, (0,)), (2, (0,)), (3, ())]
+    assert last == sweep.Task(None, (), (1, 2, 3, 4))
+    assert [task.name(kinds) for task in (first, whole[2], last)] == ["0/0: 2_error_localization", "2/0", "detectors"]
+
+
+def test_a_shared_stage_that_starts_from_another_runs_stage_waits_for_it(tiny):
+    noisy = {"error_localization.noise": 0.5}
+    kinds = runs(tiny, {}, noisy, noisy | {"semi_supervised.filter": "none"})
+    assert sweep.divide(kinds)[:2] == [
+        sweep.Task(0, ("1_supervised",), ()),
+        sweep.Task(1, ("1_supervised", "2_error_localization"), (0,)),
+    ]
+
+
+def test_runs_that_share_nothing_have_no_tasks_but_their_own(tiny):
+    kinds = runs(tiny, {}, {"run.seed": 1})
+    assert [(task.run, task.after) for task in sweep.divide(kinds)] == [(0, ()), (1, ()), (None, (0, 1))]
+
+
+def stop(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "requeue", "said"),
+    [
+        ("RUNNING", 0, "exit 0", "job 7: requeued, 1 of at most 2 times"),
+        ("RUNNING", 2, "exit 0", "job 7: was requeued 2 times, which is as often as it may; submit it again to go on"),
+        ("COMPLETING", 0, "exit 0", "job 7: SLURM itself has cancelled or requeued it"),
+        ("RUNNING", 1, "echo no >&2; exit 1", "job 7: could not be requeued (no); submit it again to go on"),
+    ],
+)
+def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_or_it_has_been_often_enough(
+    commands, tmp_path, monkeypatch, capsys, state, restarts, requeue, said
+):
+    commands(squeue=f"echo {state}", scontrol=requeue)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    with pytest.raises(SystemExit, match="1"):
+        job.work(2, stop, Interrupted("saved at step 3"))
+    assert capsys.readouterr().err == f"saved at step 3\n{said}\n"
+    requeues = state == "RUNNING" and restarts < 2
+    assert ("scontrol requeue 7" in (tmp_path / "called").read_text()) is requeues
+
+
+def test_a_failed_job_is_not_requeued(commands, tmp_path, monkeypatch, capsys):
+    commands(squeue="echo RUNNING", scontrol="")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(SystemExit, match="1"):
+        job.work(2, stop, DataError("a.png: broken"))
+    assert capsys.readouterr().err == "a.png: broken\n"
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """`work` is made for a process of its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCONT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_status_of_a_folder_without_a_run_is_one_line(folder, capsys):
+    assert cli.main(["status", "nothing"]) == 1
+    assert capsys.readouterr().err == "nothing: no run is there, and none was submitted; eln-kit submit does\n"
+
+
+def test_status_of_a_job_that_its_node_could_not_log_says_so(folder, capsys, commands):
+    commands(squeue="")
+    (folder / "run" / "slurm").mkdir(parents=True)
+    (folder / "run" / "slurm" / "12_submitted.pkl").touch()
+    assert cli.main(["status", "run"]) == 0
+    assert capsys.readouterr().out.startswith("job 12  ended without a log: its node could not write run/slurm, or ")
+
+
+def test_status_shows_what_a_job_said_last_without_what_slurm_says_at_its_end(folder, capsys, commands):
+    commands(squeue="echo '12_1|RUNNING, 0:10 of 1:00:00, n1'")
+    logs = folder / "run" / "slurm"
+    logs.mkdir(parents=True)
+    for number, text in enumerate(
+        ["a.png: broken\nsrun: error: n1: task 0: Exited with exit code 1\n", "step 1\rstep 2"]
+    ):
+        (logs / f"12_{number}_submitted.pkl").touch()
+        (logs / f"12_{number}_0_log.out").write_text(text)
+    assert cli.main(["status", "run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "job 12_0  ended; run/slurm/12_0_0_log.out",
+        "    a.png: broken",
+        "job 12_1  RUNNING, 0:10 of 1:00:00, n1; run/slurm/12_1_0_log.out",
+        "    step 2",
+    ]
+
+
+@pytest.mark.slow
+def test_the_local_executor_carries_a_sweep_out_in_the_background(folder, capsys):
+    content = {"params": "tiny.yaml", "folder": "sweep", "seeds": [0], "methods": {"a": {"run.control": False}}}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["submit", "--sweep", "sweep.yaml", "--executor", "local"]) == 0
+    assert cli.main(["status", "sweep"]) == 0
+    assert "RUNNING, here" in capsys.readouterr().out
+    until((folder / "sweep" / "a" / "0" / compare.DETECTORS).is_file)
