@@ -21,6 +21,7 @@ from eln_kit.method.stages import STAGES
 from eln_kit.store import checkpoint, params_file
 from eln_kit.store.experiment import open_experiment, reopen
 from eln_kit.training.fit import fit
+from eln_kit.training.trial import blank
 
 pytestmark = pytest.mark.slow
 
@@ -283,6 +284,12 @@ def test_the_memory_of_a_plan_is_what_autograd_keeps(tiny):
     assert plan.memory_of(stage, 1, "fp32") == pytest.approx(weights + sum(kept.values()), rel=0.02)
     larger = tiny({"data.batch_labeled": 8})
     assert plan.memory_of(STAGES["1_supervised"](networks, larger), 1, "fp32") > weights + 3 * sum(kept.values())
+
+
+def test_the_memory_of_unimatch_v2_is_a_little_below_its_published_10_gb_on_each_of_4_gpus():
+    params = params_file.load("unimatch_v2_voc")
+    stage = STAGES["3_semi_supervised"](blank(params, 21), params)
+    assert 0.8e10 < plan.memory_of(stage, 4, "fp32") < 1e10
 
 
 def test_tensorboard_gets_losses_rates_miou_and_a_picture(tiny):

@@ -1,15 +1,22 @@
 """Every stage on a GPU that is not there: fake tensors on `cuda`, published settings, full size, autocast to bf16.
 
-A tensor left on the processor, or a step that waits for the device (`.item()`, `nonzero`), is an error.
+A tensor left on the processor, or a wait for the device (`.item()`, `nonzero`, a boolean index), is an error.
+Autograd itself does not run there, so of the backward pass only our own function is called, by itself.
 """
 
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
+from eln_kit.method.contrast import Contrast
 from eln_kit.method.stages import STAGES, SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.store.params_file import load
@@ -38,7 +45,14 @@ def on_a_fake_gpu(stage, mode):
             module._buffers[name] = None if value is None else mode.from_tensor(value).to("cuda")
 
 
-def step(kind, params, networks, act=lambda stage, batch: stage(batch)[0]):
+def whole_step(stage, batch):
+    """The losses, and the teacher's average after them."""
+    losses, _ = stage(batch)
+    stage.after_step(1)
+    return losses
+
+
+def step(kind, params, networks, act=whole_step):
     """What `act` gives of a stage and its batch there; the networks stay as they are."""
     seen: list[torch.dtype] = []
     mode = FakeTensorMode()
@@ -67,9 +81,30 @@ def test_a_stages_step_stays_on_the_gpu_and_never_waits_for_it(params, networks,
     assert set(seen) == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("wait", [lambda mask: mask.max().item(), lambda mask: int(mask.sum())])
+def test_the_contrasts_own_gradient_stays_on_the_gpu_and_never_waits_for_it(params):
+    knobs, images = params.semi_supervised, params.data.batch_unlabeled
+    kept, pixels = SimpleNamespace(), images * knobs.window**2
+    kept.save_for_backward = lambda *tensors: setattr(kept, "saved_tensors", tensors)
+    with FakeTensorMode():
+        maps = torch.zeros(knobs.windows, pixels, params.model.embedding_channels, dtype=torch.bfloat16).to("cuda")
+        labels, members = (torch.zeros(knobs.windows, pixels, *more).to("cuda") for more in ((), (21,)))
+        loss = Contrast.forward(kept, maps, maps, labels, labels, labels, members, knobs.temperature)
+        gradient, *others = Contrast.backward(kept, torch.ones_like(loss))
+    assert (gradient.device.type, gradient.dtype, gradient.shape) == ("cuda", torch.bfloat16, maps.shape)
+    assert set(others) == {None}
+
+
+WAITS = [
+    lambda mask: mask.max().item(),
+    lambda mask: int(mask.sum()),
+    lambda mask: mask.nonzero(),
+    lambda mask: mask[mask > 0],
+]
+
+
+@pytest.mark.parametrize("wait", WAITS)
 def test_a_wait_for_the_device_would_be_seen(params, networks, wait):
-    with pytest.raises(DataDependentOutputException):
+    with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
         step(SemiSupervised, params, networks, lambda stage, batch: wait(batch["mask"]))
 
 
