@@ -54,7 +54,8 @@ def _requeue(most: int) -> str:
     job, before = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     if not job:
         return "submit it again to go on"
-    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+    listed = subprocess.run(["squeue", "-h", "-j", job, "-o", "%i %T"], capture_output=True, text=True).stdout
+    job, _, state = (listed.strip() or f"{job} ENDED").partition(" ")  # a task of an array has a number of its own
     if state != "RUNNING":
         return f"job {job}: SLURM itself has cancelled or requeued it"
     if before >= most:

@@ -12,7 +12,7 @@ from eln_kit.batch.state import read_state, running_cell
 from eln_kit.batch.submit import LOGS
 from eln_kit.faults import RunError
 
-LAST = 5  # lines of a log
+LAST = 5  # lines of the log of a job that is no task
 NOISE = re.compile(r"srun: (?!error: .*: (Killed|Out Of Memory)$)|submitit (INFO|ERROR) |\s*$")
 
 
@@ -28,7 +28,7 @@ def describe(folder: Path) -> str:
     queue = _queue(jobs)
     lines = [_notebook(folder, name, found, bool(queue)) for name, found in state.items()]
     for job in jobs:
-        lines += _job(folder / LOGS / f"{job}_0_log.out", job, queue.get(job), 1 if len(jobs) > 1 else LAST)
+        lines += _job(folder / LOGS / f"{job}_0_log.out", job, queue.get(job), 2 if len(jobs) > 1 else LAST)
     return "\n".join(lines)
 
 
@@ -65,10 +65,10 @@ def _notebook(folder: Path, name: str, found: dict, alive: bool) -> str:
 
 
 def _job(log: Path, job: str, queued: str | None, lines: int) -> list[str]:
-    """The job's state, and the last lines of its log."""
+    """The job's state, the first line of its log, which names the run, and the last lines."""
     if not log.is_file():
         lost = f"ended without a log: its node could not write {log.parent}, or it was cancelled before it began"
         return [f"job {job}  {queued or lost}"]
     text = log.read_text(errors="replace").replace("\r", "\n").splitlines()
     said = [line for line in text if not NOISE.match(line)]
-    return [f"job {job}  {queued or 'ended'}; {log}", *(f"    {line}" for line in said[-lines:])]
+    return [f"job {job}  {queued or 'ended'}; {log}", *(f"    {line}" for line in [*said[:1], *said[1:][-lines:]])]

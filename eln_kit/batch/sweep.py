@@ -147,6 +147,7 @@ def _before(name: str) -> list[str]:
 
 def carry_out_task(task: Task, runs: list[Params]) -> None:
     """One task of `divide`; the tasks that it comes after have ended."""
+    print(task.name(runs), flush=True)
     if task.run is None:
         for params in runs:
             with held(resolve(params.run.folder)):

@@ -163,27 +163,32 @@ def stop(error):
 @pytest.mark.parametrize(
     ("state", "restarts", "requeue", "said"),
     [
-        ("RUNNING", 0, "exit 0", "job 7: requeued, 1 of at most 2 times"),
-        ("RUNNING", 2, "exit 0", "job 7: was requeued 2 times, which is as often as it may; submit it again to go on"),
-        ("COMPLETING", 0, "exit 0", "job 7: SLURM itself has cancelled or requeued it"),
-        ("RUNNING", 1, "echo no >&2; exit 1", "job 7: could not be requeued (no); submit it again to go on"),
+        ("RUNNING", 0, "exit 0", "job 7_0: requeued, 1 of at most 2 times"),
+        (
+            "RUNNING",
+            2,
+            "exit 0",
+            "job 7_0: was requeued 2 times, which is as often as it may; submit it again to go on",
+        ),
+        ("COMPLETING", 0, "exit 0", "job 7_0: SLURM itself has cancelled or requeued it"),
+        ("RUNNING", 1, "echo no >&2; exit 1", "job 7_0: could not be requeued (no); submit it again to go on"),
     ],
 )
 def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_or_it_has_been_often_enough(
     commands, tmp_path, monkeypatch, capsys, state, restarts, requeue, said
 ):
-    commands(squeue=f"echo {state}", scontrol=requeue)
+    commands(squeue=f"echo 7_0 {state}", scontrol=requeue)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     with pytest.raises(SystemExit, match="1"):
         job.work(2, stop, Interrupted("saved at step 3"))
     assert capsys.readouterr().err == f"saved at step 3\n{said}\n"
     requeues = state == "RUNNING" and restarts < 2
-    assert ("scontrol requeue 7" in (tmp_path / "called").read_text()) is requeues
+    assert ("scontrol requeue 7_0" in (tmp_path / "called").read_text()) is requeues
 
 
 def test_a_failed_job_is_not_requeued(commands, tmp_path, monkeypatch, capsys):
-    commands(squeue="echo RUNNING", scontrol="")
+    commands(squeue="echo 7_0 RUNNING", scontrol="")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit, match="1"):
         job.work(2, stop, DataError("a.png: broken"))
@@ -218,15 +223,18 @@ def test_status_shows_what_a_job_said_last_without_what_slurm_says_at_its_end(fo
     logs = folder / "run" / "slurm"
     logs.mkdir(parents=True)
     for number, text in enumerate(
-        ["a.png: broken\nsrun: error: n1: task 0: Exited with exit code 1\n", "step 1\rstep 2"]
+        ["runs/a\na.png: broken\nsrun: error: n1: task 0: Exited with exit code 1\n", "runs/b\nstep 1\rstep 2"]
     ):
         (logs / f"12_{number}_submitted.pkl").touch()
         (logs / f"12_{number}_0_log.out").write_text(text)
     assert cli.main(["status", "run"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "job 12_0  ended; run/slurm/12_0_0_log.out",
+        "    runs/a",
         "    a.png: broken",
         "job 12_1  RUNNING, 0:10 of 1:00:00, n1; run/slurm/12_1_0_log.out",
+        "    runs/b",
+        "    step 1",
         "    step 2",
     ]
 
