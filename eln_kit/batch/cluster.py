@@ -11,18 +11,23 @@ from eln_kit.params import Float, Section
 from eln_kit.store import params_file
 
 PLACES = (Path("cluster.yaml"), Path("~/.config/eln-kit/cluster.yaml"))
-TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d\d)(?::\d\d)?")
+TIMES = [  # as SLURM reads them
+    r"(?P<m>\d+)(:(?P<s>\d\d))?",
+    r"(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)",
+    r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d)(:(?P<s>\d\d))?)?",
+]
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 OURS = {"array", "error", "ntasks-per-node", "open-mode", "output", "requeue"}
 
 
 def _minutes(time: object) -> object:
-    """`24:00`, `24:00:00` and `1-12:00:00` (days first) in minutes; a number is minutes."""
-    if not isinstance(time, str) or time.isdigit():
-        return int(time) if isinstance(time, str) else time
-    parts = TIME.fullmatch(time)
-    if not parts:
-        raise ValueError("should be hours:minutes:seconds, such as 24:00:00 or 2-12:00:00, or a number of minutes")
-    return (int(parts["days"] or 0) * 24 + int(parts["hours"])) * 60 + int(parts["minutes"])
+    """`90`, `24:00:00` or `2-12:00:00` in minutes, rounded up."""
+    if not isinstance(time, str):
+        return time
+    found = next(filter(None, (re.fullmatch(form, time) for form in TIMES)), None)
+    if not found:
+        raise ValueError("should be minutes, or hours:minutes:seconds such as 24:00:00, or with days 2-12:00:00")
+    return -(-sum(SECONDS[unit] * int(value or 0) for unit, value in found.groupdict().items()) // 60)
 
 
 class Cluster(Section):
@@ -36,7 +41,7 @@ class Cluster(Section):
     cpus: int | None = Field(None, ge=1, description="cores of a node; null: what the site gives")
     memory: Float | None = Field(None, gt=0, description="GB of a node; null: what the site gives")
     time: Annotated[int, BeforeValidator(_minutes), Field(ge=1)] = Field(
-        24 * 60, description="time limit, hours:minutes:seconds, days- before them; or minutes"
+        24 * 60, description="time limit as SLURM reads it: minutes, 24:00:00 or 2-12:00:00"
     )
     requeues: int = Field(20, ge=0, description="how often a stopped job is put into the queue again")
     setup: list[str] = Field([], description="lines of the job's script before the run, such as module load cuda")

@@ -20,28 +20,32 @@ def work(requeues: int, function: Callable, *arguments) -> None:
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # which SLURM sends before it; submitit would tell of each
-    number, rank = (int(os.environ.get(name, default)) for name, default in (("SLURM_NNODES", 1), ("SLURM_NODEID", 0)))
     try:
-        if number == 1:
-            return function(*arguments)
-        _on_nodes(number, rank, function, *arguments)
+        if _told("NNODES") > 1:
+            _on_nodes(function, *arguments)
+        else:
+            function(*arguments)
     except (Fault, KeyboardInterrupt) as stopped:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again when the job is requeued
-        again = isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN
         print(stopped, file=sys.stderr, flush=True)
-        if rank and again:
-            return
-        if again:
+        if isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN:
+            if _told("NODEID"):
+                return  # the first node saves and requeues
             print(_requeue(requeues), file=sys.stderr, flush=True)
         sys.exit(FAILED)  # not 75: where SLURM requeues that, nobody would count
 
 
-def _on_nodes(number: int, rank: int, function: Callable, *arguments) -> None:
+def _told(name: str) -> int:
+    """A number that SLURM tells its jobs; 0 where it runs none of this."""
+    return int(os.environ.get(f"SLURM_{name}", 0)) if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0
+
+
+def _on_nodes(function: Callable, *arguments) -> None:
     from eln_kit.training import nodes
     from eln_kit.training.fit import train_with_first_node
 
-    port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000  # another one for each job
-    with nodes.together(number, rank, os.environ["SLURM_LAUNCH_NODE_IPADDR"], port):
+    rank, port = _told("NODEID"), 20000 + _told("JOB_ID") % 20000  # another port for each job
+    with nodes.together(_told("NNODES"), rank, os.environ["SLURM_LAUNCH_NODE_IPADDR"], port):
         function(*arguments) if rank == 0 else train_with_first_node()
 
 
@@ -51,8 +55,8 @@ def _stop(_number, _frame) -> NoReturn:
 
 def _requeue(most: int) -> str:
     """Put this job into the queue again, unless SLURM is ending it already; what became of it, as a line."""
-    job, before = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    if not job:
+    job, before = str(_told("JOB_ID")), _told("RESTART_COUNT")
+    if job == "0":
         return "submit it again to go on"
     listed = subprocess.run(["squeue", "-h", "-j", job, "-o", "%i %T"], capture_output=True, text=True).stdout
     job, _, state = (listed.strip() or f"{job} ENDED").partition(" ")  # a task of an array has a number of its own

@@ -11,6 +11,7 @@ from eln_kit.batch.report import duration
 from eln_kit.batch.state import read_state, running_cell
 from eln_kit.batch.submit import LOGS
 from eln_kit.faults import RunError
+from eln_kit.store.lock import is_held
 
 LAST = 5  # lines of the log of a job that is no task
 NOISE = re.compile(r"srun: (?!error: .*: (Killed|Out Of Memory)$)|submitit (INFO|ERROR) |\s*$")
@@ -26,7 +27,8 @@ def describe(folder: Path) -> str:
     if not (state or jobs):
         raise RunError(f"{folder}: no run is there, and none was submitted; eln-kit submit does")
     queue = _queue(jobs)
-    lines = [_notebook(folder, name, found, bool(queue)) for name, found in state.items()]
+    alive = bool(queue) or is_held(folder)
+    lines = [_notebook(folder, name, found, alive) for name, found in state.items()]
     for job in jobs:
         lines += _job(folder / LOGS / f"{job}_0_log.out", job, queue.get(job), 2 if len(jobs) > 1 else LAST)
     return "\n".join(lines)

@@ -29,6 +29,18 @@ def held(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process works in the folder."""
+    try:
+        with open(folder / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _acquire(file, folder: Path, until: float) -> None:
     while True:
         try:

@@ -11,7 +11,9 @@ from patience import until
 
 from eln_kit import cli
 from eln_kit.batch import cluster, compare, job, sweep
+from eln_kit.batch.state import write_state
 from eln_kit.faults import DataError, Interrupted, ParamsError
+from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
 
 
@@ -49,7 +51,10 @@ def write(folder: Path, **entries) -> None:
         ("cluster: {partitoin: gpu}", "cluster.yaml: there is no cluster.partitoin; did you mean partition?"),
         ("cluster: {partition: gpu, gpus: four}", "cluster.yaml: cluster.gpus = 'four': should be a valid integer"),
         ("cluster: {gpus: 4}", "cluster.yaml: cluster: partition is missing; name one that sinfo lists, "),
-        ("cluster: {partition: gpu, time: soon}", "cluster.yaml: cluster.time = 'soon': should be hours:minutes:sec"),
+        (
+            "cluster: {partition: gpu, time: soon}",
+            "cluster.yaml: cluster.time = 'soon': should be minutes, or hours:min",
+        ),
         ("cluster: {partition: gpu, setup: module}", "cluster.yaml: cluster.setup = 'module': should be a valid list"),
         ("cluster: {partition: gpu, sbatch: {output: x}}", "cluster.yaml: cluster.sbatch: output is set by eln-kit"),
         ("cluster: {executor: local, nodes: 2}", "cluster.yaml: cluster: nodes = 2: executor local has one"),
@@ -68,9 +73,10 @@ def test_a_cluster_file_that_cannot_be_used_is_one_line(folder, capsys, text, me
 
 
 @pytest.mark.parametrize(
-    ("time", "minutes"), [("90", 90), ("24:00:00", 1440), ("2:30", 150), ("2-12:00:00", 3600), ("'1:00:00'", 60)]
+    ("time", "minutes"),
+    [("90", 90), ("24:00:00", 1440), ("2:30", 3), ("2-12:00:00", 3600), ("1-1", 1500), ("1-1:30", 1530), ("'60'", 60)],
 )
-def test_a_time_limit_is_written_as_slurm_writes_it_or_in_minutes(folder, time, minutes):
+def test_a_time_limit_is_read_as_slurm_reads_it(folder, time, minutes):
     (folder / "cluster.yaml").write_text(f"cluster: {{partition: gpu, time: {time}}}")
     assert cluster.load({}).time == minutes
 
@@ -178,6 +184,7 @@ def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_or_it_has_b
     commands, tmp_path, monkeypatch, capsys, state, restarts, requeue, said
 ):
     commands(squeue=f"echo 7_0 {state}", scontrol=requeue)
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     with pytest.raises(SystemExit, match="1"):
@@ -187,8 +194,19 @@ def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_or_it_has_b
     assert ("scontrol requeue 7_0" in (tmp_path / "called").read_text()) is requeues
 
 
+def test_a_run_that_the_local_executor_stops_leaves_the_jobs_of_slurm_alone(commands, tmp_path, monkeypatch, capsys):
+    commands(squeue="echo 7 RUNNING", scontrol="")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(SystemExit, match="1"):
+        job.work(2, stop, Interrupted("saved at step 3"))
+    assert capsys.readouterr().err == "saved at step 3\nsubmit it again to go on\n"
+    assert not (tmp_path / "called").exists()
+
+
 def test_a_failed_job_is_not_requeued(commands, tmp_path, monkeypatch, capsys):
     commands(squeue="echo 7_0 RUNNING", scontrol="")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit, match="1"):
         job.work(2, stop, DataError("a.png: broken"))
@@ -208,6 +226,17 @@ def handlers():
 def test_status_of_a_folder_without_a_run_is_one_line(folder, capsys):
     assert cli.main(["status", "nothing"]) == 1
     assert capsys.readouterr().err == "nothing: no run is there, and none was submitted; eln-kit submit does\n"
+
+
+def test_a_run_that_is_not_a_job_runs_as_long_as_its_folder_is_held(folder, capsys):
+    (folder / "run").mkdir()
+    write_state(folder / "run", {"1_supervised": {"state": "running"}})
+    with held(folder / "run"):
+        assert cli.main(["status", "run"]) == 0
+    assert cli.main(["status", "run"]) == 0
+    running, killed = capsys.readouterr().out.splitlines()
+    assert "running, in cell" in running
+    assert "killed in cell" in killed
 
 
 def test_status_of_a_job_that_its_node_could_not_log_says_so(folder, capsys, commands):
