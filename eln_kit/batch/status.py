@@ -30,7 +30,7 @@ def describe(folder: Path) -> str:
     alive = bool(queue) or is_held(folder)
     lines = [_notebook(folder, name, found, alive) for name, found in state.items()]
     for job in jobs:
-        lines += _job(folder / LOGS / f"{job}_0_log.out", job, queue.get(job), 2 if len(jobs) > 1 else LAST)
+        lines += _job(folder / LOGS, job, queue.get(job), 2 if len(jobs) > 1 else LAST)
     return "\n".join(lines)
 
 
@@ -66,11 +66,20 @@ def _notebook(folder: Path, name: str, found: dict, alive: bool) -> str:
     return f"{name:<22} {', '.join(filter(None, told))}"
 
 
-def _job(log: Path, job: str, queued: str | None, lines: int) -> list[str]:
-    """The job's state, the first line of its log, which names the run, and the last lines."""
-    if not log.is_file():
-        lost = f"ended without a log: its node could not write {log.parent}, or it was cancelled before it began"
+def _job(logs: Path, job: str, queued: str | None, lines: int) -> list[str]:
+    """The job's state, the first line of its log, which names the run, and the last lines; one line of other nodes."""
+    found = sorted(logs.glob(f"{job}_*_log.out"))
+    if not found:
+        lost = f"ended without a log: its node could not write {logs}, or it was cancelled before it began"
         return [f"job {job}  {queued or lost}"]
+    first, *others = found
+    said = _said(first)
+    told = [*said[:1], *said[1:][-lines:]]
+    told += [f"{node.name}: {line}" for node in others for line in _said(node)[-1:]]
+    return [f"job {job}  {queued or 'ended'}; {first}", *(f"    {line}" for line in told)]
+
+
+def _said(log: Path) -> list[str]:
+    """The lines of a log without what each job of SLURM says."""
     text = log.read_text(errors="replace").replace("\r", "\n").splitlines()
-    said = [line for line in text if not NOISE.match(line)]
-    return [f"job {job}  {queued or 'ended'}; {log}", *(f"    {line}" for line in [*said[:1], *said[1:][-lines:]])]
+    return [line for line in text if not NOISE.match(line)]
