@@ -118,7 +118,8 @@ def attend(meeting: nodes.Meeting, function: Callable, *arguments) -> None:
     )
     if not hangs_up():
         os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it tells is raised below
+    for part in ("", ".agent.server.api"):  # what they tell is raised below
+        logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
     try:
         with _handlers_kept():
             elastic_launch(config, function)(*arguments)

@@ -198,6 +198,7 @@ def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75, err
     assert int(err.partition("1_supervised: saved at step ")[2].partition(";")[0]) > 1
+    assert "death signal" not in err
 
 
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
