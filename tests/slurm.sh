@@ -26,8 +26,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
-NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17001 CPUs=$((($(nproc) + 1) / 2)) State=UNKNOWN
-NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=17002 CPUs=$((($(nproc) + 1) / 2)) State=UNKNOWN
+NodeName=DEFAULT RealMemory=$(awk '/MemTotal/{print int($2/1024*0.4)}' /proc/meminfo) State=UNKNOWN
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17001 CPUs=$((($(nproc) + 1) / 2))
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=17002 CPUs=$((($(nproc) + 1) / 2))
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
   pgrep -x munged >/dev/null || runuser -u munge -- /usr/sbin/munged

@@ -11,6 +11,8 @@ from typing import NoReturn
 from eln_kit.faults import AGAIN, FAILED, Fault, Interrupted
 from eln_kit.params import Params
 
+LOGS = "slurm"  # folder of scripts and logs, in that of a run or a sweep
+
 
 def work(requeues: int, function: Callable, *arguments) -> None:
     """Call the function with these arguments; an error that is for a person is one line, and the exit status tells.

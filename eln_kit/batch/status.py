@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 
+from eln_kit.batch.job import LOGS
 from eln_kit.batch.report import duration
 from eln_kit.batch.state import read_state, running_cell
-from eln_kit.batch.submit import LOGS
 from eln_kit.faults import RunError
 from eln_kit.store.lock import is_held
 

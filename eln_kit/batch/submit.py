@@ -15,7 +15,6 @@ from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
 
-LOGS = "slurm"  # folder of scripts and logs, in that of a run or a sweep
 WARNING = 120  # seconds that a job has for saving before its time limit
 
 
@@ -66,7 +65,7 @@ def _executor(cluster: Cluster, folder: Path):
 
     try:
         with _writing(folder):
-            executor = submitit.AutoExecutor(folder / LOGS, cluster=cluster.executor)
+            executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)
     except RuntimeError:
         raise RunError("there is no SLURM here: submit where sbatch is, or take --executor local") from None
     executor.update_parameters(
@@ -148,7 +147,7 @@ def _told(number: str, folder: Path, cluster: Cluster, logs: str = "") -> str:
     return "\n".join(
         [
             f"job {number}  {', '.join(f'{name} {value}' for name, value in asked.items())}",
-            f"log    {folder / LOGS / f'{logs or number}_0_log.out'}",
+            f"log    {folder / job.LOGS / f'{logs or number}_0_log.out'}",
             f"watch  eln-kit status {folder}",
         ]
     )
