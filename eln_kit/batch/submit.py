@@ -42,6 +42,8 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
     folder, tasks = resolve(runs[0].run.folder).parent.parent, sweep.divide(runs)
     executor = _executor(cluster, folder)
     if cluster.executor == "local":
+        if dry_run:
+            return _script(executor)
         return _told(_submit(executor, [partial(job.work, 0, sweep.carry_out, runs)]), folder, cluster)
     executor.parameters["additional_parameters"] |= {"hold": True, "kill-on-invalid-dep": "yes"}
     plan = [f"task {number}  {task.name(runs)}{_after(task)}" for number, task in enumerate(tasks)]
@@ -105,7 +107,9 @@ def _writing(folder: Path):
 
 def _script(executor) -> str:
     if executor.cluster == "local":
-        return f"# no script: executor local starts this in the background\n{executor._executor._submitit_command_str}"
+        return (
+            f"# no script: the executor local starts this in the background\n{executor._executor._submitit_command_str}"
+        )
     return executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "")
 
 

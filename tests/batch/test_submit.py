@@ -134,6 +134,14 @@ def test_the_script_of_a_dry_run_asks_for_what_the_file_says(folder, capsys, com
     assert not (folder / "run").exists()
 
 
+@pytest.mark.parametrize("what", [["tiny.yaml"], ["--sweep", "sweep.yaml"]])
+def test_a_dry_run_of_the_local_executor_starts_nothing(folder, capsys, what):
+    (folder / "sweep.yaml").write_text("params: tiny.yaml\nfolder: sweep\nseeds: [0]\nmethods: {a: {}}\n")
+    assert cli.main(["submit", *what, "--executor", "local", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("# no script: the executor local starts this in the background\n")
+    assert not list(folder.glob("*/slurm/*"))
+
+
 def runs(tiny, *changes):
     own = [{"run.folder": f"runs/{number}/0", "run.control": False} for number in range(len(changes))]
     return [tiny(knobs | dict(change)) for knobs, change in zip(own, changes, strict=True)]
