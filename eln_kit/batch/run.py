@@ -67,7 +67,7 @@ class Stop:
             return
         self.signal = number
         leave_closed_terminal()
-        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
+        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (Ctrl-C: stop at once)\n".encode())
         self._send(signal.SIGINT)
         self._timer.start()
 
