@@ -2,8 +2,9 @@
 
 import json
 import re
-import shutil
 import subprocess
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -23,12 +24,16 @@ from eln_kit.training.fit import fit
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 
 
-def slurm(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+def slurm(*command: str, patience: float | None = None) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=patience).stdout.strip()
 
 
+@cache
 def nodes() -> int:
-    listed = slurm("sinfo", "-h", "-p", "main", "-o", "%D %a") if shutil.which("sinfo") else ""
+    """Of a SLURM that answers soon."""
+    listed = ""
+    with suppress(FileNotFoundError, subprocess.TimeoutExpired):
+        listed = slurm("sinfo", "-h", "-p", "main", "-o", "%D %a", patience=5)
     return int(listed.split()[0]) if "up" in listed else 0
 
 
