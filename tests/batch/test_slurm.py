@@ -153,7 +153,7 @@ def test_a_sweep_is_one_array_that_trains_shared_stages_once(tiny, tmp_path, sub
     assert capsys.readouterr().out.count("ended") == 7
 
 
-@pytest.mark.skipif(nodes() < 2, reason="this SLURM has one node: tests/slurm.sh start")
+@pytest.mark.skipif(nodes() < 2, reason="needs a SLURM of two nodes: tests/slurm.sh start")
 def test_two_nodes_have_the_losses_of_one_process_with_all_their_images_and_save_when_stopped(tiny, tmp_path, submit):
     knobs = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1, "run.control": False}
     knobs |= {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
