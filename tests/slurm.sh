@@ -37,6 +37,7 @@ CONF
   echo "SLURM did not come up; see $home/*.log" >&2; exit 1
 }
 stop() {
+  timeout 5 squeue -h -o %i | xargs -r scancel --full --signal=KILL && sleep 2 || true  # else the daemons wait for jobs
   for file in "$home"/{n1,n2,ctld}.pid; do [ ! -f "$file" ] || kill "$(cat "$file")" || true; done
   pid=$(pgrep -x munged || true); [ -z "$pid" ] || kill "$pid"
 }

@@ -37,7 +37,7 @@ SAVING = 60  # seconds a notebook has for saving when it is stopped
 class Stop:
     """While it is entered, SIGINT, SIGTERM and SIGHUP interrupt the running cell, which has `SAVING` seconds to save.
 
-    A second signal kills the kernel at once. `signal` is the first signal's number, or None.
+    After a first signal SIGINT kills the kernel at once. `signal` is the first signal's number, or None.
     """
 
     def __init__(self):
@@ -62,11 +62,12 @@ class Stop:
 
     def _handle(self, number, _frame):
         if self.signal is not None:
-            self._send(signal.SIGKILL)
+            if number == signal.SIGINT:  # a person's; SLURM repeats SIGTERM by itself
+                self._send(signal.SIGKILL)
             return
         self.signal = number
         leave_closed_terminal()
-        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (again: stop at once)\n".encode())
+        os.write(2, f"\nstopping; the notebook has {SAVING} s to save (Ctrl-C: stop at once)\n".encode())
         self._send(signal.SIGINT)
         self._timer.start()
 

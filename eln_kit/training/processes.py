@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import torch
@@ -24,7 +25,7 @@ from eln_kit.device import device, precision_of
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
 from eln_kit.training import nodes, tracking
-from eln_kit.training.stopping import hangs_up, ignored
+from eln_kit.training.stopping import STOPS, handled, ignored
 
 RANKS, MPI = ("LOCAL_RANK", "RANK", "WORLD_SIZE"), ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe
@@ -115,13 +116,12 @@ def attend(meeting: nodes.Meeting, function: Callable, *arguments) -> None:
         max_restarts=0,
         monitor_interval=0.2,
         start_method="forkserver" if FORKS else "spawn",
+        signals_to_handle="SIGQUIT",  # and the others by us
     )
-    if not hangs_up():
-        os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
     for part in ("", ".agent.server.api"):  # what they tell is raised below
         logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
     try:
-        with _handlers_kept():
+        with _stopped_once():
             elastic_launch(config, function)(*arguments)
     except SignalException:
         raise KeyboardInterrupt("stopped; run again to go on") from None
@@ -147,18 +147,23 @@ def _what_failed(failure: ProcessFailure) -> BaseException:
 
 
 @contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """The launcher installs handlers of signals and leaves them there."""
+def _stopped_once() -> Iterator[None]:
+    """The first signal stops the launcher, whose processes then save; SLURM may repeat it meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = signal.getsignal(signal.SIGQUIT)  # the launcher installs a handler, and leaves it there
     try:
-        yield
+        with handled(_stop):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGQUIT, before)
+
+
+def _stop(number: int, _frame) -> NoReturn:
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)
+    raise SignalException("stopped", signal.Signals(number))
 
 
 def accelerate(run: Run, folder: Path) -> Accelerator:

@@ -119,7 +119,7 @@ def test_a_stopped_notebook_saves_first(project, number, end, status):
 def test_a_signal_to_every_process_of_a_job_is_one_line_about_what_was_saved(project):
     write(project, "1_a", STOPPED.format(seconds=2, end="raise KeyboardInterrupt('1_a: saved at step 3')"))
     process = _start_process(project)
-    for each in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
+    for each in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)) * 2:
         each.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75

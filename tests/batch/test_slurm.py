@@ -2,8 +2,9 @@
 
 import json
 import re
-import shutil
 import subprocess
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -23,12 +24,16 @@ from eln_kit.training.fit import fit
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 
 
-def slurm(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+def slurm(*command: str, patience: float | None = None) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=patience).stdout.strip()
 
 
+@cache
 def nodes() -> int:
-    listed = slurm("sinfo", "-h", "-p", "main", "-o", "%D %a") if shutil.which("sinfo") else ""
+    """Of a SLURM that answers soon."""
+    listed = ""
+    with suppress(FileNotFoundError, subprocess.TimeoutExpired):
+        listed = slurm("sinfo", "-h", "-p", "main", "-o", "%D %a", patience=5)
     return int(listed.split()[0]) if "up" in listed else 0
 
 
@@ -148,7 +153,7 @@ def test_a_sweep_is_one_array_that_trains_shared_stages_once(tiny, tmp_path, sub
     assert capsys.readouterr().out.count("ended") == 7
 
 
-@pytest.mark.skipif(nodes() < 2, reason="this SLURM has one node: tests/slurm.sh start")
+@pytest.mark.skipif(nodes() < 2, reason="needs a SLURM of two nodes: tests/slurm.sh start")
 def test_two_nodes_have_the_losses_of_one_process_with_all_their_images_and_save_when_stopped(tiny, tmp_path, submit):
     knobs = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1, "run.control": False}
     knobs |= {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}

@@ -193,7 +193,7 @@ def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_
     command = [sys.executable, "-m", "eln_kit.training.fit", str(file), "1_supervised"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: process.poll() is not None or (log.is_file() and log.read_text()))
-    for each in (*psutil.Process(process.pid).children(recursive=True), process):
+    for each in (*psutil.Process(process.pid).children(recursive=True), process, process):
         each.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75, err
