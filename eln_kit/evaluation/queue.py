@@ -1,4 +1,4 @@
-"""Which images to label next: those with the most expected errors, and no two that are alike."""
+"""Which images to label next: those with the most expected errors in each class, and no two that are alike."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from scipy import ndimage
 from eln_kit.evaluation.model import Found
 
 REGIONS = 3
-COLUMNS = ["rank", "image", "expected_error", "rank_balanced", "expected_error_balanced", "like", "reason"]
+COLUMNS = ["rank", "image", "expected_error", "expected_error_balanced", "rank_unbalanced", "like", "reason"]
 
 
 def account(found: Found) -> dict:
@@ -79,13 +79,14 @@ def queue(accounts: list[dict], classes: list[str]) -> list[dict]:
     """Rows of `COLUMNS`, the image to label first on top, with each one's account."""
     features = np.array([each["features"] for each in accounts])
     errors, even = np.array([each["error"] for each in accounts]), balanced(accounts)
-    (order, nearest), (order_even, _) = rank(errors, features), rank(even, features)
-    place_even = order_even.argsort()
+    (order, nearest), (unbalanced, _) = rank(even, features), rank(errors, features)
+    number_unbalanced = unbalanced.argsort() + 1
     rows = []
     for number, place in enumerate(order, 1):
         account, twin = accounts[place], nearest[place]
         like = accounts[twin]["image"] if twin >= 0 else ""
-        values = (number, account["image"], account["error"], place_even[place] + 1, round(even[place], 6), like)
+        scores = account["error"], round(even[place], 6), number_unbalanced[place]
+        values = (number, account["image"], *scores, like)
         rows.append(dict(zip(COLUMNS, (*values, reason(account, classes)), strict=True)) | {"account": account})
     return rows
 

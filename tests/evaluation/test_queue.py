@@ -55,6 +55,16 @@ def test_images_all_alike_are_ranked_by_their_score():
     assert rank(np.array([0.1, 0.3, 0.2]), np.ones((3, 2)))[0].tolist() == [1, 2, 0]
 
 
+def test_doubt_about_a_rare_class_comes_before_more_doubt_about_a_common_one():
+    common, rare = (
+        told(0.2, {"0": [1, 0.2]}, (0, 1), "common"),
+        told(0.1, {"0": [0.8, 0], "1": [0.2, 0.1]}, (1, 0), "rare"),
+    )
+    first, second = queue([common, rare], CLASSES)
+    assert (first["image"], first["rank"], first["rank_unbalanced"]) == ("rare", 1, 2)
+    assert (second["image"], second["rank"], second["rank_unbalanced"]) == ("common", 2, 1)
+
+
 def test_the_table_has_each_image_once_and_survives_any_name():
     accounts = [told(0.1, {"0": [1, 0.1]}, (n, n * n), f'a,"{n}\n.png') for n in range(5)]
     rows = list(csv.DictReader(io.StringIO(as_csv(queue(accounts, CLASSES)))))
