@@ -184,7 +184,7 @@ DETECTORS = {
 
 def usable(networks: Networks, peers: tuple[Segmenter, ...], bound: bool = False) -> dict[str, Detector]:
     """The detectors that have something to look at: no ensemble of one, no teacher that is still the student, no
-    dropout in a decoder that has none.
+    dropout in a decoder that has none. ELN with further views takes more than a single pass.
     """
     without_dropout = not dropouts(networks.student)
     lacking = {
@@ -195,7 +195,10 @@ def usable(networks: Networks, peers: tuple[Segmenter, ...], bound: bool = False
         "auxiliary decoders": not len(networks.auxiliary),
         "student and teacher": all(map(torch.equal, networks.student.parameters(), networks.teacher.parameters())),
     }
-    return {name: detector for name, detector in DETECTORS.items() if not lacking.get(name)}
+    found = {name: detector for name, detector in DETECTORS.items() if not lacking.get(name)}
+    if networks.eln.scales:
+        found |= {name: found[name]._replace(single_pass=False) for name in ("ELN", BOUND) if name in found}
+    return found
 
 
 def dropouts(segmenter: Segmenter) -> list[nn.Module]:

@@ -103,6 +103,13 @@ def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_t
     assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher", BOUND}
 
 
+@pytest.mark.parametrize(("scales", "single"), [([], True), ([0.5], False)])
+def test_eln_takes_a_single_pass_unless_it_has_further_views(tiny, scales, single):
+    networks = Networks(tiny({"model.eln_scales": scales}), classes=3)
+    assert detectors.usable(networks, (), bound=True)["ELN"].single_pass == single
+    assert detectors.usable(networks, (), bound=True)[BOUND].single_pass == single
+
+
 def test_boundary_distance_by_hand():
     mask = torch.tensor([[0, 0, 0, 1, VOID, VOID]], dtype=torch.uint8)
     assert detection.boundary_distance(mask)[0, :4].tolist() == [3, 2, 1, 1]
