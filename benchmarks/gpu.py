@@ -55,7 +55,9 @@ def measure(command: list[str], file: Path, seconds: float):
         )
     except subprocess.TimeoutExpired:
         return "out of time"
-    return json.loads(file.read_text()) if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return json.loads(file.read_text())
 
 
 def table(found: dict) -> str:

@@ -33,7 +33,7 @@ from eln_kit.training.processes import accelerate
 
 SETTINGS = {
     "shapes": {},
-    "camvid": {  # the networks of params/sweeps/camvid.yaml, wider, on generated scenes and without pretrained weights
+    "camvid": {  # an encoder for small machines, on generated scenes and without pretrained weights
         "run.channels_last": True,
         "data.shapes_size": 240,
         "data.batch_labeled": 6,

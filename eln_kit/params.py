@@ -50,7 +50,10 @@ class Data(Section):
         "stages learn from them, too",
     )
     extra_weight: Float = Field(
-        1.0, ge=0.01, le=1, description="how often an image with an extra mask is drawn, over one with a real mask"
+        1.0,
+        ge=0.01,
+        le=1,
+        description="how often an image with an extra mask is drawn, over one with a real mask; rounded to 1/n",
     )
     resize: Float = Field(1.0, ge=0.05, le=4, description="factor on both image sides before anything else")
     depth: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(

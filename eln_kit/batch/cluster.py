@@ -17,7 +17,18 @@ TIMES = [  # as SLURM reads them
     r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d)(:(?P<s>\d\d))?)?",
 ]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-OURS = {"array", "error", "ntasks-per-node", "open-mode", "output", "requeue"}
+OURS = {
+    "array",
+    "dependency",
+    "error",
+    "hold",
+    "job-name",
+    "ntasks-per-node",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+}
 
 
 def _minutes(time: object) -> object:
@@ -37,7 +48,7 @@ class Cluster(Section):
     partition: str = Field("", description="one of those that sinfo lists")
     account: str = Field("", description="whose hours are used; empty: your default one")
     nodes: int = Field(1, ge=1, description="each stage is trained on all of them, notebooks run on the first")
-    gpus: int = Field(0, ge=0, description="GPUs of a node; 0 trains on processors")
+    gpus: int = Field(0, ge=0, description="GPUs of a node; 0 trains on processors, or locally on all GPUs")
     cpus: int | None = Field(None, ge=1, description="cores of a node; null: what the site gives")
     memory: Float | None = Field(None, gt=0, description="GB of a node; null: what the site gives")
     time: Annotated[int, BeforeValidator(_minutes), Field(ge=1)] = Field(

@@ -52,7 +52,7 @@ def _on_nodes(function: Callable, *arguments) -> None:
 
 
 def _stop(_number, _frame) -> NoReturn:
-    raise Interrupted("interrupted before anything began")
+    raise Interrupted("interrupted between two stages; what has finished is kept")
 
 
 def _requeue(most: int) -> str:
@@ -60,9 +60,10 @@ def _requeue(most: int) -> str:
     job, before = str(_told("JOB_ID")), _told("RESTART_COUNT")
     if job == "0":
         return "submit it again to go on"
-    listed = subprocess.run(["squeue", "-h", "-j", job, "-o", "%i %T"], capture_output=True, text=True).stdout
-    job, _, state = (listed.strip() or f"{job} ENDED").partition(" ")  # a task of an array has a number of its own
-    if state != "RUNNING":
+    asked = subprocess.run(["squeue", "-h", "-r", "-j", job, "-o", "%A %i %T"], capture_output=True, text=True)
+    own = [line.split() for line in asked.stdout.splitlines() if line.startswith(f"{job} ")] or [[job, job, "ENDED"]]
+    _, job, state = own[0]  # a task of an array has a number of its own
+    if state != "RUNNING" and not asked.returncode:
         return f"job {job}: SLURM itself has cancelled or requeued it"
     if before >= most:
         return f"job {job}: was requeued {before} times, which is as often as it may; submit it again to go on"

@@ -50,7 +50,10 @@ def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) ->
 
 def running_cell(executed: Path) -> int | None:
     """The number of the code cell in which papermill is, or was when it was killed; None where it is in none."""
-    cells = json.loads(executed.read_text())["cells"] if executed.is_file() else []
+    try:
+        cells = json.loads(executed.read_text())["cells"]
+    except (OSError, ValueError):  # not there, or being written
+        return None
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     states = [cell["metadata"].get("papermill", {}).get("status") for cell in code]
     return states.index("running") + 1 if "running" in states else None

@@ -27,7 +27,7 @@ def describe(folder: Path) -> str:
     if not (state or jobs):
         raise RunError(f"{folder}: no run is there, and none was submitted; eln-kit submit does")
     queue = _queue(jobs)
-    alive = bool(queue) or is_held(folder)
+    alive = any(state.startswith("RUNNING") for state in queue.values()) or is_held(folder)
     lines = [_notebook(folder, name, found, alive) for name, found in state.items()]
     for job in jobs:
         lines += _job(folder / LOGS, job, queue.get(job), 2 if len(jobs) > 1 else LAST)
@@ -61,7 +61,8 @@ def _notebook(folder: Path, name: str, found: dict, alive: bool) -> str:
     state, seconds = found["state"], found.get("seconds")
     if state == "running":
         cell = running_cell(folder / f"{name}.ipynb")
-        state = f"running, in cell [{cell}]" if alive else f"killed in cell [{cell}]; submit it again to go on"
+        place = f" in cell [{cell}]" if cell else ""
+        state = f"running{place}" if alive else f"killed{place}; submit it again to go on, unless it waits below"
     told = [state, seconds and duration(seconds), found.get("error", "").removeprefix(f"{name}: ")]
     return f"{name:<22} {', '.join(filter(None, told))}"
 

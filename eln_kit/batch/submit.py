@@ -64,6 +64,7 @@ def _executor(cluster: Cluster, folder: Path):
     """submitit's, with all that a job asks for."""
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "TERM"  # on which a run saves; read when submitit is imported
     import submitit
+    import torch
 
     try:
         with _writing(folder):
@@ -74,7 +75,7 @@ def _executor(cluster: Cluster, folder: Path):
         name=folder.name,
         nodes=cluster.nodes,
         tasks_per_node=1,
-        gpus_per_node=cluster.gpus or None,
+        gpus_per_node=cluster.gpus or (cluster.executor == "local" and torch.cuda.device_count()) or None,
         cpus_per_task=cluster.cpus,
         mem_gb=cluster.memory,
         timeout_min=cluster.time,

@@ -1,5 +1,6 @@
 """Masks that were predicted, as labels beside the real ones."""
 
+import zlib
 from dataclasses import replace
 
 from eln_kit.data.folder import UNLABELED
@@ -13,7 +14,8 @@ from eln_kit.paths import resolve
 def extra_items(split: Split, data: Data) -> list[Item]:
     """The unlabelled images that have a mask in `data.extra_masks`, with that mask.
 
-    A mask is named as `eln-kit predict` names it: by the image's id, with or without `unlabeled/`.
+    A mask is named as `eln-kit predict` names it: by the image's id; without `unlabeled/` where no other image has that
+    name.
 
     Raises:
         DataError: the folder is not there, or has a mask for none of them.
@@ -25,7 +27,9 @@ def extra_items(split: Split, data: Data) -> list[Item]:
     if not folder.is_dir():
         raise DataError(f"data.extra_masks = {folder}: no such folder of masks")
     masks = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.png")}
-    pairs = ((item, masks.get(item.id) or masks.get(item.id.removeprefix(f"{UNLABELED}/"))) for item in split.unlabeled)
+    ids = {item.id for item in (*split.labeled, *split.unlabeled)}
+    names = {item: item.id.removeprefix(f"{UNLABELED}/") for item in split.unlabeled}
+    pairs = ((i, masks.get(i.id) or (None if name in ids else masks.get(name))) for i, name in names.items())
     found = [replace(item, mask=mask, indexed=True) for item, mask in pairs if mask]
     if not found:
         raise DataError(
@@ -36,8 +40,13 @@ def extra_items(split: Split, data: Data) -> list[Item]:
 
 
 def weighted(labeled: list[Item], extra: list[Item], weight: float) -> list[Item]:
-    """Both, to draw from: a labelled image comes `1 / weight` times as often as one with an extra mask."""
+    """Both, to draw from: a labelled image comes 1 / weight times, rounded, as often as one with an extra mask."""
     return labeled * round(1 / weight) + extra if extra else labeled
+
+
+def checksums(items: list[Item]) -> dict[str, int]:
+    """Of the masks, by the image's id."""
+    return {item.id: zlib.crc32(item.mask.read_bytes()) for item in items if item.mask}
 
 
 def check_extra(items: list[Item], dataset: DataSet) -> None:

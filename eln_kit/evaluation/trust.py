@@ -14,7 +14,7 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 
 BOUND = "bound: ELN taught the truth of the unlabelled images"
-ONE_PASS = "ELN in one pass"
+ONE_PASS = "ELN, further views withheld"
 POINTS = 200  # of a precision-recall curve that is kept
 
 

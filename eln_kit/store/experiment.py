@@ -21,7 +21,7 @@ from eln_kit.data import (
     save_split,
     spread,
 )
-from eln_kit.data.extra import check_extra, extra_items
+from eln_kit.data.extra import check_extra, checksums, extra_items
 from eln_kit.data.survey import Survey, refuse_void
 from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
@@ -57,8 +57,20 @@ class Experiment:
 
     @cached_property
     def extra(self) -> list[Item]:
-        """Unlabelled images with a mask of `data.extra_masks`, which the stages learn from as if it were real."""
-        return extra_items(self.split, self.params.data)
+        """Unlabelled images with a mask of `data.extra_masks`, which the stages learn from as if it were real.
+
+        Raises:
+            DataError: the masks are not those that the run began with.
+        """
+        found, kept = extra_items(self.split, self.params.data), self.folder / "extra_masks.json"
+        if found and not kept.is_file():
+            self.write(kept.name, checksums(found))
+        if found and json.loads(kept.read_text()) != checksums(found):
+            raise DataError(
+                f"data.extra_masks = {self.params.data.extra_masks}: has other masks than the run began with; choose "
+                "another run.folder"
+            )
+        return found
 
     @cached_property
     def class_weights(self) -> Tensor | None:

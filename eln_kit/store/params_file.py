@@ -108,6 +108,8 @@ def section(kind: type[Made], content: object, source: str) -> Made:
     except ValidationError as error:
         fault = error.errors()[0]
     name = ".".join(map(str, fault["loc"]))
+    if not name:
+        raise ParamsError(f"{source}: should be a mapping of {', '.join(kind.model_fields)}")
     if fault["type"] == "extra_forbidden":
         raise ParamsError(f"{source}: there is no {name}{_among(kind, fault['loc'])}")
     given = "" if isinstance(fault["input"], dict) else f" = {reprlib.repr(fault['input'])}"

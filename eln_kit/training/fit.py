@@ -69,8 +69,9 @@ def fit(stage: Stage, experiment: Experiment) -> list[dict]:
             print(f"{stage.name}: {number} processes", flush=True)
             try:
                 processes.launch(number, train_stage, experiment.params.model_dump(), stage.name)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(_saved(stage, _resume(path, stage, experiment)["step"])) from None
+            except KeyboardInterrupt as stopped:
+                step = checkpoint.load(path)["step"] if checkpoint.exists(path) else 0
+                raise KeyboardInterrupt(_saved(stage, step) if step else stopped) from None
             _resume(path, stage, experiment)
     else:
         print(f"{stage.name}: finished before, {stage.steps} steps; loaded, not trained again", flush=True)

@@ -16,6 +16,8 @@ from uuid import uuid4
 
 from torch.distributed import DistError, TCPStore
 
+from eln_kit.faults import WorkerError
+
 PLACE = "ELN_KIT_NODES"  # variable of the processes of such a job: number of nodes, whose turn, and the store
 TURN = 0.5  # seconds between looks into the store
 
@@ -79,6 +81,10 @@ def meetings() -> Iterator[Meeting]:
     """On the other nodes: the stages to train, as they come, until the first node has ended."""
     try:
         store = _store()
+    except DistError:
+        _, _, host, port = _place()
+        raise WorkerError(f"the first node could not be reached at {host}:{port}") from None
+    try:
         for which in count_from(1):
             while not store.check([f"meeting {which}"]):
                 time.sleep(TURN)

@@ -123,7 +123,7 @@ def test_a_killed_job_is_told_with_its_notebook_and_cell(tiny, tmp_path, submit,
     job = submit("endless.yaml")
     until(lambda: steps(tmp_path / "run", "1_supervised"), of="stage 1")
     assert cli.main(["status", "run"]) == 0
-    assert "running, in cell [" in capsys.readouterr().out
+    assert "running in cell [" in capsys.readouterr().out
     for process in psutil.process_iter(["cmdline"]):
         if process.info["cmdline"] and process.info["cmdline"][-1] == str(tmp_path / "run" / "slurm"):
             process.kill()

@@ -41,6 +41,19 @@ def test_an_unlabelled_image_has_the_mask_of_its_name_and_a_labelled_one_keeps_i
     assert sorted(ids(found(predicted(tree, "00", "03", "deep/04")))) == ["03", "unlabeled/deep/04"]
 
 
+def test_a_bare_name_is_not_that_of_an_unlabelled_image_where_a_training_image_has_it(tree):
+    assert ids(found(predicted(tree, "02", "03"))) == ["02", "03"], "unlabeled/02 has another image's name"
+
+
+def test_masks_that_changed_since_the_run_began_are_refused(tree, tmp_path):
+    data = predicted(tree, "02", "03")
+    params = build({"data": data.model_dump()}, {"run.folder": str(tmp_path / "run")})
+    assert len(open_experiment(params).extra) == len(open_experiment(params).extra) == 2
+    predicted(tree, "deep/04")
+    with fails("has other masks than the run began with"):
+        _ = open_experiment(params).extra
+
+
 def test_a_predicted_mask_is_read_as_indices_where_the_real_ones_are_in_colour(tree):
     (tree / "dataset.yaml").write_text("classes: [{name: a, color: [9, 9, 9]}, {name: b, color: [200, 0, 0]}]\n")
     for mask in (tree / "masks").rglob("*.png"):
@@ -55,9 +68,9 @@ def test_training_draws_real_and_extra_masks_and_check_counts_them(tree, tmp_pat
     params = build({"data": data.model_dump()}, {"run.folder": str(tmp_path / "run"), "data.extra_weight": 0.25})
     experiment = open_experiment(params)
     drawn = ids(weighted(experiment.labeled, experiment.extra, 0.25))
-    assert [drawn.count(id) for id in ("00", "01", "02", "03", "unlabeled/02")] == [4, 4, 1, 1, 1]
+    assert [drawn.count(id) for id in ("00", "01", "02", "03", "unlabeled/02")] == [4, 4, 1, 1, 0]
     assert cli.main(["check", "shapes", *_sets(data)]) == 0
-    assert "3 unlabelled images have a predicted mask" in capsys.readouterr().out
+    assert "2 unlabelled images have a predicted mask" in capsys.readouterr().out
 
 
 def test_a_stage_learns_from_the_extra_masks(tree, tiny):
@@ -88,7 +101,7 @@ def test_masks_that_fit_no_image_or_hold_no_class_are_one_line_each(tree, tmp_pa
         found(predicted(tree).model_copy(update={"extra_masks": str(tmp_path / "empty")}))
     data = predicted(tree, "02", classes=(7,))
     assert cli.main(["check", "shapes", *_sets(data)]) == 1
-    assert capsys.readouterr().err.count("value 7 is no class") == 2  # of images/train and of images/unlabeled
+    assert capsys.readouterr().err.count("value 7 is no class") == 1
 
 
 def _sets(data):

@@ -125,7 +125,7 @@ def test_with_its_further_views_withheld_an_untrained_residual_eln_scores_like_t
     networks, experiment = open_experiment(params).networks(), open_experiment(params)
     rows = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
     eln, confidence, one_pass = (row["auroc"] for row in rows)
-    assert rows[2]["name"] == "ELN in one pass"
+    assert rows[2]["name"] == "ELN, further views withheld"
     assert one_pass == pytest.approx(confidence, abs=1e-4)
     assert eln != pytest.approx(confidence, abs=1e-4)
 

@@ -1,6 +1,6 @@
 """The exported ONNX graph by onnxruntime beside the kit's networks: images a second, logits and trust, one by one.
 
-    python benchmarks/onnx.py RUN model/model.onnx [--size 360 480] [--images 20]
+    python benchmarks/exported.py RUN model/model.onnx [--size 360 480] [--images 20]
 
 In turns, the median of 5 rounds, as many threads as there are cores.
 """
