@@ -17,18 +17,7 @@ TIMES = [  # as SLURM reads them
     r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d)(:(?P<s>\d\d))?)?",
 ]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-OURS = {
-    "array",
-    "dependency",
-    "error",
-    "hold",
-    "job-name",
-    "ntasks-per-node",
-    "open-mode",
-    "output",
-    "requeue",
-    "signal",
-}
+OURS = {"array", "dependency", "error", "hold", "job-name", "ntasks-per-node", "open-mode", "output", "requeue"}
 
 
 def _minutes(time: object) -> object:
@@ -63,6 +52,8 @@ class Cluster(Section):
     def _leaves_ours_alone(cls, sbatch):
         if taken := OURS & {name.replace("_", "-") for name in sbatch}:
             raise ValueError(f"{', '.join(sorted(taken))} is set by eln-kit")
+        if not str(sbatch.get("signal", "TERM@")).startswith("TERM@"):
+            raise ValueError(f"signal = {sbatch['signal']}: a run saves on TERM; write TERM@ and the seconds")
         return {name: value for name, value in sbatch.items() if value is not False}
 
     @model_validator(mode="after")

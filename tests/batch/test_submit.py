@@ -57,6 +57,10 @@ def write(folder: Path, **entries) -> None:
         ),
         ("cluster: {partition: gpu, setup: module}", "cluster.yaml: cluster.setup = 'module': should be a valid list"),
         ("cluster: {partition: gpu, sbatch: {output: x}}", "cluster.yaml: cluster.sbatch: output is set by eln-kit"),
+        (
+            "cluster: {partition: gpu, sbatch: {signal: USR1@60}}",
+            "cluster.yaml: cluster.sbatch: signal = USR1@60: a run saves on TERM; write TERM@ and the seconds",
+        ),
         ("cluster: {executor: local, nodes: 2}", "cluster.yaml: cluster: nodes = 2: executor local has one"),
         ("partition: gpu", "cluster.yaml: should be a section cluster: of executor, partition, "),
         ("cluster: {partition: gpu}\nrun: {}", "cluster.yaml: there is no run; there are cluster"),
