@@ -11,11 +11,11 @@ has a row is not trained again.
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from statistics import median
 
+import rows
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
@@ -139,9 +139,7 @@ def main() -> None:
     if not options.no_timing:
         for name, taken in seconds_a_step(options.networks, params, dataset, split).items():
             print(f"{name:<22} {taken:.3f} s a step", flush=True)
-    done = set()
-    if options.out and options.out.exists():
-        done = {(row["network"], int(row["seed"]), row["knobs"]) for row in csv.DictReader(options.out.open())}
+    done = {(row["network"], int(row["seed"]), row["knobs"]) for row in rows.read(options.out)}
     knobs = " ".join([options.params, *options.set])
     for seed in options.seeds:
         for name in options.networks:
@@ -152,13 +150,7 @@ def main() -> None:
             row = {"network": name, "seed": seed, "labels": len(split.labeled), "steps": params.supervised.steps}
             row |= train(name, params.model_copy(update={"run": run}), dataset, split)
             row |= {"minutes": round((time.monotonic() - begin) / 60, 1), "knobs": knobs}
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-            if options.out:
-                with options.out.open("a") as file:
-                    writer = csv.DictWriter(file, row)
-                    if not file.tell():
-                        writer.writeheader()
-                    writer.writerow(row)
+            rows.tell(row, options.out)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ a run folder, so a stopped command goes on; a row is added to the file as each e
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
-import torch
+import rows
 
 from eln_kit.data import open_dataset, read_image
 from eln_kit.evaluation import detectors, queue, segmentation
@@ -90,20 +89,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KNOB=VALUE")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    done = set()
-    if options.out and options.out.exists():
-        done = {(int(row["seed"]), row["added by"]) for row in csv.DictReader(options.out.open())}
+    done = {(int(row["seed"]), row["added by"]) for row in rows.read(options.out)}
 
     def note(seed: int, way: str, labels: int, miou: float) -> None:
-        row = {"seed": seed, "added by": way, "labels": labels, "miou": round(miou, 2)}
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        if options.out:
-            with options.out.open("a") as file:
-                writer = csv.DictWriter(file, row)
-                if not file.tell():
-                    writer.writeheader()
-                writer.writerow(row)
+        rows.tell({"seed": seed, "added by": way, "labels": labels, "miou": round(miou, 2)}, options.out)
 
     for seed in options.seeds:
         params = load(options.params, [*options.set, f"run.seed={seed}"])

@@ -95,17 +95,18 @@ class ErrorLocalizer(nn.Module):
         return judged
 
     @torch.no_grad()
-    def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
+    def look_again(self, segmenter: Segmenter, image: Tensor, views: bool = True) -> list[Tensor]:
         """What `further` gives, with the segmenter in evaluation mode."""
         with evaluating(segmenter) as judged:
-            return self.further(judged, image)
+            return self.further(judged, image, views)
 
-    def further(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
+    def further(self, segmenter: Segmenter, image: Tensor, views: bool = True) -> list[Tensor]:
         """What else ELN sees of the segmenter: in the form `features` its decoded features, `B c h w`, and in any form
-        its class logits for the image's `views`, `B C h w` each.
+        its class logits for the image's `views`, `B C h w` each, unless these are left out.
         """
         features = [segmenter.decoded(image)] if self.on_features else []
-        return features + [segmenter(each).logits.flip(3) for each in self.views(image)]
+        seen = self.views(image) if views else []
+        return features + [segmenter(each).logits.flip(3) for each in seen]
 
     def views(self, image: Tensor) -> list[Tensor]:
         """The mirrored image at each of `model.eln_scales`; what is found in it has to be mirrored back."""
@@ -120,7 +121,7 @@ class ErrorLocalizer(nn.Module):
         With `one_pass` the prediction itself takes the place of those of the further views.
         """
         with evaluating(self):
-            looks = self.look_again(segmenter, image)
+            looks = self.look_again(segmenter, image, views=not one_pass)
             if one_pass:
-                looks[len(looks) - len(self.scales) :] = [logits] * len(self.scales)
+                looks += [logits] * len(self.scales)
             return self(image, logits, looks)

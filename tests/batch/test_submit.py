@@ -216,23 +216,26 @@ def test_a_job_asks_for_its_requeue_where_the_queue_does_not_answer(commands, mo
     assert "job 7: requeued, 1 of at most 2 times" in capsys.readouterr().err
 
 
-def test_a_run_that_the_local_executor_stops_leaves_the_jobs_of_slurm_alone(commands, tmp_path, monkeypatch, capsys):
-    commands(squeue="echo 7 RUNNING", scontrol="")
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+@pytest.mark.parametrize(
+    ("executor", "error", "said"),
+    [
+        (
+            "local",
+            Interrupted("saved at step 3"),
+            "saved at step 3\nsubmit it again to go on\n",
+        ),  # within a job of SLURM
+        ("slurm", DataError("a.png: broken"), "a.png: broken\n"),
+    ],
+)
+def test_neither_a_stopped_local_run_nor_a_failed_job_asks_slurm(
+    commands, tmp_path, monkeypatch, capsys, executor, error, said
+):
+    commands(squeue="echo 7 7 RUNNING", scontrol="")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit, match="1"):
-        job.work(2, stop, Interrupted("saved at step 3"))
-    assert capsys.readouterr().err == "saved at step 3\nsubmit it again to go on\n"
-    assert not (tmp_path / "called").exists()
-
-
-def test_a_failed_job_is_not_requeued(commands, tmp_path, monkeypatch, capsys):
-    commands(squeue="echo 7_0 RUNNING", scontrol="")
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with pytest.raises(SystemExit, match="1"):
-        job.work(2, stop, DataError("a.png: broken"))
-    assert capsys.readouterr().err == "a.png: broken\n"
+        job.work(2, stop, error)
+    assert capsys.readouterr().err == said
     assert not (tmp_path / "called").exists()
 
 
