@@ -153,7 +153,7 @@ def sweep(options) -> int:
     try:
         sweep.carry_out(sweep.load(options.file))
     except KeyboardInterrupt as stopped:
-        return _complain(stopped, faults.AGAIN)
+        return _complain(str(stopped) or "stopped; run again to go on", faults.AGAIN)
     return 0
 
 

@@ -65,6 +65,16 @@ def copy_shipped(folder: Path) -> list[Path]:
         raise Fault(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
+def link(source: Path, target: Path) -> None:
+    """One file at two places, in place of what is at the second; a copy where the file system cannot (OSError)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside `path`, flush to disk and rename: a kill or a full disk leaves the earlier file (OSError)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")

@@ -28,13 +28,13 @@ def runs(places: list[str]) -> list[Path]:
     Raises:
         ParamsError: there is none in one of them.
     """
-    found = []
+    found: dict[Path, None] = {}  # in order, each once
     for place in places:
         here = sorted(file.parent.parent for file in resolve(place).rglob(report.RESULTS))
         if not here:
             raise ParamsError(f"{place}: no finished run in it, nor is it one; eln-kit run or eln-kit sweep makes them")
-        found += here
-    return found
+        found |= dict.fromkeys(here)
+    return list(found)
 
 
 def comparable(folders: list[Path]) -> tuple[list[Path], list[str]]:

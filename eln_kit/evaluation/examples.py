@@ -57,7 +57,8 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     seen, truth = _read(item, dataset, params, networks)
     logits = predict(networks.teacher, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
-    batch = {"weak": seen, "truth": known[None].to(seen.device), "valid": torch.ones_like(known[None]).bool()}
+    known = known[None].to(seen.device)
+    batch = {"weak": seen, "truth": known, "valid": torch.ones_like(known, dtype=torch.bool)}
     wrongness = (-judge(networks.eln, networks.teacher, seen, logits, params.evaluation)[0, 0]).sigmoid()
 
     def trust(batch, logits) -> Tensor:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from eln_kit.evaluation import promise, queue
 from eln_kit.evaluation.model import Found, Model
 from eln_kit.evaluation.show import find_images, in_palette
 from eln_kit.faults import DataError
-from eln_kit.paths import write_whole
+from eln_kit.paths import link, write_whole
 
 LOG = "images.jsonl"  # first what the masks are made with, then a line an image, written after its files
 
@@ -113,7 +112,7 @@ class Labelling:
         place.unlink(missing_ok=True)
         if keep.any():
             write_picture(place, in_palette(np.where(keep, found.mask, VOID), found.colors))
-        _link(item.image, self.out / f"trusted/images/train/{item.id}{item.image.suffix}")
+        link(item.image, self.out / f"trusted/images/train/{item.id}{item.image.suffix}")
         features = [float(f"{value:.4g}") for value in self.model.pooled(found.image)]
         known = {"id": item.id, "image": self.names[item.id], "stamp": _stamp(item), "kept": float(keep.mean())}
         return known | queue.account(found) | {"features": features}
@@ -153,7 +152,7 @@ class Labelling:
         for item in dataset.val:
             mask = in_palette(read_mask(item, dataset).numpy(), dataset.colors)
             write_picture(trusted / f"masks/val/{item.id}.png", mask)
-            _link(item.image, trusted / f"images/val/{item.id}{item.image.suffix}")
+            link(item.image, trusted / f"images/val/{item.id}{item.image.suffix}")
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(f"{error.filename or self.out}: cannot be written ({error.strerror}); choose another --out")
@@ -165,16 +164,6 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     picture.save(file, "PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, file.getvalue())
-
-
-def _link(file: Path, place: Path) -> None:
-    """The same file at another place; a copy where the disk is another."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    try:
-        os.link(file.resolve(), place)
-    except OSError:
-        shutil.copyfile(file, place)
 
 
 def _stamp(item: Item | None) -> list[int]:

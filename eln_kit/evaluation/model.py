@@ -104,7 +104,7 @@ class Model:
         """One image uint8 `3 H W` after the other; small neighbours of one size pass the networks together."""
         pairs = ((image, prepare(image, None, self.params)[0]) for image in images)
         for size, alike in groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].shape)):
-            while part := list(islice(alike, max(1, TOGETHER // size[1].numel()))):
+            while part := list(islice(alike, max(1, TOGETHER // size[1][2:].numel()))):
                 yield from self._judge(*zip(*part, strict=True))
 
     @torch.no_grad()

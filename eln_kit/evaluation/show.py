@@ -44,13 +44,14 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
 
 
 def _items(images: Path, masks: Path | None) -> list[Item]:
-    """The image, or a folder's images in order, each with its mask where `masks` has one of the same name."""
+    """The image, or a folder's images in order, each with its mask where `masks` has one at the same place."""
     items = find_images(images) if images.is_dir() else [Item(images.stem, images)]
     if masks is not None and not masks.exists():
         raise DataError(f"{masks}: no such mask or folder of masks")
     if images.is_dir() and masks is not None and not masks.is_dir():
         raise DataError(f"{masks}: one mask cannot be that of every image in {images}; give a folder of masks")
-    return [replace(item, mask=_mask_of(item.image, masks)) for item in items]
+    folder = images if images.is_dir() else images.parent
+    return [replace(item, mask=_mask_of(item.image.relative_to(folder), masks)) for item in items]
 
 
 def find_images(folder: Path, out: Path | None = None) -> list[Item]:
@@ -69,15 +70,15 @@ def find_images(folder: Path, out: Path | None = None) -> list[Item]:
     ]
     if not files:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    bare = Counter(place.with_suffix("") for place in files)
+    bare = Counter(place.with_suffix("") for place in files) + Counter(files)  # a.jpg beside a.png or a.jpg.png
     ids = [place if bare[place.with_suffix("")] > 1 else place.with_suffix("") for place in files]
     return [Item(id.as_posix(), folder / place) for id, place in zip(ids, files, strict=True)]
 
 
-def _mask_of(image: Path, masks: Path | None) -> Path | None:
+def _mask_of(place: Path, masks: Path | None) -> Path | None:
     if masks is None or masks.is_file():
         return masks
-    files = (masks / f"{image.stem}{suffix}" for suffix in sorted(MASK_SUFFIXES, reverse=True))
+    files = (masks / place.with_suffix(suffix) for suffix in sorted(MASK_SUFFIXES, reverse=True))
     return next((file for file in files if file.is_file()), None)
 
 

@@ -39,7 +39,7 @@ def part(controls: list[w.Widget], pictures: list[w.Widget]) -> list[w.Widget]:
 
 
 def unseen(name: str, act) -> w.Text:
-    """A field that the page's script writes into, see page.html."""
+    """A field that the page's script writes into, see script.html."""
     field = w.Text(layout=w.Layout(display="none")).add_class(f"eln-{name}")
     field.observe(lambda change: act(change["new"]), "value")
     return field

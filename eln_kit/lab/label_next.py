@@ -25,7 +25,9 @@ class Pool:
         levels = np.full(len(self.model.classes), level)
         self.labelling = Labelling(self.model, resolve(images), self.out, levels)
         list(self.labelling.run())
-        self.rows = self.labelling.queue()
+        if not (rows := self.labelling.queue()):
+            raise DataError(f"{images}: none of its images can be read")
+        self.rows = rows
         self.counts = promise.held_out(self.model)
         print(f"{len(self.rows)} images labelled in {self.out}; {len(self.counts)} held-out labels")
 

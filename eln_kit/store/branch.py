@@ -1,6 +1,5 @@
 """Runs that go on from another run's finished stages: `run.start_from`, and runs of a sweep that share a stage."""
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from eln_kit.faults import CheckpointError, ParamsError
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
-from eln_kit.paths import resolve
+from eln_kit.paths import link, resolve
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, load_params, open_experiment
 from eln_kit.store.params_file import build
@@ -23,7 +22,7 @@ def branched(params: Params) -> Params:
         ParamsError: `run.start_from` is no run folder, or its stage 1 is not what these params would come to.
     """
     source = params.run.start_from
-    if not source:
+    if not source or _has_begun(params):
         return params
     _check(params, resolve(source))
     if resolve(source) != resolve(params.run.folder):
@@ -46,7 +45,8 @@ def open_branch(params: Params) -> Experiment:
     source = resolve(params.run.start_from) if params.run.start_from else None
     if source and source != (folder := resolve(params.run.folder)) and not (folder / "split.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / "split.json", folder)
+        if (source / "split.json").exists():  # an imported run has none
+            shutil.copy(source / "split.json", folder)
     experiment = open_experiment(params)
     if source:
         for stage in STAGES:
@@ -54,9 +54,19 @@ def open_branch(params: Params) -> Experiment:
     return experiment
 
 
+def _has_begun(params: Params) -> bool:
+    """Whether the run folder is of this branch already, which then needs its source no more."""
+    folder = resolve(params.run.folder)
+    return checkpoint.exists(_first(folder)) and load_params(folder).run.start_from == params.run.start_from
+
+
+def _first(folder: str | Path) -> Path:
+    return resolve(folder) / "1_supervised" / checkpoint.FILE
+
+
 def _check(params: Params, source: Path) -> None:
     load_params(source)  # says so where no run is
-    first = source / "1_supervised" / checkpoint.FILE
+    first = _first(source)
     try:
         state = checkpoint.load(first)
         checkpoint.check_same(first, state, params)
@@ -71,20 +81,10 @@ def take_over(stage: str, source: Path, experiment: Experiment) -> bool:
     mine, theirs = experiment.folder / stage, source / stage
     if mine == theirs or checkpoint.exists(mine / checkpoint.FILE) or not _fits(theirs, stage, experiment):
         return False
-    mine.mkdir(exist_ok=True)
-    shutil.copy(theirs / "metrics.jsonl", mine)
-    for name in (checkpoint.BEST, checkpoint.FILE):
+    for name in ("metrics.jsonl", checkpoint.BEST, checkpoint.FILE):  # without the last the others are not read
         if (theirs / name).exists():
-            _link(theirs / name, mine / name)
+            link(theirs / name, mine / name)
     return True
-
-
-def _link(source: Path, target: Path) -> None:
-    """One file under two names; two files where the file system cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
 
 
 def _fits(folder: Path, stage: str, experiment: Experiment) -> bool:

@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -63,9 +64,10 @@ def save(path: Path, state: dict, keep: int = 1) -> None:
         os.replace(beside, path)
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        full = shutil.disk_usage(path.parent).free < 2**20
+        full = shutil.disk_usage(next(place for place in path.parents if place.is_dir())).free < 2**20
         reason = "no space left on device" if full else getattr(error, "strerror", None) or _first_line(error)
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise CheckpointError(
             f"{path}: could not be written ({reason}); the last checkpoint, if any, is kept"
         ) from None
@@ -85,8 +87,7 @@ def load(path: Path) -> dict:
     """
     found = _ages(path)
     if not found:
-        maker = "3_semi_supervised" if path.parent.name == "control" else path.parent.name
-        raise CheckpointError(f"{path}: no such checkpoint; run notebooks/{maker}.ipynb first")
+        raise CheckpointError(f"{path}: no such checkpoint; run {notebook_of(path.parent.name)} first")
     errors = []
     for place in found:
         try:
@@ -98,6 +99,11 @@ def load(path: Path) -> dict:
             print(f"{errors[-1]}; going on from {place.name}", file=sys.stderr, flush=True)
         return state
     raise errors[0]
+
+
+def notebook_of(stage: str) -> str:
+    """The notebook that trains a stage."""
+    return f"notebooks/{ {'control': '3_semi_supervised', 'bound': '2_error_localization'}.get(stage, stage) }.ipynb"
 
 
 def exists(path: Path) -> bool:

@@ -91,7 +91,7 @@ class Experiment:
             state = checkpoint.load(path)
             if not (state["finished"] or best):
                 raise CheckpointError(
-                    f"{path}: stopped at step {state['step']}; run notebooks/{after}.ipynb to its end first"
+                    f"{path}: stopped at step {state['step']}; run {checkpoint.notebook_of(after)} to its end first"
                 )
             self.check(path, state)
             checkpoint.restore(path, networks, state["networks"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eln_kit.faults import LockedError
+from eln_kit.faults import Fault, LockedError
 
 PATIENCE = 8  # seconds; the kernel and the loader processes of a command that was killed live on for a moment
 
@@ -19,9 +19,14 @@ def held(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 
     Raises:
         LockedError: somebody has it, and still has after `patience` seconds.
+        Fault: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+")  # noqa: SIM115
+    except OSError as error:
+        raise Fault(f"{folder}: cannot be written ({error.strerror})") from None
+    with lock as file:
         _acquire(file, folder, time.monotonic() + patience)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")

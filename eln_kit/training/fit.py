@@ -126,7 +126,7 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
     began, images, step = time.monotonic(), 0, first
     alone = accelerator.num_processes == 1  # several save together, and only one may have met the error
     group = None if alone else cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
-    saved = saved_before(DataError, lambda: save(step)) if alone else nullcontext()
+    saved = saved_before(DataError, lambda: save(step) if step > first else None) if alone else nullcontext()
     with noted_signals() as received, progress, saved:
         for step, batch in enumerate(batches(stage, experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)

@@ -119,6 +119,11 @@ def test_comparing_a_folder_without_a_finished_run_says_so(tmp_path):
         compare.runs([str(tmp_path)])
 
 
+def test_a_run_that_is_named_twice_counts_once(tmp_path):
+    one = finished(tmp_path / "a" / "0", 4, 12)
+    assert compare.runs([str(tmp_path), str(one)]) == [one]
+
+
 def test_the_spread_over_seeds_is_the_sample_deviation():
     import pandas
 

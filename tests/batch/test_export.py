@@ -75,6 +75,9 @@ def test_whole_numbers_round_as_round_does():
 def test_an_exported_file_is_loaded_as_a_run_is(trained, tmp_path, capsys):
     assert cli.main(["export", str(trained), "--to", "torch", "--out", str(tmp_path)]) == 0
     assert str(tmp_path / "model.pt2") in capsys.readouterr().out
+    labels = ["--images", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(["predict", str(tmp_path / "model.pt2"), *labels]) == 2
+    assert capsys.readouterr().err.endswith("model.pt2: an exported file cannot rank images; give the run folder\n")
     run, file = eln_kit.load(trained), eln_kit.load(tmp_path / "model.pt2")
     assert file.classes == run.classes
     assert (file.colors == run.colors).all()

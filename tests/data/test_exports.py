@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,6 +210,16 @@ def test_labelme_shapes_lie_over_each_other_in_their_order(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "1 shapes are lines, points or too short" in told
     assert "2 images have no labels, and come along as unlabelled" in told
+
+
+def test_no_two_images_of_an_export_have_one_name(tmp_path):
+    root = tmp_path / "labels"
+    for number, name in enumerate(("x/1", "x_1", "y/1", "y/2")):
+        write_image(root / f"{name}.jpg", SIZE)
+        write_labelme(root / f"{name}.json", [shape("ant", BOX)] * (number % 2), f"{Path(name).name}.jpg")
+    assert bring("labelme", root, tmp_path / "out") == 0
+    dataset = folder(tmp_path / "out")
+    assert sorted(item.id for item in dataset.train + dataset.val) == ["2", "x_1", "x_1_", "y_1"]
 
 
 def test_a_large_labelme_polygon_has_the_pixels_whose_centres_it_holds(tmp_path):

@@ -71,6 +71,14 @@ def test_a_large_image_is_seen_in_windows(model, monkeypatch):
     assert seen == [[], models.WINDOW]
 
 
+def test_as_many_images_are_seen_together_as_have_the_pixels(model):
+    seen = []
+    ask = lambda image, knobs: (seen.append(len(image)), (image[:, :2], image[:, :1]))[1]  # noqa: E731
+    models.Model(ask, model.dataset, model.params)([torch.zeros(3, 128, 128)] * 5)
+    assert models.TOGETHER == 4 * 128 * 128
+    assert seen == [4, 1]
+
+
 def test_what_is_no_image_and_what_is_no_export_is_one_line(model, tmp_path):
     with fails("give an array uint8 H W 3"):
         model(np.zeros((4, 4, 7), np.uint8))

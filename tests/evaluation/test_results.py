@@ -198,6 +198,20 @@ def test_show_takes_a_folder_of_images_and_the_masks_that_are_there(run, tmp_pat
     assert [(folder / "truth.png").exists() for folder in folders] == [True, False, False]
 
 
+def test_show_finds_the_mask_of_an_image_in_the_same_sub_folder(run, tmp_path):
+    for part in ("one", "two"):
+        write_image(tmp_path / "images" / part / "a.png", (32, 32))
+    write_mask(tmp_path / "masks" / "two" / "a.png", (0, 1), (32, 32))
+    folders = list(show.show(run.folder, tmp_path / "images", tmp_path / "masks", tmp_path / "out"))
+    assert [(folder / "truth.png").exists() for folder in folders] == [False, True]
+
+
+def test_no_two_images_of_a_folder_have_one_id(tmp_path):
+    for name in ("a.jpg", "a.png", "a.jpg.png", "b.jpg"):
+        write_image(tmp_path / name, (32, 32))
+    assert [item.id for item in show.find_images(tmp_path)] == ["a.jpg", "a.jpg.png", "a.png", "b"]
+
+
 def test_show_works_where_the_data_set_is_not_at_the_depth_of_the_params(run, tmp_path):
     params = run.params.model_dump() | {"data": run.params.data.model_dump() | {"name": "folder", "root": "gone"}}
     image = write_image(tmp_path / "x.png", (32, 32))

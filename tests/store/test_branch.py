@@ -56,6 +56,24 @@ def test_a_changed_knob_of_stage_1_is_one_line_and_nothing_is_written(source):
     assert set(Path(source.run.folder).parent.iterdir()) == before
 
 
+def test_a_branch_that_has_begun_needs_its_source_no_more(source):
+    params = branch(source, semi_supervised__threshold=0.9)
+    folder = open_branch(params).folder
+    save(params, folder / "params.yaml")
+    shutil.rmtree(source.run.folder)
+    assert branched(params) == params
+    assert checkpoint.stages(open_branch(params).folder) == checkpoint.stages(folder)
+
+
+def test_taking_over_that_was_stopped_midway_goes_on(source):
+    params = branch(source, semi_supervised__threshold=0.9)
+    folder = open_branch(params).folder
+    whole = checkpoint.stages(folder)
+    for stage in ("1_supervised", "2_error_localization"):
+        (folder / stage / checkpoint.FILE).unlink()
+    assert checkpoint.stages(open_branch(params).folder) == whole
+
+
 def test_a_source_that_is_no_run_is_one_line(source, tmp_path):
     elsewhere = build(source.model_dump(), {"run.start_from": str(tmp_path / "nope")})
     with pytest.raises(ParamsError, match="nope: no run is there"):

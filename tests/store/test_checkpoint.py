@@ -8,7 +8,8 @@ import torch
 
 from eln_kit import __version__
 from eln_kit.faults import CheckpointError
-from eln_kit.method.stages import Control, Supervised
+from eln_kit.method.stages import STAGES, Control, Supervised
+from eln_kit.paths import project_root
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
@@ -40,6 +41,17 @@ def test_where_the_newest_is_cut_short_the_one_before_it_is_read_and_said_so(tmp
     assert checkpoint.load(path)["step"] == 1
     assert "checkpoint.pt: not a whole checkpoint" in (said := capsys.readouterr().err)
     assert said.endswith("going on from checkpoint.1.pt\n")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"could not be written \(Not a directory\)"):
+        checkpoint.save(tmp_path / "file" / "stage" / checkpoint.FILE, {})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_names_a_notebook_that_is_there(stage):
+    assert (project_root() / checkpoint.notebook_of(stage)).is_file()
 
 
 def test_a_single_changed_bit_is_noticed(tmp_path):

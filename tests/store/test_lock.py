@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from eln_kit.faults import LockedError
+from eln_kit.faults import Fault, LockedError
 from eln_kit.method.stages import Supervised
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.lock import held
@@ -52,4 +52,10 @@ def test_a_lock_goes_with_its_process(tmp_path, other):
     other.kill()
     other.wait()
     with held(tmp_path / "run" / "1_supervised", patience=1):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Fault, match=r"stage: cannot be written \(Not a directory\)"), held(tmp_path / "file" / "stage"):
         pass

@@ -14,8 +14,9 @@ from eln_kit.faults import CheckpointError
 from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.models import Networks
 from eln_kit.store import checkpoint, official, params_file
+from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.checkpoint import check_stages
-from eln_kit.store.experiment import open_experiment
+from eln_kit.store.experiment import load_params, open_experiment
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
@@ -101,8 +102,11 @@ def test_the_run_needs_no_download_and_no_data_until_it_goes_on(imported):
     assert (second["step"], second["finished"], len(second["classes"])) == (5, True, 21)
 
 
-def test_stage_3_goes_on_from_an_imported_run(imported):
+def test_stage_3_and_branches_go_on_from_an_imported_run(imported):
     voc_tree(imported.parent / "data", ["a", "b", "c", "d"], ["e"])
+    changed = {"run.start_from": str(imported), "semi_supervised.threshold": 0.9}
+    branch = open_branch(branched(params_file.build(load_params(imported).model_dump(), changed))).folder
+    assert [path.parent.name for path in checkpoint.stages(branch)] == ["1_supervised", STAGE_2]
     experiment = open_experiment(params_file.load(imported / "params.yaml"))
     check_stages(imported, experiment.params)
     networks = experiment.networks(after=STAGE_2)

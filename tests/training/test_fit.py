@@ -172,14 +172,14 @@ def test_a_loss_that_is_no_number_stops_training_and_names_step_and_loss(tiny, m
 def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far_saved(tiny, tmp_path, workers):
     params = tiny({"data.root": str(tmp_path / "scenes"), "data.workers": workers, "run.save_every": 100})
     experiment = open_experiment(params)
-    bad = experiment.split.labeled[0]
+    bad = experiment.split.labeled[3]  # of the second step
     bad.image.write_bytes(b"not an image")
     with pytest.raises(DataError) as fault:
         fit(Supervised(experiment.networks(), params), experiment)
     assert str(fault.value).startswith(str(bad.image))
     assert "\n" not in str(fault.value)
     state = checkpoint.load(experiment.folder / "1_supervised" / checkpoint.FILE)
-    assert state["step"] < 2
+    assert state["step"] == 1
     assert not state["finished"]
 
 
@@ -295,6 +295,7 @@ def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):
     experiment = open_experiment(params)
     with pytest.raises(DataError, match="no unlabelled images are left"):
         fit(SemiSupervised(experiment.networks(), params), experiment)
+    assert not checkpoint.stages(experiment.folder), "or it would refuse the knob that mends it"
 
 
 @pytest.mark.parametrize("content", [None, {}, [1]])

@@ -16,8 +16,10 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
+from eln_kit.evaluation import detectors, examples
+from eln_kit.evaluation.predict import predict
 from eln_kit.method.contrast import Contrast
-from eln_kit.method.stages import STAGES, SemiSupervised
+from eln_kit.method.stages import STAGES, ErrorLocalization, SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.store.params_file import load
 from eln_kit.training import trial
@@ -79,6 +81,39 @@ def test_a_stages_step_stays_on_the_gpu_and_never_waits_for_it(params, networks,
     assert {loss.device.type for loss in losses.values()} == {"cuda"}
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     assert set(seen) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("knobs", [{"class_share": 0.6}, {"filter": "entropy"}, {"filter": "oracle"}, {}])
+def test_what_a_figure_shows_of_stage_3_stays_on_the_gpu(params, networks, monkeypatch, knobs):
+    chosen = params.model_copy(update={"semi_supervised": params.semi_supervised.model_copy(update=knobs)})
+
+    def teach(stage, batch):
+        monkeypatch.setattr(examples, "_read", lambda *_: (batch["weak"][:1], None))
+        return examples.teach(stage, None, None)
+
+    shown, _ = step(SemiSupervised, chosen, networks, teach)
+    assert {each.device.type for each in (shown.keep, *shown.predictions, *shown.wrongness)} == {"cuda"}
+
+
+def test_what_a_figure_shows_of_stage_2_stays_on_the_gpu(params, networks, monkeypatch):
+    def examine(stage, batch):
+        monkeypatch.setattr(examples, "_read", lambda *_: (batch["image"][:1], None))
+        return examples.examine(stage.networks, None, None, params)
+
+    shown, _ = step(ErrorLocalization, params, networks, examine)
+    assert {each.device.type for each in (*shown.predictions, *shown.wrongness)} == {"cuda"}
+
+
+def test_every_detector_stays_on_the_gpu(params, networks):
+    def scores(stage, batch):
+        image, student = batch["weak"][:1], stage.networks.student.eval()
+        logits = predict(student, image, params.evaluation)
+        case = detectors.Case(image, logits, student, stage.networks.eval(), peers=(student,), bound=stage.networks.eln)
+        return {name: each.score(case) for name, each in detectors.DETECTORS.items()}
+
+    with torch.no_grad():
+        found, _ = step(SemiSupervised, params, networks, scores)
+    assert {name: each.device.type for name, each in found.items()} == dict.fromkeys(detectors.DETECTORS, "cuda")
 
 
 def test_the_contrasts_own_gradient_stays_on_the_gpu_and_never_waits_for_it(params):

@@ -26,13 +26,8 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
         DataError: too few images are labelled, or the tree cannot be opened.
     """
     pictures = _with_validation(export, val, seed, report)
-    stems = Counter(picture.image.stem for picture in pictures)
-
-    def write(picture: Picture) -> None:
-        stem, parts = picture.image.stem, Path(os.path.relpath(picture.image, export.root)).with_suffix("").parts
-        _write(picture, stem if stems[stem] == 1 else "_".join(p for p in parts if p != ".."), export, out)
-
-    in_threads(write, pictures, "writing")
+    named = zip(pictures, _ids([picture.image for picture in pictures], export.root), strict=True)
+    in_threads(lambda pair: _write(*pair, export, out), list(named), "writing")
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
     text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
     (out / "dataset.yaml").write_text(text)
@@ -43,6 +38,18 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
     report.ok("classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}")
     report.ok("train", f"{labelled} labelled and {len(dataset.train) - labelled} unlabelled images")
     report.ok("val", f"{len(dataset.val)} images")
+
+
+def _ids(images: list[Path], root: Path) -> list[str]:
+    """The images' names without suffix, with the folders before them where several have one name."""
+    stems, ids = Counter(image.stem for image in images), dict[str, None]()
+    for image in images:
+        parts = Path(os.path.relpath(image, root)).with_suffix("").parts
+        id = image.stem if stems[image.stem] == 1 else "_".join(part for part in parts if part != "..")
+        while id in ids:  # x/1.png is x_1, and x_1.png is there, too
+            id += "_"
+        ids[id] = None
+    return list(ids)
 
 
 def _with_validation(export: Export, val: float, seed: int, report: Report) -> list[Picture]:
