@@ -26,8 +26,9 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
         DataError: too few images are labelled, or the tree cannot be opened.
     """
     pictures = _with_validation(export, val, seed, report)
-    named = zip(pictures, _ids([picture.image for picture in pictures], export.root), strict=True)
-    in_threads(lambda pair: _write(*pair, export, out), list(named), "writing")
+    ids = _ids([picture.image for picture in pictures], export.root)
+    named = list(zip(pictures, ids, strict=True))
+    in_threads(lambda pair: _write(pair[0], pair[1], export, out), named, "writing")
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
     text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
     (out / "dataset.yaml").write_text(text)
