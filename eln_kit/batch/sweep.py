@@ -28,7 +28,7 @@ from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.evaluation.detection import detect, peers_of
 from eln_kit.faults import LockedError, ParamsError
-from eln_kit.method.stages import STAGES, stages_of
+from eln_kit.method.stages import STAGES, Bound, stages_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
@@ -167,6 +167,8 @@ def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(S
     print(experiment.folder, flush=True)
     wanted = [kind for kind in stages_of(params) if kind.name in stages]
     for kind in wanted:
+        if kind is Bound and not experiment.bounded:
+            continue
         _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
     if wanted == stages_of(params):

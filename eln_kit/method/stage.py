@@ -1,6 +1,6 @@
 """What the training loop knows of a stage."""
 
-from abc import ABC, abstractmethod
+from operator import attrgetter
 
 from torch import Tensor, nn
 
@@ -11,22 +11,26 @@ from eln_kit.params import Params
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # losses, measures
 
 
-class Stage(nn.Module, ABC):
+class Stage(nn.Module):
     """A module over the networks: `forward(batch)` gives the losses and, for the log, measures.
 
     Attributes:
         name: of its notebook and of its folder in a run.
+        lasts: the knobs whose sum is its number of steps.
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on, whole sections or single ones as `section.knob`.
+        lr_factor: on the optimizer's rates.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
         class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
     """
 
     name: str
+    lasts: tuple[str, ...]
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
+    lr_factor = 1.0
     measured: Which = "student"
 
     def __init__(self, networks: Networks, params: Params):
@@ -40,10 +44,10 @@ class Stage(nn.Module, ABC):
         """The loss of that name, with the stage's weights."""
         return cross_entropy(logits, mask, average_over, self.class_weights)
 
-    @staticmethod
-    @abstractmethod
-    def length(params: Params) -> int:
+    @classmethod
+    def length(cls, params: Params) -> int:
         """How many training steps the stage has."""
+        return sum(attrgetter(knob)(params) for knob in cls.lasts)
 
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
@@ -63,10 +67,7 @@ class Stage(nn.Module, ABC):
         """The network that the stage is measured by."""
         return self.networks.segmenter(self.measured)
 
-    @property
-    def lr_factor(self) -> float:
-        """On the optimizer's rates."""
-        return 1.0
-
     def after_step(self, step: int) -> None:
-        """What follows the optimizer's step of that number, counted from 1."""
+        """What follows the optimizer's step of that number, counted from 1: the teacher's, where there is one."""
+        if "teacher" in self.parts:
+            self.networks.update_teacher(step)

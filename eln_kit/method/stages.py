@@ -34,11 +34,8 @@ class Supervised(Stage):
     """Stage 1: cross-entropy of the student on labelled images."""
 
     name = "1_supervised"
+    lasts: tuple[str, ...] = ("supervised.steps",)
     parts: tuple[str, ...] = ("student",)
-
-    @staticmethod
-    def length(params: Params) -> int:
-        return params.supervised.steps
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
@@ -49,30 +46,21 @@ class Control(Supervised):
     """Stage 1 gone on with, for as many steps as stages 2 and 3 have: what longer training alone would give."""
 
     name = "control"
+    lasts = ("error_localization.steps", "semi_supervised.steps")
     after = "1_supervised"
     sections = (*Supervised.sections, "semi_supervised.ema", "semi_supervised.ema_warmup")  # the teacher's
     parts = ("student", "teacher")
     measured = "teacher"
-
-    @staticmethod
-    def length(params: Params) -> int:
-        return params.error_localization.steps + params.semi_supervised.steps
-
-    def after_step(self, step: int) -> None:
-        self.networks.update_teacher(step)
 
 
 class ErrorLocalization(Stage):
     """Stage 2: stage 1's loss goes on, auxiliary decoders err on purpose, ELN learns to find the errors."""
 
     name = "2_error_localization"
+    lasts = ("error_localization.steps",)
     after = "1_supervised"
     parts: tuple[str, ...] = ("student", "auxiliary", "eln")
     sections = (*Stage.sections, "error_localization")
-
-    @staticmethod
-    def length(params: Params) -> int:
-        return params.error_localization.steps
 
     def forward(self, batch: dict[str, Tensor]) -> Outcome:
         prediction = self.networks.student(batch["image"])
@@ -117,13 +105,10 @@ class Bound(ErrorLocalization):
     """For study: a copy of ELN learns from the truth of the unlabelled images how the frozen student errs on them."""
 
     name = "bound"
+    lasts = ("evaluation.bound_steps",)
     parts = ("eln",)
     after = "2_error_localization"
     sections = (*ErrorLocalization.sections, "evaluation.bound_steps")
-
-    @staticmethod
-    def length(params: Params) -> int:
-        return params.evaluation.bound_steps
 
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
@@ -141,6 +126,7 @@ class SemiSupervised(ErrorLocalization):
     """Stage 3: the student also learns the teacher's labels of unlabelled images, where the filter keeps them."""
 
     name = "3_semi_supervised"
+    lasts = ("semi_supervised.steps",)
     after = "2_error_localization"
     parts = ("student", "auxiliary", "eln", "teacher")
     sections = (*ErrorLocalization.sections, "semi_supervised")
@@ -148,22 +134,11 @@ class SemiSupervised(ErrorLocalization):
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__(networks, params)
-        self.knobs = params.semi_supervised
-
-    @staticmethod
-    def length(params: Params) -> int:
-        return params.semi_supervised.steps
+        self.knobs, self.lr_factor = params.semi_supervised, params.semi_supervised.lr_factor
 
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
         return params.semi_supervised.unlabeled
-
-    def after_step(self, step: int) -> None:
-        self.networks.update_teacher(step)
-
-    @property
-    def lr_factor(self) -> float:
-        return self.knobs.lr_factor
 
     @property
     def views(self) -> dict[str, float]:

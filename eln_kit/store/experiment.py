@@ -55,6 +55,11 @@ class Experiment:
         held_out = set(self.held_out)
         return [item for item in self.split.labeled if item not in held_out]
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the bound is asked for and can learn: some unlabelled image has a mask."""
+        return self.params.evaluation.bound_steps > 0 and any(item.mask for item in self.split.unlabeled)
+
     @cached_property
     def extra(self) -> list[Item]:
         """Unlabelled images with a mask of `data.extra_masks`, which the stages learn from as if it were real.
@@ -177,15 +182,13 @@ def check_trainable(params: Params, split: Split, found: Survey) -> None:
 
 
 def check_unlabeled(params: Params, split: Split) -> None:
-    """Refuse a split that stage 3, or the bound, cannot learn from (DataError)."""
-    bound, oracle = params.evaluation.bound_steps > 0, params.semi_supervised.filter == "oracle"
-    if not (params.semi_supervised.unlabeled or bound):
+    """Refuse a split that stage 3 cannot learn from (DataError)."""
+    if not params.semi_supervised.unlabeled:
         return
     if not split.unlabeled:
         raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
-    if (oracle or bound) and not any(item.mask for item in split.unlabeled):
-        who = "semi_supervised.filter=oracle" if oracle else "evaluation.bound_steps"
-        raise DataError(f"{who} needs masks of the unlabelled images, and none has one")
+    if params.semi_supervised.filter == "oracle" and not any(item.mask for item in split.unlabeled):
+        raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
 def reopen(folder: Path, knobs: Knobs = ()) -> Experiment:

@@ -11,7 +11,7 @@ from eln_kit.device import precision_of
 from eln_kit.faults import CheckpointError, DataError, ParamsError, TrainingError
 from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import open_experiment
+from eln_kit.store.experiment import check_unlabeled, open_experiment
 from eln_kit.training.fit import fit, main
 from eln_kit.training.log import Log
 
@@ -315,6 +315,15 @@ def test_the_oracle_needs_masks_of_the_unlabelled_images(tiny):
     experiment = dataclasses.replace(experiment, split=Split(experiment.split.labeled, blind))
     with pytest.raises(DataError, match="filter=oracle needs masks"):
         fit(SemiSupervised(experiment.networks(), params), experiment)
+
+
+def test_without_masks_of_unlabelled_images_there_is_no_bound_and_no_complaint(tiny):
+    experiment = open_experiment(tiny({"evaluation.bound_steps": 2}))
+    assert experiment.bounded
+    blind = [dataclasses.replace(item, mask=None) for item in experiment.split.unlabeled]
+    experiment = dataclasses.replace(experiment, split=Split(experiment.split.labeled, blind))
+    assert not experiment.bounded
+    check_unlabeled(experiment.params, experiment.split)
 
 
 def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):
