@@ -61,13 +61,8 @@ def summary(experiment: Experiment) -> str:
     """Three lines on top of a notebook: the run and its finished stages, the data, what differs from the defaults."""
     params, split = experiment.params, experiment.split
     done = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
-    now, defaults = params.model_dump(), Params().model_dump()
-    changed = [
-        f"{section}.{knob}={value}"
-        for section, knobs in now.items()
-        for knob, value in knobs.items()
-        if value != defaults[section][knob] and (section, knob) != ("run", "folder")
-    ]
+    defaults = Params().flat() | {"run.folder": params.run.folder}
+    changed = [f"{knob}={value}" for knob, value in params.flat().items() if value != defaults[knob]]
     counts = f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images"
     if experiment.extra:
         counts += f", {len(experiment.extra)} of them with a predicted mask"

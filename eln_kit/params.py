@@ -5,7 +5,7 @@ from YAML or from a notebook, and turns faults into readable lines.
 """
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -367,3 +367,8 @@ class Params(Section):
     semi_supervised: SemiSupervised = SemiSupervised()
     evaluation: Evaluation = Evaluation()
     run: Run = Run()
+
+    def flat(self) -> dict[str, Any]:
+        """Every knob as `section.knob`."""
+        sections = self.model_dump().items()
+        return {f"{section}.{knob}": value for section, knobs in sections for knob, value in knobs.items()}

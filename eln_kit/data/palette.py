@@ -1,7 +1,11 @@
 """Colours for labels."""
 
 import numpy as np
+from PIL import Image
 
+from eln_kit.data.items import VOID
+
+VOID_COLOR = (190, 190, 190)
 # Paul Tol's "muted" scheme, which colour-blind readers can tell apart; background's pale grey first.
 MUTED = np.array(
     [
@@ -30,3 +34,12 @@ def bit_colors(count: int) -> np.ndarray:
     index = np.arange(count)[:, None] >> np.arange(0, 8, 3)  # count x 3 groups of bits, lowest first
     bits = (index[:, :, None] >> np.arange(3)) & 1  # count x groups x RGB
     return (bits << np.array([7, 6, 5])[:, None]).sum(1).astype(np.uint8)
+
+
+def in_palette(mask: np.ndarray, colors: np.ndarray) -> Image.Image:
+    """A mask `H W` as a palette image: the classes' colours, uint8 `C 3`, to look at, class indices to read."""
+    table = np.zeros((VOID + 1, 3), dtype=np.uint8)
+    table[: len(colors)], table[VOID] = colors, VOID_COLOR
+    picture = Image.fromarray(mask.astype(np.uint8))
+    picture.putpalette(table.ravel().tolist())
+    return picture

@@ -7,14 +7,13 @@ seed, at the size of the masks.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
-from eln_kit.data import VOID, DataSet, Item, read_image, read_mask, spread
+from eln_kit.data import DataSet, Item, read_image, read_mask, spread
 from eln_kit.evaluation import detectors
 from eln_kit.evaluation.detectors import Case, Detector
+from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, risks
 from eln_kit.evaluation.predict import in_windows, predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
@@ -82,21 +81,6 @@ def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor
     maps = upsample(in_windows(scores, case.image.shape[2:], knobs), mask.shape)[0].cpu()
     found |= dict(zip(chosen, maps, strict=True))
     return {name: each.flatten()[drawn] for name, each in found.items()}
-
-
-def boundary_distance(mask: Tensor) -> Tensor:
-    """Chessboard distance to the nearest pixel of another class, long `H W`, 1 beside it; void is no class.
-
-    In a mask of one class it is the longer side, as no boundary is in sight.
-    """
-    labels = mask.cpu().numpy().astype(np.int16)
-    nearest = np.full(labels.shape, max(labels.shape))
-    for label in np.unique(labels[labels != VOID]):
-        inside = labels == label
-        if not (inside | (labels == VOID)).all():
-            distance = distance_transform_cdt(inside | (labels == VOID), "chessboard")
-            nearest[inside] = distance[inside]
-    return torch.from_numpy(nearest)
 
 
 def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]], classes: list[str]) -> dict:

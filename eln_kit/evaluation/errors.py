@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
@@ -14,13 +14,19 @@ def wrong_pixels(prediction: Tensor, truth: Tensor) -> Tensor:
     return (prediction != truth) & (truth != VOID)
 
 
-def near_boundary(mask: Tensor, distance: int) -> Tensor:
-    """Pixels at most `distance` rows and columns away from one of another class, bool; void is no class."""
-    labels, known = mask.cpu().numpy().astype(np.int16), mask.cpu().numpy() != VOID
-    size = 2 * distance + 1
-    highest = maximum_filter(np.where(known, labels, -1), size, mode="nearest")
-    lowest = minimum_filter(np.where(known, labels, VOID), size, mode="nearest")
-    return torch.from_numpy((highest != lowest) & known)
+def boundary_distance(mask: Tensor) -> Tensor:
+    """Chessboard distance to the nearest pixel of another class, long `H W`, 1 beside it; void is no class.
+
+    In a mask of one class it is the longer side, as no boundary is in sight.
+    """
+    labels = mask.cpu().numpy().astype(np.int16)
+    nearest = np.full(labels.shape, max(labels.shape))
+    for label in np.unique(labels[labels != VOID]):
+        inside = labels == label
+        if not (inside | (labels == VOID)).all():
+            distance = distance_transform_cdt(inside | (labels == VOID), "chessboard")
+            nearest[inside] = distance[inside]
+    return torch.from_numpy(nearest)
 
 
 def overlap(one: Tensor, other: Tensor) -> float:

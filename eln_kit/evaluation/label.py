@@ -16,9 +16,10 @@ from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, depth_of, read_mask
+from eln_kit.data.palette import in_palette
 from eln_kit.evaluation import promise, queue
 from eln_kit.evaluation.model import Found, Model
-from eln_kit.evaluation.show import find_images, in_palette
+from eln_kit.evaluation.show import find_images
 from eln_kit.faults import DataError
 from eln_kit.paths import link, write_whole
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from eln_kit import figures
 from eln_kit.data import VOID, Item, depth_of, read_mask
+from eln_kit.data.palette import in_palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.evaluation.model import Found, load
 from eln_kit.faults import DataError
 
 SHEET = "sheet.png"
-VOID_COLOR = (190, 190, 190)
 
 
 def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
@@ -94,15 +94,6 @@ def write(found: Found, truth: Tensor | None, folder: Path) -> None:
     as_bytes(1 - found.trust).save(folder / "eln_map.png")
     Image.fromarray(found.keep).save(folder / "eln_mask.png")
     figures.save(found.show(truth), folder / SHEET)
-
-
-def in_palette(mask: np.ndarray, colors: np.ndarray) -> Image.Image:
-    """A mask `H W` as a palette image: the classes' colours to look at, class indices to read."""
-    table = np.zeros((VOID + 1, 3), dtype=np.uint8)
-    table[: len(colors)], table[VOID] = colors, VOID_COLOR
-    picture = Image.fromarray(mask.astype(np.uint8))
-    picture.putpalette(table.ravel().tolist())
-    return picture
 
 
 def as_bytes(share: np.ndarray) -> Image.Image:

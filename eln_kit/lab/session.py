@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from eln_kit.data import VOID
-from eln_kit.evaluation.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
+from eln_kit.evaluation.errors import Ranking, boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import draw_pixels
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import BATCH, Erring, classes_at
@@ -42,7 +42,7 @@ class Session:
         self.crops = frozen.crops(self.segmenter, self.eln, experiment)
         self.held = frozen.held(self.segmenter, self.eln, experiment)
         self.truth = _flat([each.truth for each in self.held])
-        self.edge = _flat([near_boundary(each.truth, BOUNDARY) for each in self.held])
+        self.edge = _flat([boundary_distance(each.truth) <= BOUNDARY for each in self.held])
         self.main = [classes_at(each.prediction.logits, each.truth.shape) for each in self.held]
         self.erring: list[Erring] = []
         self._rankings: dict[tuple, dict[str, Ranking]] = {}  # by what they depend on

@@ -27,12 +27,11 @@ def branched(params: Params) -> Params:
     _check(params, resolve(source))
     if resolve(source) != resolve(params.run.folder):
         return params
-    before, now = (each.model_dump() for each in (load_params(resolve(source)), params))
+    before, now = load_params(resolve(source)).flat(), params.flat()
     changed = [
-        f"{knob}={now[section][knob]}"
-        for section, knobs in now.items()
-        for knob in knobs
-        if now[section][knob] != before[section][knob] and f"{section}.{knob}" not in PLACES
+        f"{name.partition('.')[2]}={value}"
+        for name, value in now.items()
+        if value != before[name] and name not in PLACES
     ]
     if not changed:
         raise ParamsError(f"run.start_from = {source}: no knob differs from that run's; change one, or set run.folder")

@@ -61,11 +61,8 @@ def _wandb(experiment: Experiment, stage: Stage) -> dict[str, str]:
 
 
 def _knobs(experiment: Experiment) -> dict[str, int | float | str]:
-    return {
-        f"{section}.{knob}": value if isinstance(value, int | float | str) else str(value)
-        for section, values in experiment.params.model_dump().items()
-        for knob, value in values.items()
-    }
+    knobs = experiment.params.flat().items()
+    return {knob: value if isinstance(value, int | float | str) else str(value) for knob, value in knobs}
 
 
 def _send_results(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> None:

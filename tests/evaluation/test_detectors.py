@@ -6,6 +6,7 @@ import torch
 from eln_kit.data import VOID
 from eln_kit.evaluation import detection, detectors
 from eln_kit.evaluation.detectors import DETECTORS, Case
+from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
@@ -112,8 +113,8 @@ def test_eln_takes_a_single_pass_unless_it_has_further_views(tiny, scales, singl
 
 def test_boundary_distance_by_hand():
     mask = torch.tensor([[0, 0, 0, 1, VOID, VOID]], dtype=torch.uint8)
-    assert detection.boundary_distance(mask)[0, :4].tolist() == [3, 2, 1, 1]
-    assert (detection.boundary_distance(torch.zeros(2, 5)) == 5).all()
+    assert boundary_distance(mask)[0, :4].tolist() == [3, 2, 1, 1]
+    assert (boundary_distance(torch.zeros(2, 5)) == 5).all()
 
 
 def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):

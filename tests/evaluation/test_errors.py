@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from eln_kit.evaluation.errors import Ranking, near_boundary, overlap, taken_for, wrong_pixels
+from eln_kit.evaluation.errors import Ranking, boundary_distance, overlap, taken_for, wrong_pixels
 
 
 def test_void_pixels_are_not_wrong():
@@ -12,10 +12,9 @@ def test_void_pixels_are_not_wrong():
     assert wrong_pixels(prediction, truth).tolist() == [[False, True, False, False]]
 
 
-def test_pixels_near_another_class_are_next_to_a_boundary_and_void_makes_none():
+def test_a_boundary_is_where_another_class_is_and_void_makes_none():
     row = torch.tensor([[0, 0, 0, 0, 1, 1, 255, 255, 1, 1]], dtype=torch.uint8)
-    assert near_boundary(row, 1).int().tolist() == [[0, 0, 0, 1, 1, 0, 0, 0, 0, 0]]
-    assert near_boundary(row, 2).int().tolist() == [[0, 0, 1, 1, 1, 1, 0, 0, 0, 0]]
+    assert boundary_distance(row).tolist() == [[4, 3, 2, 1, 1, 2, 10, 10, 5, 6]]
 
 
 def test_overlap_is_intersection_over_union_of_errors():

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.exports.export import Export, Picture
-from eln_kit.data.items import VOID
+from eln_kit.data.palette import in_palette
 from eln_kit.data.prepare.files import beside, in_threads
 from eln_kit.data.prepare.report import Report
 from eln_kit.faults import DataError
@@ -80,9 +79,6 @@ def _write(picture: Picture, id: str, export: Export, out: Path) -> None:
     with beside(out / "images" / picture.part / f"{id}{picture.image.suffix.lower()}") as path:
         shutil.copyfile(picture.image, path)
     if mask is not None:
-        colors = np.full((VOID + 1, 3), VOID, dtype=np.uint8)
-        colors[: len(export.classes)] = export.palette()
-        image = Image.fromarray(mask)
-        image.putpalette(colors.ravel().tolist())
+        image = in_palette(mask, export.palette())
         with beside(out / "masks" / picture.part / f"{id}.png") as path:
             image.save(path, format="PNG")
