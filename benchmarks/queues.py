@@ -10,6 +10,7 @@ a run folder, so a stopped command goes on; a row is added to the file as each e
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from eln_kit.evaluation import detectors, queue, segmentation
 from eln_kit.evaluation.model import load as load_model
 from eln_kit.evaluation.predict import prepare
 from eln_kit.method.stages import STAGES
+from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import load, save
@@ -47,21 +49,25 @@ def train(params: Params, folder: Path, ids: list[str], stages: tuple[str, ...] 
 def picks(start: Path, pool: list, count: int) -> dict[str, list[str]]:
     """Ids of the images of the pool that each queue of the run has first."""
     model = load_model(start)
-    accounts, scores = [], []
+    entropy, features, accounts, plain = [], [], [], []
     for item in pool:
         found = model(item.image)
-        accounts.append(queue.account(found) | {"features": model.pooled(found.image)})
-        seen = prepare(read_image(item), None, model.params)[0]
-        logits, _ = model.ask(seen, model.params.evaluation)
-        scores.append([float(score(logits).mean()) for score in (detectors.entropy, detectors.max_softmax)])
-    errors, (entropy, softmax) = np.array([each["error"] for each in accounts]), np.array(scores).T
-    features = np.array([each["features"] for each in accounts])
+        logits, _ = model.ask(prepare(read_image(item), None, model.params)[0], model.params.evaluation)
+        confidence = 1 - detectors.max_softmax(upsample(logits, found.mask.shape))[0]
+        entropy.append(float(detectors.entropy(logits).mean()))
+        features.append(model.pooled(found.image))
+        accounts.append(queue.account(found))
+        plain.append(queue.account(replace(found, trust=confidence.numpy())))
+    errors, softmax = (np.array([each["error"] for each in those]) for those in (accounts, plain))
+    spread = np.array(features)
     orders = {
-        "entropy": (-entropy).argsort(),
+        "entropy": (-np.array(entropy)).argsort(),
         "1 - max softmax": (-softmax).argsort(),
         "ELN": (-errors).argsort(),
-        "ELN, k-center": queue.rank(errors, features)[0],
-        "ELN class-balanced, k-center": queue.rank(queue.balanced(accounts), features)[0],
+        "k-center": queue.rank(np.ones(len(pool)), spread)[0],
+        "ELN, k-center": queue.rank(errors, spread)[0],
+        "1 - max softmax class-balanced, k-center": queue.rank(queue.balanced(plain), spread)[0],
+        "ELN class-balanced, k-center": queue.rank(queue.balanced(accounts), spread)[0],
     }
     return {name: [pool[place].id for place in order[:count]] for name, order in orders.items()}
 
