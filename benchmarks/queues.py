@@ -57,7 +57,7 @@ def picks(start: Path, pool: list, count: int) -> dict[str, list[str]]:
         entropy.append(float(detectors.entropy(logits).mean()))
         features.append(model.pooled(found.image))
         accounts.append(queue.account(found))
-        plain.append(queue.account(replace(found, trust=confidence.numpy())))
+        plain.append(queue.account(replace(found, trust=confidence.cpu().numpy())))
     errors, softmax = (np.array([each["error"] for each in those]) for those in (accounts, plain))
     spread = np.array(features)
     orders = {

@@ -313,7 +313,7 @@ class Evaluation(Section):
         0,
         ge=0,
         description="for study: steps in which a copy of ELN learns from the truth of the unlabelled images, to see "
-        "how many errors could be found; 0 for none, as where no unlabelled image has a mask",
+        "how many errors could be found; 0 for none; left out where no unlabelled image has a mask",
     )
     every: int = Field(500, ge=1, description="steps between measurements on the held-out images (data.held_out)")
 

@@ -66,13 +66,16 @@ def copy_shipped(folder: Path) -> list[Path]:
 
 
 def link(source: Path, target: Path) -> None:
-    """One file at two places, in place of what is at the second; a copy where the file system cannot (OSError)."""
+    """Put a file at a second place too, whatever is there; a copy where hard links are not possible (OSError)."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    if target.exists() and source.samefile(target):
+        return
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        os.link(source.resolve(), target)
+        os.link(source.resolve(), beside)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, beside)
+    os.replace(beside, target)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

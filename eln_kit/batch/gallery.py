@@ -11,7 +11,7 @@ from eln_kit.batch.report import write_page
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling
 from eln_kit.evaluation.model import Model, load
-from eln_kit.faults import DataError, ParamsError
+from eln_kit.faults import DataError
 
 SHOWN = 24  # images on the page
 
@@ -29,8 +29,6 @@ def label(run: Path, images: Path, out: Path, precision: float | None, per_class
         raise DataError("--per-class: is for --precision; give that too")
     images, out = images.resolve(), out.resolve()
     model = load(run)
-    if model.features is None:
-        raise ParamsError(f"{run}: an exported file cannot rank images; give the run folder")
     levels, words = _levels(model, precision, per_class)
     labelling = Labelling(model, images, out, levels)
     for _ in labelling.run():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eln_kit.batch.state import finished_before
-from eln_kit.data import account
+from eln_kit.data import Split, account
 from eln_kit.data.survey import survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
@@ -44,7 +44,7 @@ def describe(params: Params, sources: dict[str, Path]) -> str:
         f"run folder  {folder}",
         account.describe(found, split, params),
         _sizes(networks, params),
-        *_training(networks, params),
+        *_training(networks, params, split),
     ]
     done = finished_before(folder, sources, params.model_dump())
     skipped = [name for name, (finished, _) in done.items() if finished]
@@ -70,10 +70,10 @@ def _sizes(networks: Networks, params: Params) -> str:
     return f"networks    {params.model.encoder}; parameters: {millions}"
 
 
-def _training(networks: Networks, params: Params) -> Iterator[str]:
+def _training(networks: Networks, params: Params, split: Split) -> Iterator[str]:
     """A line a stage: its steps, where it would go on, what a process of it needs, and what it keeps on disk."""
     precision = precision_of(params.run.precision)
-    for kind in stages_of(params):
+    for kind in stages_of(params, split):
         path = resolve(params.run.folder) / kind.name / checkpoint.FILE
         step, steps = checkpoint.load(path)["step"] if checkpoint.exists(path) else 0, kind.length(params)
         rest = "finished" if step == steps else f"steps {step + 1} to {steps}"

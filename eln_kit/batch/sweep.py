@@ -28,7 +28,7 @@ from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.evaluation.detection import detect, peers_of
 from eln_kit.faults import LockedError, ParamsError
-from eln_kit.method.stages import STAGES, Bound, stages_of
+from eln_kit.method.stages import STAGES, stages_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
@@ -165,13 +165,12 @@ def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(S
         return
     params_file.save(params, experiment.folder / "params.yaml")
     print(experiment.folder, flush=True)
-    wanted = [kind for kind in stages_of(params) if kind.name in stages]
+    own = stages_of(params, experiment.split)
+    wanted = [kind for kind in own if kind.name in stages]
     for kind in wanted:
-        if kind is Bound and not experiment.bounded:
-            continue
         _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
-    if wanted == stages_of(params):
+    if wanted == own:
         experiment.write(report.RESULTS, results.evaluate(experiment))
 
 

@@ -1,5 +1,6 @@
 """Any tree of `images/<train|val|unlabeled>/<id>.<ext>` and `masks/<train|val>/<id>.png`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +37,8 @@ def read_folder(root: Path, classes_file: Path | None = None, name: str = "folde
     tree = _Tree(root, said.mask_suffix if said else None)
     train, val = (tree.items(split) for split in ("train", "val"))
     train += tree.unlabeled()
+    if twice := [id for id, times in Counter(item.id for item in train).items() if times > 1]:
+        raise DataError(f"{root}: images/train/{twice[0]} and images/{twice[0]} have the same id; rename or remove one")
     for item in val:
         if item.mask is None:
             raise DataError(f"{item.image}: a validation image needs a mask, masks/val/{item.id}.png below {root}")

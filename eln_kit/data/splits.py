@@ -42,6 +42,11 @@ class Split:
     source: str = field(default="", compare=False)
     made_with: dict | None = field(default=None, compare=False)
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether some unlabelled image has a mask."""
+        return any(item.mask for item in self.unlabeled)
+
 
 def make_split(dataset: DataSet, data: Data) -> Split:
     """Split by the lists `data.labeled_ids` and `data.unlabeled_ids`, or draw `data.labels` by `data.seed`.

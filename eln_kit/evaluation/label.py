@@ -20,7 +20,7 @@ from eln_kit.data.palette import in_palette
 from eln_kit.evaluation import promise, queue
 from eln_kit.evaluation.model import Found, Model
 from eln_kit.evaluation.show import find_images
-from eln_kit.faults import DataError
+from eln_kit.faults import DataError, ParamsError
 from eln_kit.paths import link, write_whole
 
 LOG = "images.jsonl"  # first what the masks are made with, then a line an image, written after its files
@@ -37,10 +37,13 @@ class Labelling:
         levels: int `C`, from which trust on pixels are kept; see `promise.choose`.
 
     Raises:
+        ParamsError: the model is an exported file.
         DataError: no images, `out` cannot be written, or holds masks that were made with something else.
     """
 
     def __init__(self, model: Model, images: Path, out: Path, levels: np.ndarray):
+        if model.features is None:
+            raise ParamsError("an exported file cannot rank images; give the run folder instead")
         self.model, self.out, self.levels = model, out, levels
         self.items = find_images(images, out)
         self.names = {item.id: item.image.relative_to(images).as_posix() for item in self.items}

@@ -29,7 +29,7 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         ParamsError, CheckpointError: no run, or stage 2 has not finished.
         DataError: an image or mask cannot be read, or `out` cannot be written.
     """
-    items = _items(images, masks)
+    items = _items(images, masks, out)
     model = load(run, knobs)
     model.depth = model.depth or depth_of(items, model.params.data)
     for item in items:
@@ -43,9 +43,9 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         yield folder
 
 
-def _items(images: Path, masks: Path | None) -> list[Item]:
-    """The image, or a folder's images in order, each with its mask where `masks` has one at the same place."""
-    items = find_images(images) if images.is_dir() else [Item(images.stem, images)]
+def _items(images: Path, masks: Path | None, out: Path) -> list[Item]:
+    """The image, or a folder's images in order, each with its mask where `masks` has one at that place or so named."""
+    items = find_images(images, out) if images.is_dir() else [Item(images.stem, images)]
     if masks is not None and not masks.exists():
         raise DataError(f"{masks}: no such mask or folder of masks")
     if images.is_dir() and masks is not None and not masks.is_dir():
@@ -70,15 +70,19 @@ def find_images(folder: Path, out: Path | None = None) -> list[Item]:
     ]
     if not files:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    bare = Counter(place.with_suffix("") for place in files) + Counter(files)  # a.jpg beside a.png or a.jpg.png
-    ids = [place if bare[place.with_suffix("")] > 1 else place.with_suffix("") for place in files]
+    bare, whole = Counter(place.with_suffix("") for place in files), set[Path]()
+    for place in sorted(files, key=lambda place: len(place.name)):
+        if bare[place.with_suffix("")] > 1 or place.with_suffix("") in whole:  # a.jpg.png, beside a.jpg and a.png
+            whole.add(place)
+    ids = [place if place in whole else place.with_suffix("") for place in files]
     return [Item(id.as_posix(), folder / place) for id, place in zip(ids, files, strict=True)]
 
 
 def _mask_of(place: Path, masks: Path | None) -> Path | None:
     if masks is None or masks.is_file():
         return masks
-    files = (masks / place.with_suffix(suffix) for suffix in sorted(MASK_SUFFIXES, reverse=True))
+    suffixes = sorted(MASK_SUFFIXES, reverse=True)
+    files = (masks / name.with_suffix(suffix) for name in (place, Path(place.name)) for suffix in suffixes)
     return next((file for file in files if file.is_file()), None)
 
 

@@ -190,7 +190,7 @@ def reliability(curves: dict[str, dict]) -> Figure:
         ece = np.nansum(share * np.abs(accuracy - confidence))
         full = np.isfinite(confidence)
         style = {"color": LINES[i % len(LINES)], "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        top.plot(confidence[full], accuracy[full], label=f"{name}, ECE {ece:.3f}", **style)
+        top.plot(confidence[full], accuracy[full], label=f"{_short(name)}, ECE {ece:.3f}", **style)
         bottom.plot(confidence[full], share[full], **style)
     top.yaxis.set_major_formatter(PercentFormatter(1))
     top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -209,7 +209,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     """
     figure, ((axis,),) = canvas(figsize=(6.6, 3.8))
     for i, (name, curve) in enumerate(curves.items()):
-        label = f"{name}, AUPR {curve['aupr']:.3f}"
+        label = f"{_short(name)}, AUPR {curve['aupr']:.3f}"
         axis.plot(
             array(curve["recall"]),
             array(curve["precision"]),
@@ -222,8 +222,13 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    figure.legend(loc="outside right upper", frameon=False)
+    axis.legend(loc="upper right", frameon=False, fontsize=8)  # where precision is low
     return plain(figure)
+
+
+def _short(name: str) -> str:
+    """Of a detector whose name explains itself after a colon."""
+    return name.partition(":")[0]
 
 
 def _series(records, name) -> tuple[list, np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from eln_kit.data import Split
 from eln_kit.method.filters import surest, surest_of_each_class
 from eln_kit.method.losses import (
     FEW,
@@ -271,9 +272,10 @@ STAGES: dict[str, type[Stage]] = {
 }
 
 
-def stages_of(params: Params) -> list[type[Stage]]:
-    """The stages that a run trains, in their order."""
-    left_out = {"control": not params.run.control, "bound": not params.evaluation.bound_steps}
+def stages_of(params: Params, split: Split | None = None) -> list[type[Stage]]:
+    """The stages that a run trains, in their order; without the bound where its split has no truth for it."""
+    truth = split is None or split.has_truth
+    left_out = {"control": not params.run.control, "bound": not (params.evaluation.bound_steps and truth)}
     return [stage for name, stage in STAGES.items() if not left_out.get(name)]
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from eln_kit.faults import CheckpointError, ParamsError
@@ -28,14 +29,16 @@ def branched(params: Params) -> Params:
     if resolve(source) != resolve(params.run.folder):
         return params
     before, now = load_params(resolve(source)).flat(), params.flat()
-    changed = [
-        f"{name.partition('.')[2]}={value}"
+    last = {name: name.partition(".")[2] for name in now}
+    alike = Counter(last.values())
+    changed = {
+        name if alike[last[name]] > 1 else last[name]: value
         for name, value in now.items()
         if value != before[name] and name not in PLACES
-    ]
+    }
     if not changed:
         raise ParamsError(f"run.start_from = {source}: no knob differs from that run's; change one, or set run.folder")
-    name = re.sub(r"[^\w.=,-]+", "", "_".join(changed))[:100]
+    name = re.sub(r"[^\w.=,-]+", "", "_".join(f"{knob}={value}" for knob, value in changed.items()))[:100]
     return build(params.model_dump(), {"run.folder": f"{source.rstrip('/')}_{name}"})
 
 

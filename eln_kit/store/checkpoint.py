@@ -64,7 +64,7 @@ def save(path: Path, state: dict, keep: int = 1) -> None:
         os.replace(beside, path)
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        full = shutil.disk_usage(next(place for place in path.parents if place.is_dir())).free < 2**20
+        full = os.path.isdir(path.parent) and shutil.disk_usage(path.parent).free < 2**20
         reason = "no space left on device" if full else getattr(error, "strerror", None) or _first_line(error)
         with suppress(OSError):
             beside.unlink()

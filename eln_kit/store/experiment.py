@@ -25,6 +25,7 @@ from eln_kit.data.extra import check_extra, checksums, extra_items
 from eln_kit.data.survey import Survey, refuse_void
 from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
+from eln_kit.method.stages import Bound, stages_of
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.paths import resolve, resolve_shipped, write_whole
@@ -58,7 +59,7 @@ class Experiment:
     @property
     def bounded(self) -> bool:
         """Whether the bound is asked for and can learn: some unlabelled image has a mask."""
-        return self.params.evaluation.bound_steps > 0 and any(item.mask for item in self.split.unlabeled)
+        return Bound in stages_of(self.params, self.split)
 
     @cached_property
     def extra(self) -> list[Item]:
@@ -187,7 +188,7 @@ def check_unlabeled(params: Params, split: Split) -> None:
         return
     if not split.unlabeled:
         raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
-    if params.semi_supervised.filter == "oracle" and not any(item.mask for item in split.unlabeled):
+    if params.semi_supervised.filter == "oracle" and not split.has_truth:
         raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from eln_kit.faults import Fault, LockedError
@@ -21,16 +21,16 @@ def held(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
         LockedError: somebody has it, and still has after `patience` seconds.
         Fault: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+")  # noqa: SIM115
-    except OSError as error:
-        raise Fault(f"{folder}: cannot be written ({error.strerror})") from None
-    with lock as file:
-        _acquire(file, folder, time.monotonic() + patience)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder / ".lock", "ab+", buffering=0))
+            _acquire(file, folder, time.monotonic() + patience)
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+        except OSError as error:
+            raise Fault(f"{folder}: cannot be written ({error.strerror}); set run.folder") from None
         yield
 
 
@@ -53,5 +53,5 @@ def _acquire(file, folder: Path, until: float) -> None:
         except BlockingIOError:
             if time.monotonic() > until:
                 file.seek(0)
-                raise LockedError(f"{folder}: in use by {file.read() or 'another process'}") from None
+                raise LockedError(f"{folder}: in use by {file.read().decode() or 'another process'}") from None
             time.sleep(0.1)

@@ -173,6 +173,8 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
     kinds = [(weighted(experiment.labeled, experiment.extra, experiment.params.data.extra_weight), True)]
     if stage.unlabeled:
         check_unlabeled(experiment.params, experiment.split)
+        if stage.name == "bound" and not experiment.bounded:
+            raise DataError("evaluation.bound_steps needs masks of unlabelled images, and none has one")
         kinds.append((experiment.split.unlabeled, False))
     loaders = [
         training_batches(

@@ -158,3 +158,12 @@ def test_nuclei_have_three_sizes_and_three_channels():
 @needs_shared
 def test_without_yaml_the_nuclei_have_the_two_classes_of_their_masks():
     assert folder(SHARED / "nuclei").classes == ["class 0", "class 1"]
+
+
+def test_an_unlabelled_image_of_the_name_of_a_training_image_is_refused(tmp_path):
+    for name in ("train/unlabeled/x", "train/y", "val/z", "unlabeled/x"):
+        write_image(tmp_path / "images" / f"{name}.png", (8, 8))
+    for name in ("train/unlabeled/x", "train/y", "val/z"):
+        write_mask(tmp_path / "masks" / f"{name}.png", (0, 1), (8, 8))
+    with fails(r"images/train/unlabeled/x and images/unlabeled/x have the same id"):
+        folder(tmp_path)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from eln_kit import figures
 from eln_kit.evaluation.errors import Ranking
+from eln_kit.evaluation.trust import BOUND
 from eln_kit.figures import grid
 
 CLASSES = ["background", "square", "disc", "ring"]
@@ -253,6 +254,14 @@ def test_on_dark_paper_letters_axes_and_black_lines_are_light_and_on_white_nothi
 def test_reliability_leaves_empty_bins_out_of_the_error():
     curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
     assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
+
+
+def test_the_bounds_long_name_leaves_room_for_the_curves():
+    curve = {"recall": [0, 1], "precision": [1, 0.2], "aupr": 0.5, "error_rate": 0.2}
+    drawn = figures.error_detection({"ELN": curve, BOUND: curve})
+    drawn.draw_without_rendering()
+    assert drawn.axes[0].get_position().width > 0.7
+    assert "bound, AUPR 0.500" in texts(drawn)
 
 
 def test_error_detection_shows_the_error_rate():

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from eln_kit.data import Item, Split
 from eln_kit.method.stages import Bound, Control, ErrorLocalization, SemiSupervised, Supervised, stages_of
 from eln_kit.models import Networks
 from eln_kit.models.features import Features, upsample
@@ -242,6 +245,8 @@ def test_a_run_trains_the_bound_and_the_control_where_they_are_asked_for(tiny):
     assert plain == ["1_supervised", "2_error_localization", "3_semi_supervised"]
     more = [kind.name for kind in stages_of(tiny({"evaluation.bound_steps": 4}))]
     assert more == ["1_supervised", "2_error_localization", "bound", "3_semi_supervised", "control"]
+    without_truth = Split([], [Item("a", Path("a.png"))])
+    assert Bound not in stages_of(tiny({"evaluation.bound_steps": 4}), without_truth)
 
 
 @pytest.mark.parametrize("knobs", [{"semi_supervised.filter": "confidence"}, {"semi_supervised.eln_learns": False}])

@@ -30,6 +30,12 @@ def test_a_branch_lies_beside_its_source_and_is_named_after_what_changed(source)
     assert params.run.folder == f"{source.run.folder}_filter=confidence_threshold=0.9"
 
 
+def test_knobs_of_one_name_in_two_sections_make_two_branches(source):
+    sections = ("semi_supervised", "error_localization")
+    folders = {branch(source, **{f"{section}__steps": 9}).run.folder for section in sections}
+    assert folders == {f"{source.run.folder}_{section}.steps=9" for section in sections}
+
+
 def test_a_branch_that_changes_nothing_is_refused(source):
     with pytest.raises(ParamsError, match="no knob differs"):
         branch(source)
@@ -67,6 +73,8 @@ def test_a_branch_that_has_begun_needs_its_source_no_more(source):
 
 def test_taking_over_that_was_stopped_midway_goes_on(source):
     params = branch(source, semi_supervised__threshold=0.9)
+    first = Path(source.run.folder) / "1_supervised"
+    shutil.copy(first / checkpoint.FILE, first / checkpoint.BEST)
     folder = open_branch(params).folder
     whole = checkpoint.stages(folder)
     for stage in ("1_supervised", "2_error_localization"):

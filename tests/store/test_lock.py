@@ -55,6 +55,12 @@ def test_a_lock_goes_with_its_process(tmp_path, other):
         pass
 
 
+def test_a_full_disk_is_one_line(tmp_path):
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)){HOLD}"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stderr.strip().endswith(f"Fault: {tmp_path}: cannot be written (File too large); set run.folder")
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Fault, match=r"stage: cannot be written \(Not a directory\)"), held(tmp_path / "file" / "stage"):

@@ -9,7 +9,7 @@ import yaml
 from eln_kit.data import Split
 from eln_kit.device import precision_of
 from eln_kit.faults import CheckpointError, DataError, ParamsError, TrainingError
-from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Supervised
+from eln_kit.method.stages import Bound, ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import check_unlabeled, open_experiment
 from eln_kit.training.fit import fit, main
@@ -324,6 +324,8 @@ def test_without_masks_of_unlabelled_images_there_is_no_bound_and_no_complaint(t
     experiment = dataclasses.replace(experiment, split=Split(experiment.split.labeled, blind))
     assert not experiment.bounded
     check_unlabeled(experiment.params, experiment.split)
+    with pytest.raises(DataError, match="bound_steps needs masks of unlabelled images"):
+        fit(Bound(experiment.networks(), experiment.params), experiment)
 
 
 def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):
