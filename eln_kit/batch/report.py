@@ -91,9 +91,8 @@ def notable(results: dict) -> list[str]:
             )
             if bounds and bounds[0] > pair[1]:
                 way = (pair[0] - pair[1]) / (bounds[0] - pair[1])
-                sentences.append(
-                    f"Taught the truth, ELN reaches {bounds[0]:.3f}: it has gone {way:.0%} of the way there."
-                )
+                there = f"it has gone {way:.0%} of the way there" if way < 1 else "more labels would not help it"
+                sentences.append(f"A copy of ELN that is taught the truth reaches {bounds[0]:.3f}: {there}.")
     return sentences
 
 

@@ -252,6 +252,10 @@ def test_what_stands_out_is_computed_from_the_results():
     assert "+3.0 points against control, averaged as the teacher is (12 steps; the teacher had 12)" in gain
     assert classes == "By class: road changes by +16.0 points of IoU, sky by -10.0."
     assert "no better than 1 - max softmax does: AUPR 0.500 and 0.600" in detection
+    for aupr, said in ((0.5, "50% of the way there"), (0.6, "more labels would not help it")):
+        more = [("ELN", aupr), ("1 - max softmax", 0.4), ("bound: taught", 0.6)]
+        rows = [{"name": f"after stage 2, {name}", "aupr": value} for name, value in more]
+        assert said in report.notable({"error_detection": rows})[-1]
     assert report.notable({}) == []
 
 
