@@ -14,6 +14,7 @@ from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.palette import in_palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.evaluation.model import Found, load
+from eln_kit.evaluation.promise import levels_of
 from eln_kit.faults import DataError
 
 SHEET = "sheet.png"
@@ -95,11 +96,6 @@ def write(found: Found, truth: Tensor | None, folder: Path) -> None:
         masks["truth"] = truth.numpy()
     for name, mask in masks.items():
         in_palette(mask, found.colors).save(folder / f"{name}.png")
-    as_bytes(1 - found.trust).save(folder / "eln_map.png")
+    Image.fromarray(levels_of(1 - found.trust)).save(folder / "eln_map.png")
     Image.fromarray(found.keep).save(folder / "eln_mask.png")
     figures.save(found.show(truth), folder / SHEET)
-
-
-def as_bytes(share: np.ndarray) -> Image.Image:
-    """Shares in 0..1, `H W`, as a grey image of 0 to 255."""
-    return Image.fromarray((share * 255).round().astype(np.uint8))
