@@ -1,5 +1,6 @@
 import matplotlib
 import pytest
+from finished import train
 from published import CITYSCAPES_COUNTS, VOC_COUNTS, write_archives
 
 from eln_kit.lab import open_session
@@ -83,3 +84,9 @@ def published(archives, monkeypatch):
     monkeypatch.setattr("eln_kit.data.prepare.voc.COUNTS", VOC_COUNTS)
     monkeypatch.setattr("eln_kit.data.prepare.cityscapes.COUNTS", CITYSCAPES_COUNTS)
     return archives
+
+
+@pytest.fixture
+def run(tiny):
+    """A run whose stages 1 and 2 have finished."""
+    return train(tiny(), "1_supervised", "2_error_localization")

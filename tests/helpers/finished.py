@@ -1,0 +1,15 @@
+"""Runs that tests look at from outside."""
+
+from eln_kit.method.stages import STAGES
+from eln_kit.store import params_file
+from eln_kit.store.experiment import open_experiment
+from eln_kit.training.fit import fit
+
+
+def train(params, *stages):
+    experiment = open_experiment(params)
+    params_file.save(params, experiment.folder / "params.yaml")
+    for name in stages:
+        kind = STAGES[name]
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    return experiment
