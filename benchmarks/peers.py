@@ -118,7 +118,7 @@ def train(name: str, params: Params, dataset: DataSet, split: Split) -> dict[str
     parts = {"validation": validation, "labelled": spread(split.labeled, len(validation))}
     counts = {part: segmentation.confusion(network, items, dataset, params) for part, items in parts.items()}
     return {
-        part: round(100 * segmentation.summarize_confusion(count, dataset.classes)["miou"], 2)
+        part: round(100 * segmentation.summarize_confusion(count.sum(0), dataset.classes)["miou"], 2)
         for part, count in counts.items()
     }
 

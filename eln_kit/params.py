@@ -224,6 +224,11 @@ class ErrorLocalization(Section):
     max_weight: Float = Field(
         20.0, ge=1, description="bound of (right pixels / wrong pixels), the weight of a wrong pixel"
     )
+    calibrated: bool = Field(
+        True,
+        description="turn ELN's score towards a probability: undo the weight of wrong pixels and, with data.held_out, "
+        "fit an increasing map; off: thresholds are on the score, as in the paper",
+    )
 
 
 class SemiSupervised(Section):
@@ -233,18 +238,25 @@ class SemiSupervised(Section):
     labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
     eln_learns: bool = Field(True, description="stage 2's losses among them; off: ELN judges as stage 2 left it")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
-    filter: Literal["eln", "confidence", "entropy", "none", "oracle"] = Field(
-        "eln", description="what drops pixels: ELN, the max softmax, the entropy, nothing, or the truth (for study)"
+    filter: Literal["eln", "confidence", "views", "entropy", "none", "oracle"] = Field(
+        "eln",
+        description="what drops pixels: ELN, the max softmax, the max softmax of the mean over the image and ELN's "
+        "further views (labels are then that mean's), the entropy, nothing, or the truth (for study)",
     )
     threshold: Share = Field(
         0.5,
-        description="keep a pixel whose probability of being right (eln) or max softmax (confidence) is at least this; "
-        "entropy: keep this share of a process's pixels, those of the lowest entropy",
+        description="keep a pixel whose trust (eln) or max softmax (confidence, views) is at least this; entropy: keep "
+        "this share of a process's pixels, those of the lowest entropy",
     )
     class_share: Share | None = Field(
         None,
         description="if set, class-balanced selection instead of a threshold: keep the surest share of each predicted "
         "class in a process's batch",
+    )
+    image_gate: Literal["none", "class_shares"] = Field(
+        "none",
+        description="class_shares: leave an unlabelled crop out while a class takes a larger share of its prediction "
+        "than of any labelled crop",
     )
     lr_factor: Float = Field(1.0, gt=0, le=10, description="learning rates, as a multiple of those of stages 1 and 2")
     ema: Share = Field(0.99, description="decay of the teacher's moving average, a step; the paper has 0.995")
@@ -282,9 +294,22 @@ class SemiSupervised(Section):
         weights = (self.weak_weight, self.strong_weight, self.contrast_weight, self.feature_weight)
         if self.unlabeled and not any(weights):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
+        if self.class_share is not None and self.filter in ("none", "oracle"):
+            raise ValueError(f"class_share has no meaning with filter: {self.filter}; set class_share to null")
         if self.complementary and (self.strong_views, self.strong_pass) != (2, "own"):
             raise ValueError("complementary needs strong_views: 2 and strong_pass: own")
         return self
+
+    def rule(self) -> str:
+        """Which pixels the filter keeps, in words."""
+        by = {"eln": "ELN's trust", "confidence": "max softmax", "views": "max softmax of the views' mean"}
+        if self.filter in ("none", "oracle"):
+            return {"none": "no filter", "oracle": "oracle: the right pixels"}[self.filter]
+        if self.class_share is not None:
+            return f"{by.get(self.filter, 'entropy')}: the surest {self.class_share:.0%} of each predicted class"
+        if self.filter == "entropy":
+            return f"entropy: the lowest {self.threshold:.0%} of the pixels"
+        return f"{by[self.filter]} of at least {self.threshold:g}"
 
 
 class Evaluation(Section):
@@ -367,6 +392,12 @@ class Params(Section):
     semi_supervised: SemiSupervised = SemiSupervised()
     evaluation: Evaluation = Evaluation()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _views_are_there(self):
+        if self.semi_supervised.filter == "views" and not self.model.eln_scales:
+            raise ValueError("semi_supervised.filter: views needs model.eln_scales, such as [1.25]")
+        return self
 
     def flat(self) -> dict[str, Any]:
         """Every knob as `section.knob`."""

@@ -3,6 +3,7 @@
 import datetime
 import json
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
@@ -14,6 +15,7 @@ from eln_kit.faults import Fault
 from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
+ENOUGH = 20  # validation images, or groups of them, that an interval is told of
 ONE_IMAGE = "4_evaluate/one_image"  # folder of its pictures, as `evaluation.show.write` leaves them
 
 
@@ -62,38 +64,56 @@ def compare(folders: list[Path]) -> str:
 
 
 def notable(results: dict) -> list[str]:
-    """What stands out in results.json, a sentence each: stage 3 against its baseline, by class, ELN against softmax."""
+    """What stands out in results.json, a sentence each: the gain of stage 3, in all and by class, and ELN's rivals."""
     rows = {row["name"]: row for row in results.get("segmentation", [])}
     found = {row["name"]: row for row in results.get("error_detection", [])}
-    teacher = rows.get("stage 3, teacher")
-    baseline = rows.get("control, averaged as the teacher is") or rows.get("stage 1, supervised")
-    sentences = []
-    if teacher and baseline and baseline["steps"]:
-        gain = 100 * (teacher["miou"] - baseline["miou"])
-        sentences.append(
-            f"The teacher of stage 3 has an mIoU of {100 * teacher['miou']:.1f} %, {gain:+.1f} points against "
-            f"{baseline['name']} ({baseline['steps']} steps; the teacher had {teacher['steps']}). Another seed "
-            "moves mIoU by a point or two."
-        )
-        pairs = zip(results["classes"], teacher["iou"], baseline["iou"], strict=True)
-        gains = sorted((100 * (new - old), name) for name, new, old in pairs if None not in (new, old))
-        if len(gains) > 1:
-            (least, loser), (most, winner) = gains[0], gains[-1]
-            sentences.append(f"By class: {winner} changes by {most:+.1f} points of IoU, {loser} by {least:+.1f}.")
+    teacher = rows.get("stage 3, teacher", {})
+    return [*_gain(teacher, rows, results.get("classes", [])), *_detection(found)]
+
+
+def _gain(teacher: dict, rows: dict[str, dict], classes: list[str]) -> Iterator[str]:
+    if "gain" not in teacher:
+        return
+    gain = teacher["gain"]
+    baseline = rows[gain["over"]]
+    yield (
+        f"The teacher of stage 3 has an mIoU of {100 * teacher['miou']:.1f} %, {100 * gain['miou']:+.1f} points "
+        f"against {baseline['name']} ({baseline['steps']} steps; the teacher had {teacher['steps']}). "
+        + _certainty(teacher, gain)
+    )
+    pairs = zip(classes, teacher["iou"], baseline["iou"], strict=True)
+    gains = sorted((100 * (new - old), name) for name, new, old in pairs if None not in (new, old))
+    if len(gains) > 1:
+        (least, loser), (most, winner) = gains[0], gains[-1]
+        yield f"By class: {winner} changes by {most:+.1f} points of IoU, {loser} by {least:+.1f}."
+
+
+def _certainty(teacher: dict, gain: dict) -> str:
+    images, units = teacher["images"], teacher["units"]
+    on = f"{images} validation images" + (f" in {units} groups" if units < images else "")
+    if units < ENOUGH:
+        return f"On {on} that is too few to say."
+    return (
+        f"On other images like these {on} it would lie between {100 * gain['low']:+.1f} and {100 * gain['high']:+.1f} "
+        "(95 %, bootstrap); other labelled images or another seed can move it further."
+    )
+
+
+def _detection(found: dict[str, dict]) -> Iterator[str]:
     for stage in (2, 3):
-        pair = [found.get(f"after stage {stage}, {name}", {}).get("aupr") for name in ("ELN", "1 - max softmax")]
-        if None not in pair:
-            better = "better" if pair[0] > pair[1] else "no better"
-            bounds = [row["aupr"] for name, row in found.items() if name.startswith(f"after stage {stage}, bound")]
-            sentences.append(
-                f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: AUPR {pair[0]:.3f} and "
-                f"{pair[1]:.3f}."
-            )
-            if bounds and bounds[0] > pair[1]:
-                way = (pair[0] - pair[1]) / (bounds[0] - pair[1])
-                there = f"it has gone {way:.0%} of the way there" if way < 1 else "more labels would not help it"
-                sentences.append(f"A copy of ELN that is taught the truth reaches {bounds[0]:.3f}: {there}.")
-    return sentences
+        rivals = ("1 - max softmax", "mean of the views", "ELN taught the truth of the unlabelled images")
+        eln, softmax, mean, taught = (
+            found.get(f"after stage {stage}, {name}", {}).get("aupr") for name in ("ELN", *rivals)
+        )
+        if eln is None or softmax is None:
+            continue
+        better = "better" if eln > softmax else "no better"
+        aupr = f"AUPR {eln:.3f} and {softmax:.3f}"
+        yield f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: {aupr}."
+        if mean is not None:
+            yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
+        if taught is not None:
+            yield f"A copy of ELN that is taught the truth of the unlabelled images reaches {taught:.3f}."
 
 
 def write_index(folder: Path) -> Path:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eln_kit.data.extra import extra_items
-from eln_kit.data.items import VOID, DataSet
+from eln_kit.data.items import VOID, DataSet, groups_of
 from eln_kit.data.splits import Split
 from eln_kit.data.survey import Survey
 from eln_kit.params import Params
 
 RARE, FAINT = 0.005, 0.0001  # shares of the labelled pixels
+FEW_GROUPS = 20
 NAMED = 20  # classes with their share, folders with unused files
 
 
@@ -83,6 +84,15 @@ def _odd(found: Survey, params: Params) -> Iterator[str]:
     if all(look.is_grey for look in found.looks):
         yield "all images are grey, so views.jitter changes their brightness and contrast alone"
     yield from _small(found, params)
+    yield from _shared_groups(found.dataset)
+
+
+def _shared_groups(dataset: DataSet) -> Iterator[str]:
+    train, val = (set(groups_of(items, dataset)) for items in (dataset.train, dataset.val))
+    if dataset.groups and (both := sorted(train & val)):
+        yield f"training and validation images share groups: {_some(both)}; what is measured flatters the networks"
+    if dataset.groups and len(val) < FEW_GROUPS:
+        yield f"the validation images are of {len(val)} group{'s' * (len(val) > 1)}: too few for an interval"
 
 
 def _small(found: Survey, params: Params) -> Iterator[str]:

@@ -1,11 +1,17 @@
-"""Weights that let rare classes count for more."""
+"""What labelled masks say of the classes: weights that let rare ones count for more, and their shares of a crop."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from torchvision import tv_tensors
 
 from eln_kit.data.items import VOID, DataSet, Item, read_mask
+from eln_kit.data.views import resize, weak_view
+from eln_kit.params import Params
+
+CROPS = 512  # of all images together, but one of each at least, that shares are read off
 
 
 def class_weights(items: list[Item], dataset: DataSet, how: str) -> torch.Tensor | None:
@@ -29,3 +35,21 @@ def class_weights(items: list[Item], dataset: DataSet, how: str) -> torch.Tensor
 
 def _count(item: Item, dataset: DataSet) -> np.ndarray:
     return np.bincount(read_mask(item, dataset).numpy().ravel(), minlength=VOID)[: len(dataset.classes)]
+
+
+def largest_shares(items: list[Item], dataset: DataSet, params: Params) -> torch.Tensor:
+    """The largest share that each class takes of a labelled crop's known pixels: float `C`, 0 to 1.
+
+    Read off some `CROPS` weak views, drawn by a fixed seed.
+    """
+    largest, view = torch.zeros(len(dataset.classes)), weak_view(params.views)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for item in items:
+            mask = read_mask(item, dataset)
+            _, mask = resize(mask[None], mask, params.data.resize)
+            for _ in range(math.ceil(CROPS / len(items))):
+                crop = view(tv_tensors.Mask(mask)).flatten()
+                counts = torch.bincount(crop[crop != VOID].long(), minlength=len(largest))
+                largest = torch.maximum(largest, counts / counts.sum().clamp(min=1))
+    return largest

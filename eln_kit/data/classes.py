@@ -1,5 +1,7 @@
 """dataset.yaml: names and colours of the classes, and which values or colours of a mask mean what."""
 
+import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from eln_kit.data.palette import palette
 from eln_kit.data.pictures import pack
 from eln_kit.faults import DataError
 
-KEYS = ("classes", "void", "mask_suffix", "masks")
+KEYS = ("classes", "void", "mask_suffix", "masks", "groups")
 ENTRY_KEYS = ("name", "color", "value", "values")
 IN_COLOR = {"color": True, "colour": True, "index": False}
 
@@ -32,6 +34,7 @@ class Classes:
     void: list | None = None
     mask_suffix: str | None = None
     in_color: bool | None = None
+    groups: str = ""
 
     def table(self, in_color: bool) -> np.ndarray | None:
         """`mask_values` of a data set with these classes; raises DataError where two of them have the same one."""
@@ -89,7 +92,10 @@ def read_classes(file: Path) -> Classes:
     suffix, kind = (content.get(key) for key in ("mask_suffix", "masks"))
     if not isinstance(suffix, str | None) or str(kind) not in [*IN_COLOR, "None"]:
         raise DataError(f"{file}: mask_suffix should be text such as _mask, and masks color or index")
-    return Classes(file, names, colors, has_colors, _values(entries, file), void, suffix, kind and IN_COLOR[kind])
+    in_color = kind and IN_COLOR[kind]
+    return Classes(
+        file, names, colors, has_colors, _values(entries, file), void, suffix, in_color, _groups(content, file)
+    )
 
 
 def _content(file: Path) -> dict:
@@ -112,6 +118,14 @@ def _values(entries: list[dict], file: Path) -> list[list[int]] | None:
     if not all(said):
         raise DataError(f"{file}: either every class should have a `value`, or none")
     return [[_number(value, file) for value in values] for values in said]
+
+
+def _groups(content: dict, file: Path) -> str:
+    groups = content.get("groups", "")
+    with contextlib.suppress(re.error, TypeError):
+        re.compile(groups)
+        return groups
+    raise DataError(f"{file}: groups should be `folder`, or a pattern for the start of an id such as '[^_]+'")
 
 
 def _value_or_color(each, file: Path) -> int | list[int]:

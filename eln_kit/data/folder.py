@@ -52,9 +52,8 @@ def read_folder(root: Path, classes_file: Path | None = None, name: str = "folde
     if not said and classes.values:
         tree.notes.append(f"no mask has 0, so the classes are 1 to {len(classes.names)}; {default} may say otherwise")
     table, unused = classes.table(in_color), tuple(sorted(tree.unused()))
-    return DataSet(
-        name, classes.names, classes.colors, train, val, table, classes.void is not None, tuple(tree.notes), unused
-    )
+    notes, void_is_said = tuple(tree.notes), classes.void is not None
+    return DataSet(name, classes.names, classes.colors, train, val, table, void_is_said, notes, unused, classes.groups)
 
 
 class _Tree:

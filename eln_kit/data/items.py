@@ -1,5 +1,6 @@
 """What a data set is, and how one image and one mask become tensors."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class DataSet:
     `colors` is uint8, C x 3. `train` has items with and without masks, `val` only items with masks.
     `mask_values` is a uint8 table from the value in a file to a class index, 255 or `NO_CLASS`: of 256 values, or of
     the 2**24 colours 0xRRGGBB. None: the values are indices already. `void_is_said`: somebody has said what is void.
-    `notes` tell what was guessed; `unused` are files that nothing reads.
+    `notes` tell what was guessed; `unused` are files that nothing reads. `groups` says which images are of one drive,
+    patient or slide; see `groups_of`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DataSet:
     void_is_said: bool = True
     notes: tuple[str, ...] = ()
     unused: tuple[Path, ...] = ()
+    groups: str = ""
 
     @property
     def in_color(self) -> bool:
@@ -109,6 +112,17 @@ def no_class(found: list[int], dataset: DataSet) -> str:
         f"value {names} is no class; valid are 0 to {last}, and {VOID} for void: correct the mask or the list of "
         "classes, where each may have its `value`"
     )
+
+
+def groups_of(items: list[Item], dataset: DataSet) -> list[str]:
+    """What each image shares with those that are no further evidence: its folder, or what the start of its id matches.
+
+    Its own id where the data set says nothing of groups, or the pattern does not match.
+    """
+    if dataset.groups == "folder":
+        return [item.id.rpartition("/")[0] for item in items]
+    matches = [re.match(dataset.groups, item.id) if dataset.groups else None for item in items]
+    return [match[0] if match else item.id for item, match in zip(items, matches, strict=True)]
 
 
 def spread(items: list, count: int) -> list:

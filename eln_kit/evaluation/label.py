@@ -34,6 +34,7 @@ class Labelling:
     and an image of which nothing is trusted has none; `queue.csv`. A line of `images.jsonl` says that an image is done.
 
     Args:
+        images: a folder, or items of a data set.
         levels: int `C`, from which trust on pixels are kept; see `promise.choose`.
 
     Raises:
@@ -41,12 +42,13 @@ class Labelling:
         DataError: no images, `out` cannot be written, or holds masks that were made with something else.
     """
 
-    def __init__(self, model: Model, images: Path, out: Path, levels: np.ndarray):
+    def __init__(self, model: Model, images: Path | list[Item], out: Path, levels: np.ndarray):
         if model.features is None:
             raise ParamsError("an exported file cannot rank images; give the run folder instead")
         self.model, self.out, self.levels = model, out, levels
-        self.items = find_images(images, out)
-        self.names = {item.id: item.image.relative_to(images).as_posix() for item in self.items}
+        self.items = find_images(images, out) if isinstance(images, Path) else images
+        folder = images if isinstance(images, Path) else None
+        self.names = {i.id: i.image.relative_to(folder).as_posix() if folder else i.id for i in self.items}
         model.depth = model.depth or depth_of(self.items, model.params.data)
         self.broken = 0
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import groupby, islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,18 +24,42 @@ def validation_items(dataset: DataSet, params: Params) -> list[Item]:
 def measure(segmenter: Segmenter, dataset: DataSet, params: Params) -> dict:
     """mIoU and what it is made of, over all validation pixels that are not void; see `summarize_confusion`."""
     counts = confusion(segmenter, validation_items(dataset, params), dataset, params)
-    return summarize_confusion(counts, dataset.classes)
+    return summarize_confusion(counts.sum(0), dataset.classes)
 
 
 def confusion(segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> Tensor:
-    """Pixels of each class by what they were taken for, float64 `C C` on the CPU, truth by row; void is left out."""
-    from torchmetrics.classification import MulticlassConfusionMatrix  # takes a second, and `show` needs none
+    """Pixels of each class by what they were taken for, in each image: float64 `N C C`, truth by row; void left out."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second; `show` needs none
 
-    counts = MulticlassConfusionMatrix(len(dataset.classes), ignore_index=VOID)
+    counts, classes = [], len(dataset.classes)
     for seen, masks in together(items, dataset, params):
         logits = predict(segmenter, seen, params.evaluation)
-        counts.update(predicted(upsample(logits, masks.shape[1:])).cpu(), masks.long())
-    return counts.confmat.double()
+        said = predicted(upsample(logits, masks.shape[1:])).cpu()
+        counts += [
+            multiclass_confusion_matrix(*pair, classes, ignore_index=VOID)
+            for pair in zip(said, masks.long(), strict=True)
+        ]
+    return torch.stack(counts).double() if counts else torch.zeros(0, classes, classes, dtype=torch.float64)
+
+
+def resampled(counts: Tensor, groups: list[str], draws: int = 2000) -> Tensor:
+    """mIoU of as many data sets drawn anew, group by group, from the images' `confusion`: float64 `draws`.
+
+    Two networks' resamples are of the same data sets, so their differences are paired.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    drawn = np.random.default_rng(0).multinomial(place.max() + 1, [1 / (place.max() + 1)] * (place.max() + 1), draws)
+    total = torch.from_numpy(drawn[:, place]).double() @ counts.flatten(1)
+    total = total.view(draws, *counts.shape[1:])
+    right = total.diagonal(dim1=1, dim2=2)
+    union = total.sum(1) + total.sum(2) - right
+    return (right / union).nanmean(1)
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """The middle 95 % of resampled values."""
+    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high
 
 
 def together(items: list[Item], dataset: DataSet, params: Params) -> Iterator[tuple[Tensor, Tensor]]:

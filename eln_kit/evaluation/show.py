@@ -18,6 +18,7 @@ from eln_kit.evaluation.promise import levels_of
 from eln_kit.faults import DataError
 
 SHEET = "sheet.png"
+NOT_OURS = (".", "@eaDir", "__MACOSX")  # hidden files, and what a NAS and a Mac add to folders
 
 
 def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
@@ -56,19 +57,18 @@ def _items(images: Path, masks: Path | None, out: Path) -> list[Item]:
 
 
 def find_images(folder: Path, out: Path | None = None) -> list[Item]:
-    """The images below a folder, in order, but for hidden ones and what lies in `out`.
+    """The images below a folder, in order, but for hidden ones, a data set's masks, and what lies in `out`.
 
     An id is the path in the folder without its suffix, or with it where several images have one name.
 
     Raises:
         DataError: there are none.
     """
-    places = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if not (out and out in file.parents))
-    files = [
-        place
-        for place in places
-        if place.suffix.lower() in IMAGE_SUFFIXES and not any(part[0] == "." for part in place.parts)
-    ]
+    found = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES)
+    passed_over = {out.resolve()} if out else set()
+    passed_over |= {place.resolve() for place in folder.rglob("masks") if (place.parent / "images").is_dir()}
+    places = (file.relative_to(folder) for file in found if not passed_over & {*file.resolve().parents})
+    files = [place for place in places if not any(part.startswith(NOT_OURS) for part in place.parts)]
     if not files:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     bare, whole = Counter(place.with_suffix("") for place in files), set[Path]()

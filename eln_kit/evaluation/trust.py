@@ -1,4 +1,4 @@
-"""How well ELN, and 1 - max softmax beside it, tell a segmenter's errors: the short table of a run."""
+"""How well ELN tells a segmenter's errors, beside what costs less or as much: the short table of a run."""
 
 import torch
 from torch import Tensor
@@ -6,58 +6,80 @@ from torchmetrics.classification import BinaryPrecisionRecallCurve
 
 from eln_kit.data import DataSet
 from eln_kit.evaluation.measures import draw_pixels, reliability, separation
-from eln_kit.evaluation.predict import judge, predict
+from eln_kit.evaluation.predict import judge, mean_of_views, predict
 from eln_kit.evaluation.segmentation import together, validation_items
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.error_localizer import confidence_logit
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation, Params
 
-BOUND = "bound: ELN taught the truth of the unlabelled images"
-ONE_PASS = "ELN, further views withheld"
+BOUND = "ELN taught the truth of the unlabelled images"
+MEAN, MEAN_PREDICTION = "mean of the views", "mean of the views as the prediction"
 POINTS = 200  # of a precision-recall curve that is kept
 
 
 def error_detection(
     segmenter: Segmenter, eln: ErrorLocalizer, dataset: DataSet, params: Params, bound: ErrorLocalizer | None = None
 ) -> list[dict]:
-    """How well ELN, 1 - max softmax, ELN without its further views where it has some, and perhaps the bound tell the
-    segmenter's wrong pixels from its right ones.
+    """How well ELN, 1 - max softmax and, at ELN's cost, the mean of the same views tell the segmenter's wrong pixels
+    from its right ones; perhaps also an ELN that was taught the truth.
 
-    Exact, pooled over at most `evaluation.pixels` non-void pixels an image, drawn by a fixed seed. ELN keeps what it
-    gives at least `semi_supervised.threshold`; the max softmax keeps the same number of pixels, its surest.
+    All judge the segmenter's prediction, but for the mean of the views as the prediction, which judges itself by its
+    max softmax. Exact, pooled over at most `evaluation.pixels` non-void pixels an image, drawn by a fixed seed. ELN
+    keeps what it gives at least `semi_supervised.threshold`; the others keep the same number of pixels, their surest.
 
     Returns:
-        For each detector what `measure_detector` gives, with its `name`.
+        For each detector what `measure_detector` gives, with its `name`, and what `cost` gives. ELN's has
+        `ece_before`, the calibration error of its score before calibration.
     """
     generator = torch.Generator().manual_seed(0)
     elns, samples = {"ELN": eln} | ({BOUND: bound} if bound else {}), []
     for seen, masks in together(validation_items(dataset, params), dataset, params):
-        maps = _right_logits(segmenter, elns, seen, masks.shape[1:], params.evaluation)
-        maps["right"] = maps.pop("prediction") == masks
+        maps = _judged(segmenter, elns, seen, masks, params.evaluation)
         for place, mask in enumerate(masks):
             drawn = draw_pixels(mask, params.evaluation.pixels, generator)
-            samples.append({name: each[place].flatten()[drawn] for name, each in maps.items()})
-    pooled = {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
+            samples.append({name: each[:, place].flatten(1)[:, drawn] for name, each in maps.items()})
+    pooled = {name: torch.cat([sample[name] for sample in samples], dim=1) for name in samples[0]}
 
-    names = ["ELN", "1 - max softmax", *(name for name in (ONE_PASS, BOUND) if name in pooled)]
-    trusted = (pooled["ELN"].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
-    return [measure_detector(name, pooled[name], pooled["right"], trusted) for name in names]
+    kept_share = (pooled["ELN"][0].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
+    rows = [
+        measure_detector(name, pooled[name][0], pooled[name][1] > 0, kept_share) | cost(name, eln)
+        for name in ("ELN", "1 - max softmax", MEAN, MEAN_PREDICTION, BOUND)
+        if name in pooled
+    ]
+    judged, right = pooled["ELN"]
+    rows[0]["ece_before"] = reliability(eln.uncalibrated(judged.to(eln.slope.device)).sigmoid().cpu(), right > 0)["ece"]
+    return rows
 
 
 @torch.no_grad()
-def _right_logits(segmenter, elns: dict, seen: Tensor, size, knobs: Evaluation) -> dict[str, Tensor]:
-    """Logits of being right by each detector and the prediction, all `B H W` at the size of the masks."""
+def _judged(segmenter, elns: dict, seen: Tensor, masks: Tensor, knobs: Evaluation) -> dict[str, Tensor]:
+    """By each detector a prediction's logits of being right, and whether it is: float `2 B H W`."""
+    size = masks.shape[1:]
     logits = predict(segmenter, seen, knobs)
-    judged = {name: upsample(judge(eln, segmenter, seen, logits, knobs), size)[:, 0] for name, eln in elns.items()}
-    if elns["ELN"].scales:
-        judged[ONE_PASS] = upsample(judge(elns["ELN"], segmenter, seen, logits, knobs, one_pass=True), size)[:, 0]
-    logits = upsample(logits, size)
-    maps = judged | {
-        "1 - max softmax": confidence_logit(logits)[:, 0],
-        "prediction": predicted(logits),
+    trust = {name: judge(eln, segmenter, seen, logits, knobs) for name, eln in elns.items()}
+    scaled = upsample(logits, size)
+    trust["1 - max softmax"], predictions = confidence_logit(scaled), {}
+    if scales := elns["ELN"].scales:
+        trust[MEAN], mean = mean_of_views(segmenter, seen, logits, scales, knobs)
+        predictions[MEAN_PREDICTION] = mean = upsample(mean, size)
+        trust[MEAN_PREDICTION] = confidence_logit(mean)
+    return {
+        name: torch.stack(
+            [upsample(each, size)[:, 0].cpu(), (predicted(predictions.get(name, scaled)).cpu() == masks).float()]
+        )
+        for name, each in trust.items()
     }
-    return {name: each.cpu() for name, each in maps.items()}
+
+
+def cost(name: str, eln: ErrorLocalizer) -> dict:
+    """`passes` of an image through encoders, ELN's own among them, and the `pixels` in them over the image's."""
+    passes, pixels = 1, 1.0
+    if name != "1 - max softmax":
+        passes, pixels = 1 + len(eln.scales), 1 + sum(scale**2 for scale in eln.scales)
+    if name in ("ELN", BOUND) and not eln.on_features:
+        passes, pixels = passes + 1, pixels + 1
+    return {"passes": passes, "pixels": pixels}
 
 
 def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: float) -> dict:

@@ -11,22 +11,29 @@ from eln_kit.evaluation.label import Labelling
 from eln_kit.evaluation.model import load
 from eln_kit.faults import DataError
 from eln_kit.paths import resolve
+from eln_kit.store.experiment import reopen
 
 PRECISIONS, NUMBERS = (0.8, 0.9, 0.95), (2, 4, 8)
 
 
 class Pool:
-    """A folder of images labelled by a run, and what its validation images say of the trust."""
+    """Images labelled by a run, and what its validation images say of the trust.
 
-    def __init__(self, run: str, images: str, out: str):
+    `images` is a folder; empty, the run's unlabelled images. What is made lies in `out`; empty, in the run folder.
+    """
+
+    def __init__(self, run: str, images: str = "", out: str = ""):
         notebook.short_errors()
-        self.model, self.out = load(run), resolve(out)
+        pool = resolve(images) if images else reopen(resolve(run)).split.unlabeled
+        if not pool:
+            raise DataError(f"{run}: has no unlabelled images; set images to a folder of your own")
+        self.model, self.out = load(run), resolve(out or f"{run}/labelled")
         level = int(np.ceil(self.model.params.semi_supervised.threshold * 255))
         levels = np.full(len(self.model.classes), level)
-        self.labelling = Labelling(self.model, resolve(images), self.out, levels)
+        self.labelling = Labelling(self.model, pool, self.out, levels)
         list(self.labelling.run())
         if not (rows := self.labelling.queue()):
-            raise DataError(f"{images}: none of its images can be read")
+            raise DataError(f"{images or run}: none of its images can be read")
         self.rows = rows
         self.counts = promise.held_out(self.model)
         print(f"{len(self.rows)} images labelled in {self.out}; {len(self.counts)} held-out labels")

@@ -34,7 +34,9 @@ class Settings:
             "error_localization.ratios": list(self.ratios),
             "error_localization.noise": self.noise,
             "error_localization.dropout": self.dropout,
+            "semi_supervised.filter": "eln",
             "semi_supervised.threshold": round(threshold, 2),
+            "semi_supervised.class_share": None,  # else it would win over the threshold
             "run.folder": f"runs/{name}",
         }
         path = folder / f"{name}.yaml"

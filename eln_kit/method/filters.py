@@ -33,3 +33,13 @@ def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: f
     room = (share * count.double() - 1e-6).ceil()  # 0.6 of 25 are 15, not 16
     keep[order] = (rank < room) & (ordered > 0)
     return keep.view_as(among)
+
+
+def plausible(classes: Tensor, among: Tensor, largest: Tensor) -> Tensor:
+    """The images in which no class takes a larger share of the pixels `among` than `largest` allows it: bool `B`.
+
+    Args: classes long `B H W`, 0..C-1; among bool `B H W`; largest float `C`, 0 to 1.
+    """
+    numbers = torch.arange(len(largest), device=classes.device)
+    counts = ((classes.flatten(1)[..., None] == numbers) & among.flatten(1)[..., None]).sum(1)  # B C
+    return (counts <= largest * among.flatten(1).sum(1, keepdim=True)).all(1)

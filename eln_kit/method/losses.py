@@ -86,10 +86,15 @@ def error_localization_loss(judged: Tensor, target: Tensor, max_weight: float) -
         max_weight: bound of the weight, which otherwise grows without limit as errors become rare.
     """
     right, wrong = target == 1, target == 0
-    many, few = over_processes(torch.stack([right.sum(), wrong.sum()]))
-    weight = (many / few.clamp(min=FEW)).clamp(min=1 / max_weight, max=max_weight)
+    weight = wrong_pixels_weight(target, max_weight)
     losses = F.binary_cross_entropy_with_logits(judged[:, 0].float(), right.float(), reduction="none")
-    return (losses * right + weight * losses * wrong).sum() / (many + few).clamp(min=FEW)
+    return (losses * right + weight * losses * wrong).sum() / over_processes((right | wrong).sum()).clamp(min=FEW)
+
+
+def wrong_pixels_weight(target: Tensor, max_weight: float) -> Tensor:
+    """(right pixels / wrong pixels) of `correctness`, within 1 / max_weight and max_weight."""
+    many, few = over_processes(torch.stack([(target == 1).sum(), (target == 0).sum()]))
+    return (many / few.clamp(min=FEW)).clamp(min=1 / max_weight, max=max_weight)
 
 
 def true_class_probability(logits: Tensor, mask: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Stage(nn.Module):
         lr_factor: on the optimizer's rates.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
         class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
+        largest_shares: the largest share of a labelled crop that each class takes, float `C`; as `class_weights`.
     """
 
     name: str
@@ -38,7 +39,9 @@ class Stage(nn.Module):
         self.networks = networks
         self.params = params
         self.class_weights: Tensor | None
+        self.largest_shares: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
+        self.register_buffer("largest_shares", None, persistent=False)
 
     def cross_entropy(self, logits: Tensor, mask: Tensor, average_over: Tensor | None = None) -> Tensor:
         """The loss of that name, with the stage's weights."""

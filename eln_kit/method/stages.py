@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import Split
-from eln_kit.method.filters import surest, surest_of_each_class
+from eln_kit.method.filters import plausible, surest, surest_of_each_class
 from eln_kit.method.losses import (
     FEW,
     VOID,
     auxiliary_loss,
     contrastive_loss,
+    correctness,
     judgement_loss,
     over_processes,
     pseudo_label,
+    wrong_pixels_weight,
 )
 from eln_kit.method.regions import at_features, mix, random_boxes, random_windows
 from eln_kit.method.stage import Outcome, Stage
 from eln_kit.models import Networks, Prediction
-from eln_kit.models.error_localizer import confidence_logit, entropy
+from eln_kit.models.error_localizer import confidence_logit, entropy, further_views, mean_prediction, mirrored
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
@@ -82,8 +84,14 @@ class ErrorLocalization(Stage):
         eln, count = self.networks.eln, 1 + len(self.networks.auxiliary)
         with evaluating(self.networks.student) as student:
             decoded = [student.decoder(features).repeat(count, 1, 1, 1)] if eln.on_features else []
-            seen = [student.encoder(student.normalize(view)) for view in eln.views(image)]
+            seen = [student.encoder(student.normalize(view)) for view in mirrored(image, eln.scales)]
         return decoded + [self.without_dropout(each).flip(3) for each in seen]
+
+    def follow_weight(self, logits: Tensor, mask: Tensor) -> None:
+        """Tell ELN what the main decoder's wrong pixels weigh in this step, where its loss weighs them."""
+        knobs = self.params.error_localization
+        if knobs.calibrated and knobs.target == "right":
+            self.networks.eln.follow_weight(wrong_pixels_weight(correctness(logits, mask), knobs.max_weight))
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
@@ -96,6 +104,7 @@ class ErrorLocalization(Stage):
         every, looks = self.without_dropout(features), self.looks(image, features)
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, looks)
         eln = judgement_loss(judged, every, mask, knobs, count)
+        self.follow_weight(every[: len(mask)], mask)
 
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
         measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
@@ -120,6 +129,7 @@ class Bound(ErrorLocalization):
         with torch.no_grad(), evaluating(student):
             logits = student(image).logits
         judged = eln(image, logits, eln.look_again(student, image))
+        self.follow_weight(logits, batch["truth"])
         return {"eln": judgement_loss(judged, logits, batch["truth"], self.params.error_localization)}, {}
 
 
@@ -214,7 +224,12 @@ class SemiSupervised(ErrorLocalization):
         """The teacher's label of the weak view, void where dropped (`B H W`), its embedding, and measures."""
         teacher = self.networks.teacher(batch["weak"])
         logits = upsample(teacher.logits.float(), batch["weak"].shape[2:])
+        if self.knobs.filter == "views":
+            scales = self.params.model.eln_scales
+            logits = mean_prediction(logits, further_views(self.networks.teacher, batch["weak"], scales))
         keep = self.keep(batch, logits) & batch["valid"]
+        if self.largest_shares is not None:
+            keep &= plausible(predicted(logits), batch["valid"], self.largest_shares)[:, None, None]
         known = batch["truth"] != VOID
         right = (predicted(logits) == batch["truth"]) & known
         measures = {
@@ -247,9 +262,9 @@ class SemiSupervised(ErrorLocalization):
         """
         if self.knobs.filter == "eln":
             return self.networks.eln.judge_prediction(self.networks.teacher, batch["weak"], logits)[:, 0].float()
-        if self.knobs.filter == "confidence":
-            return confidence_logit(logits)[:, 0]
-        return -entropy(logits)[:, 0]
+        if self.knobs.filter == "entropy":
+            return -entropy(logits)[:, 0]
+        return confidence_logit(logits)[:, 0]
 
     def contrast(self, student: Prediction, teacher: Tensor, labels: Tensor) -> Tensor:
         """The contrastive loss in random windows of the feature map, whose size bounds the memory."""

@@ -1,5 +1,6 @@
 """ELN, the error localization network: is the prediction right here? (paper, section 3.2)"""
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -13,6 +14,8 @@ from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Normalize, Segmenter
 from eln_kit.params import Model
+
+WEIGHT_MOMENTUM = 0.05  # of the average of the loss's weights: over some twenty steps
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -39,8 +42,14 @@ class ErrorLocalizer(nn.Module):
     """Judges a prediction pixel by pixel.
 
     Takes the image (float `B 3 H W` in 0..1) and the logits of a prediction for it (`B C h w`, any size); both are
-    detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`,
-    whose sigmoid is the probability that the prediction is right.
+    detached, and the encoder sees image, entropy and logits at image size. Gives one logit per pixel, `B 1 H W`: how
+    sure it is that the prediction is right.
+
+    In training the logit is what the loss sees. There a wrong pixel weighs `w`, so the sigmoid q is no probability:
+    where it is right, the odds of a right pixel are `w q / (1 - q)`. In evaluation mode the logit is calibrated:
+    `slope * (logit + log w) + offset`. `log_weight` follows the weights in training; slope and offset are fitted on
+    images held out of training (`evaluation.calibration`), and are 1 and 0 where there are none. The map is increasing,
+    so it changes no ranking.
 
     With `model.eln_scales`, which the paper does not have, ELN gets further views: the segmenter predicts the mirrored
     image at those scales, and ELN also sees the probability that each of these predictions gives to the judged class.
@@ -67,6 +76,12 @@ class ErrorLocalizer(nn.Module):
             self.decoder = make_decoder(model, self.encoder.channels, aspp_dropout=0.5)
         self.judge = head(channels, 1)
         self.scales = model.eln_scales
+        self.log_weight: Tensor
+        self.register_buffer("log_weight", torch.zeros(()))
+        self.slope: Tensor
+        self.register_buffer("slope", torch.ones(()))
+        self.offset: Tensor
+        self.register_buffer("offset", torch.zeros(()))
         self.residual = model.eln_form != "published"
         if self.residual:
             for parameter in self.judge[-1].parameters():
@@ -92,36 +107,60 @@ class ErrorLocalizer(nn.Module):
         if self.residual:
             judged = judged + self.scale * class_logit(logits, classes) + self.shift
             judged = judged + sum(scale * look for scale, look in zip(self.look_scales, again, strict=True))
-        return judged
+        return judged if self.training else self.slope * (judged + self.log_weight) + self.offset
 
     @torch.no_grad()
-    def look_again(self, segmenter: Segmenter, image: Tensor, views: bool = True) -> list[Tensor]:
+    def follow_weight(self, weight: Tensor) -> None:
+        """Move `log_weight` towards that of the main decoder's wrong pixels in one training step."""
+        self.log_weight.lerp_(weight.log(), WEIGHT_MOMENTUM)
+
+    def uncalibrated(self, judged: Tensor) -> Tensor:
+        """The logits as the loss has shaped them, from those of evaluation mode."""
+        return (judged - self.offset) / self.slope - self.log_weight
+
+    @torch.no_grad()
+    def look_again(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
         """What `further` gives, with the segmenter in evaluation mode."""
         with evaluating(segmenter) as judged:
-            return self.further(judged, image, views)
+            return self.further(judged, image)
 
-    def further(self, segmenter: Segmenter, image: Tensor, views: bool = True) -> list[Tensor]:
+    def further(self, segmenter: Segmenter, image: Tensor) -> list[Tensor]:
         """What else ELN sees of the segmenter: in the form `features` its decoded features, `B c h w`, and in any form
-        its class logits for the image's `views`, `B C h w` each, unless these are left out.
+        its class logits for the further views, `B C h w` each.
         """
         features = [segmenter.decoded(image)] if self.on_features else []
-        seen = self.views(image) if views else []
-        return features + [segmenter(each).logits.flip(3) for each in seen]
-
-    def views(self, image: Tensor) -> list[Tensor]:
-        """The mirrored image at each of `model.eln_scales`; what is found in it has to be mirrored back."""
-        ratios = [Fraction(scale).limit_denominator(1000).as_integer_ratio() for scale in self.scales]
-        sizes = [[nearest_multiple(side * up, down) // down for side in image.shape[2:]] for up, down in ratios]
-        return [upsample(image.flip(3), size) for size in sizes]
+        return features + further_views(segmenter, image, self.scales)
 
     @torch.no_grad()
-    def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor, one_pass: bool = False) -> Tensor:
-        """In evaluation mode: is the segmenter's prediction of the image right? `B 1 H W`, logits.
-
-        With `one_pass` the prediction itself takes the place of those of the further views.
-        """
+    def judge_prediction(self, segmenter: Segmenter, image: Tensor, logits: Tensor) -> Tensor:
+        """In evaluation mode: is the segmenter's prediction of the image right? `B 1 H W`, logits."""
         with evaluating(self):
-            looks = self.look_again(segmenter, image, views=not one_pass)
-            if one_pass:
-                looks += [logits] * len(self.scales)
-            return self(image, logits, looks)
+            return self(image, logits, self.look_again(segmenter, image))
+
+
+def mirrored(image: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    """The mirrored image at each scale; what is found in it has to be mirrored back."""
+    ratios = [Fraction(scale).limit_denominator(1000).as_integer_ratio() for scale in scales]
+    sizes = [[nearest_multiple(side * up, down) // down for side in image.shape[2:]] for up, down in ratios]
+    return [upsample(image.flip(3), size) for size in sizes]
+
+
+def further_views(segmenter: Segmenter, image: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    """The segmenter's class logits for the mirrored image at each scale, mirrored back: `B C h w` each."""
+    return [segmenter(view).logits.flip(3) for view in mirrored(image, scales)]
+
+
+def mean_class_logit(logits: Tensor, looks: Sequence[Tensor]) -> Tensor:
+    """The mean over a prediction, `B C H W`, and `further_views` of the predicted class's logit: `B 1 H W`.
+
+    What ELN in its residual forms starts from, and so what it has to beat at the same cost.
+    """
+    classes = predicted(logits)[:, None]
+    every = [logits, *(upsample(look.float(), logits.shape[2:]) for look in looks)]
+    return torch.stack([class_logit(each, classes) for each in every]).mean(0)
+
+
+def mean_prediction(logits: Tensor, looks: Sequence[Tensor]) -> Tensor:
+    """Logarithm of the mean class probabilities of a prediction, `B C H W`, and of `further_views`: `B C H W`."""
+    every = [logits, *(upsample(look.float(), logits.shape[2:]) for look in looks)]
+    return torch.stack([each.log_softmax(dim=1) for each in every]).logsumexp(dim=0) - math.log(len(every))

@@ -14,6 +14,7 @@ from eln_kit.data import (
     Split,
     class_weights,
     deciding,
+    largest_shares,
     lists_at_hand,
     load_split,
     make_split,
@@ -82,6 +83,12 @@ class Experiment:
     def class_weights(self) -> Tensor | None:
         """Of the cross-entropy, float `C`, by the labelled images to train on; None where all weigh the same."""
         return class_weights(self.labeled, self.dataset, self.params.optimizer.class_weights)
+
+    @cached_property
+    def largest_shares(self) -> Tensor | None:
+        """Of labelled crops, float `C`, for `semi_supervised.image_gate`; None without one."""
+        gated = self.params.semi_supervised.image_gate == "class_shares"
+        return largest_shares(self.labeled, self.dataset, self.params) if gated else None
 
     def networks(self, after: str | None = None, best: bool = False) -> Networks:
         """New networks; `after` names the finished stage they continue from, with its last or its best step.

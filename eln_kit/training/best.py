@@ -28,7 +28,7 @@ class Best:
         dataset, params = self.experiment.dataset, self.experiment.params
         mine = self.experiment.held_out[self.accelerator.process_index :: self.accelerator.num_processes]
         with evaluating(self.stage.segmenter) as segmenter:
-            counts = confusion(segmenter, mine, dataset, params).to(self.accelerator.device)
+            counts = confusion(segmenter, mine, dataset, params).sum(0).to(self.accelerator.device)
         miou = summarize_confusion(self.accelerator.reduce(counts, "sum").cpu(), dataset.classes)["miou"]
         if self.so_far is None or miou > self.so_far["miou"]:
             self.so_far = {"step": step, "miou": miou}

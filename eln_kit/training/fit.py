@@ -24,6 +24,7 @@ from eln_kit.data.extra import weighted
 from eln_kit.data.loaders import FAULT, SEED, Faults, training_batches
 from eln_kit.data.views import strong_views
 from eln_kit.device import layout
+from eln_kit.evaluation.calibration import calibrate
 from eln_kit.faults import AGAIN, CheckpointError, DataError, Fault
 from eln_kit.method.stages import STAGES, Outcome, Stage, strong_names
 from eln_kit.params import Params
@@ -101,7 +102,7 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
-    stage.class_weights = experiment.class_weights
+    stage.class_weights, stage.largest_shares = experiment.class_weights, experiment.largest_shares
     stage.to(accelerator.device, memory_format=layout(params.run))  # type: ignore[call-overload]
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:
@@ -227,6 +228,8 @@ def _save(stage, experiment, optimizer, accelerator, log, best, step) -> None:
     if not accelerator.is_main_process:
         return
     finished = step == stage.steps
+    if finished and "eln" in stage.parts and experiment.held_out and experiment.params.error_localization.calibrated:
+        calibrate(stage.networks.eln, stage.segmenter, experiment.held_out, experiment.dataset, experiment.params)
     going_on = {
         "optimizer": None if finished else optimizer.state_dict(),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler and not finished else None,

@@ -236,27 +236,41 @@ def test_what_stands_out_is_computed_from_the_results():
     def row(name, miou, steps, iou):
         return {"name": name, "miou": miou, "steps": steps, "iou": iou}
 
+    control, spread = "control, averaged as the teacher is", {"images": 100, "units": 100}
+    gain = {"over": control, "miou": 0.03, "low": 0.01, "high": 0.048}
     results = {
         "classes": ["sky", "road", "pole"],
         "segmentation": [
             row("stage 1, supervised", 0.4, 4, [0.5, 0.3, None]),
-            row("stage 3, teacher", 0.45, 12, [0.4, 0.5, None]),
-            row("control, averaged as the teacher is", 0.42, 12, [0.5, 0.34, None]),
+            row("stage 3, teacher", 0.45, 12, [0.4, 0.5, None]) | spread | {"gain": gain},
+            row(control, 0.42, 12, [0.5, 0.34, None]),
         ],
         "error_detection": [
             {"name": "after stage 2, ELN", "aupr": 0.5},
             {"name": "after stage 2, 1 - max softmax", "aupr": 0.6},
+            {"name": "after stage 2, mean of the views", "aupr": 0.55},
         ],
     }
-    gain, classes, detection = report.notable(results)
-    assert "+3.0 points against control, averaged as the teacher is (12 steps; the teacher had 12)" in gain
+    said, classes, detection, mean = report.notable(results)
+    assert "+3.0 points against control, averaged as the teacher is (12 steps; the teacher had 12)" in said
+    assert "these 100 validation images it would lie between +1.0 and +4.8 (95 %, bootstrap)" in said
     assert classes == "By class: road changes by +16.0 points of IoU, sky by -10.0."
     assert "no better than 1 - max softmax does: AUPR 0.500 and 0.600" in detection
-    for aupr, said in ((0.5, "50% of the way there"), (0.6, "more labels would not help it")):
-        more = [("ELN", aupr), ("1 - max softmax", 0.4), ("bound: taught", 0.6)]
-        rows = [{"name": f"after stage 2, {name}", "aupr": value} for name, value in more]
-        assert said in report.notable({"error_detection": rows})[-1]
+    assert "mean of the same views, with nothing learnt, reaches 0.550" in mean
     assert report.notable({}) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "units", "on"), [(2, 2, "2 validation images"), (101, 1, "101 validation images in 1 groups")]
+)
+def test_a_gain_on_few_images_or_few_groups_of_them_is_too_little_to_say(images, units, on):
+    gain = {"over": "control", "miou": 0.094, "low": 0.05, "high": 0.1}
+    teacher = {"name": "stage 3, teacher", "steps": 12, "iou": [], "miou": 0.6, "gain": gain}
+    control = {"name": "control", "miou": 0.506, "steps": 12, "iou": []}
+    rows = [teacher | {"images": images, "units": units}, control]
+    (said,) = report.notable({"segmentation": rows, "classes": []})
+    assert f"On {on} that is too few to say." in said
+    assert "95 %" not in said
 
 
 def test_help_does_not_import_torch():

@@ -1,9 +1,10 @@
 """Weights of classes, by hand: an image has 12 x 16 pixels, and a class that is not its first one column of 12."""
 
 import pytest
+import torch
 from trees import masked_dataset
 
-from eln_kit.data import class_weights
+from eln_kit.data import class_weights, largest_shares
 
 SHARES = 372 / 384, 12 / 384  # of classes 0 and 1 in two images, of which one has class 1
 
@@ -23,3 +24,11 @@ def test_void_has_no_share_and_without_weights_nothing_is_read(tmp_path):
     weights = class_weights(dataset.train, dataset, "median")
     assert (weights[1] / weights[0]).item() == pytest.approx((168 + 180) / 24)
     assert class_weights([None], dataset, "none") is None
+
+
+def test_the_largest_share_of_a_crop_is_that_of_a_crop_which_a_class_fills_most(tmp_path, tiny):
+    dataset = masked_dataset(tmp_path, [(0, 1), (0,)], classes=3)
+    params = tiny({"views.crop": [16, 16], "views.scale": [1, 1]})
+    largest = largest_shares(dataset.train, dataset, params)
+    assert largest.tolist() == pytest.approx([1, 1 / 16, 0])
+    assert torch.equal(largest, largest_shares(dataset.train, dataset, params))

@@ -13,7 +13,7 @@ from trees import (
     write_mask,
 )
 
-from eln_kit.data import VOID, open_dataset, read_image, read_mask
+from eln_kit.data import VOID, Item, groups_of, open_dataset, read_image, read_mask
 from eln_kit.data.classes import read_classes
 from eln_kit.params import Data
 
@@ -31,6 +31,22 @@ def test_a_folder_has_labelled_and_unlabelled_images(tmp_path):
     assert dataset.colors.shape == (2, 3)
     assert dataset.colors.dtype == np.uint8
     assert dataset.mask_values is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"), [("", ["a/1_x", "b/1_y"]), ("folder", ["a", "b"]), ("'./[0-9]+'", ["a/1", "b/1"])]
+)
+def test_images_are_grouped_as_the_data_set_says(tmp_path, groups, expected):
+    folder_tree(tmp_path, train=1, val=1)
+    (tmp_path / "dataset.yaml").write_text(f"classes: [a, b]\ngroups: {groups}\n")
+    items = [Item(id, tmp_path / id) for id in ("a/1_x", "b/1_y")]
+    assert groups_of(items, folder(tmp_path)) == expected
+
+
+def test_a_pattern_of_groups_that_is_none_is_told(tmp_path):
+    (tmp_path / "dataset.yaml").write_text("classes: [a, b]\ngroups: '['\n")
+    with fails("groups should be `folder`, or a pattern"):
+        read_classes(tmp_path / "dataset.yaml")
 
 
 def test_ids_have_sub_folders_and_endings_of_any_case_and_hidden_files_are_passed_over(tmp_path):

@@ -97,6 +97,23 @@ def test_error_detection_is_the_same_when_every_image_is_judged_alone(tiny, monk
         assert one["kept_accuracy"] == pytest.approx(other["kept_accuracy"], abs=1e-3)
 
 
+def test_resampled_images_spread_as_they_differ_and_groups_are_drawn_whole():
+    good, bad = torch.tensor([[[10.0, 0], [0, 10]], [[5.0, 5], [5, 5]]])  # mIoU 1 and 1/3
+    counts = torch.stack([good, bad] * 20).double()
+    values = segmentation.resampled(counts, [str(place) for place in range(40)])
+    low, high = segmentation.interval(values)
+    assert low < segmentation.summarize_confusion(counts.sum(0), ["a", "b"])["miou"] < high
+    in_two = segmentation.resampled(counts, ["good", "bad"] * 20)
+    assert segmentation.interval(in_two) == pytest.approx((1 / 3, 1))
+    assert segmentation.resampled(counts, ["one"] * 40).unique().numel() == 1
+    assert (segmentation.resampled(counts, ["good", "bad"] * 20) - in_two).abs().max() == 0, "paired"
+
+
+def test_a_class_that_a_resample_lacks_does_not_count():
+    counts = torch.tensor([[[4.0, 0, 0], [0, 0, 0], [0, 0, 4]], [[4.0, 0, 0], [0, 4, 0], [0, 0, 0]]]).double()
+    assert segmentation.resampled(counts, ["a", "b"]).unique().tolist() == [1]
+
+
 def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
     params = tiny()
     experiment = open_experiment(params)
@@ -107,7 +124,8 @@ def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
     confusion = segmentation.measure(networks.student, experiment.dataset, params)["confusion"]
     assert sum(map(sum, confusion)) == 3 * 5
     seen = []
-    monkeypatch.setattr(trust, "measure_detector", lambda name, logit, right, share: seen.append(len(right)))
+    measured = trust.measure_detector
+    monkeypatch.setattr(trust, "measure_detector", lambda *args: seen.append(len(args[2])) or measured(*args))
     trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
     assert seen == [15, 15]
 
@@ -120,14 +138,16 @@ def test_untrained_residual_eln_scores_like_the_max_softmax(tiny):
     assert eln["auroc"] == pytest.approx(confidence["auroc"], abs=1e-4)
 
 
-def test_with_its_further_views_withheld_an_untrained_residual_eln_scores_like_the_max_softmax(tiny):
+def test_an_untrained_residual_eln_is_the_mean_of_its_views_at_one_pass_more(tiny):
     params = tiny({"model.eln_scales": [0.5]})
     networks, experiment = open_experiment(params).networks(), open_experiment(params)
     rows = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
-    eln, confidence, one_pass = (row["auroc"] for row in rows)
-    assert rows[2]["name"] == "ELN, further views withheld"
-    assert one_pass == pytest.approx(confidence, abs=1e-4)
-    assert eln != pytest.approx(confidence, abs=1e-4)
+    eln, confidence, mean, as_prediction = rows
+    assert [row["name"] for row in rows[2:]] == ["mean of the views", "mean of the views as the prediction"]
+    assert mean["auroc"] == pytest.approx(eln["auroc"], abs=1e-4) != pytest.approx(confidence["auroc"], abs=1e-4)
+    assert mean["error_rate"] == eln["error_rate"]
+    assert as_prediction["auroc"] != mean["auroc"]
+    assert [(row["passes"], row["pixels"]) for row in rows] == [(3, 2.25), (1, 1), (2, 1.25), (2, 1.25)]
 
 
 def test_examples_for_figures_have_the_size_the_networks_see(tiny):

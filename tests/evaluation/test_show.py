@@ -49,6 +49,16 @@ def test_show_takes_a_folder_of_images_and_the_masks_that_are_there(run, tmp_pat
     assert [(folder / "truth.png").exists() for folder in folders] == [True, False, False]
 
 
+def test_masks_of_a_data_set_hidden_files_and_what_was_made_before_are_no_images(tmp_path):
+    for place in ("images/train/a.png", "images/unlabeled/b.png", "made/c.png", "masks.png"):
+        write_image(tmp_path / place, (8, 8))
+    for place in ("masks/train/a.png", ".x/d.png", "images/train/._a.png", "@eaDir/a.png", "__MACOSX/a.png"):
+        write_image(tmp_path / place, (8, 8))
+    found = show.find_images(tmp_path, tmp_path / "other/../made")
+    assert [item.id for item in found] == ["images/train/a", "images/unlabeled/b", "masks"]
+    assert [item.id for item in show.find_images(tmp_path / "masks")] == ["train/a"], "asked for by name"
+
+
 def test_show_finds_the_mask_of_an_image_in_the_same_sub_folder(run, tmp_path):
     for part in ("one", "two"):
         write_image(tmp_path / "images" / part / "a.png", (32, 32))

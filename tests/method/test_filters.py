@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eln_kit.method.filters import surest, surest_of_each_class
+from eln_kit.method.filters import plausible, surest, surest_of_each_class
 
 SCORE = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.3, 0.99, 0.5, 0.6]])
 CLASSES = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 2]])
@@ -36,3 +36,11 @@ def test_a_share_that_is_a_whole_number_of_pixels_is_that_number():
 def test_among_equal_scores_a_class_still_gets_its_share():
     kept = surest_of_each_class(torch.ones(1000), torch.arange(1000) % 4, torch.ones(1000, dtype=torch.bool), 0.3)
     assert torch.bincount(torch.arange(1000)[kept] % 4).tolist() == [75, 75, 75, 75]
+
+
+def test_an_image_is_plausible_while_no_class_takes_more_of_it_than_of_labelled_ones():
+    classes = torch.tensor([[[0, 0, 1, 1]], [[1, 1, 1, 0]], [[1, 1, 1, 0]]])
+    among = torch.tensor([[[True] * 4], [[True] * 4], [[False, True, False, True]]])
+    assert plausible(classes, among, torch.tensor([1.0, 0.5])).tolist() == [True, False, True]
+    assert plausible(classes, among, torch.tensor([1.0, 0.75])).all()
+    assert plausible(classes, among & False, torch.tensor([0.0, 0.0])).all(), "nothing is known of them"

@@ -8,7 +8,13 @@ from eln_kit.faults import ParamsError
 from eln_kit.models import Networks, Segmenter
 from eln_kit.models.dropout import Dropout
 from eln_kit.models.encoder import Encoder
-from eln_kit.models.error_localizer import ErrorLocalizer, confidence_logit, entropy
+from eln_kit.models.error_localizer import (
+    ErrorLocalizer,
+    confidence_logit,
+    entropy,
+    mean_class_logit,
+    mean_prediction,
+)
 from eln_kit.models.features import upsample
 from eln_kit.params import Model, Optimizer
 
@@ -111,6 +117,31 @@ def test_eln_on_features_begins_as_the_max_softmax_baseline_and_is_a_fraction_of
     assert features.grad is None
     sizes = [sum(p.numel() for p in each.parameters()) for each in (eln, full)]
     assert sizes[0] < sizes[1] / 100
+
+
+def test_in_evaluation_mode_the_weight_of_wrong_pixels_is_undone_and_no_ranking_changes():
+    eln = ErrorLocalizer(SMALL, 3, (0.5,) * 3, (0.5,) * 3).train()
+    image, logits = torch.rand(2, 3, 32, 32), torch.randn(2, 3, 8, 8)
+    for _ in range(200):
+        eln.follow_weight(torch.tensor(4.0))
+    eln.eval()
+    plain = confidence_logit(upsample(logits, (32, 32)))
+    odds, odds_before = (each.sigmoid() / (1 - each.sigmoid()) for each in (eln(image, logits), plain))
+    assert torch.allclose(odds, 4 * odds_before, rtol=1e-3)
+    eln.slope.fill_(0.5)
+    eln.offset.fill_(-1)
+    judged = eln(image, logits)
+    assert torch.allclose(eln.uncalibrated(judged), plain, atol=1e-4)
+    assert torch.equal(judged.flatten().argsort(stable=True), eln.slope.mul(plain).flatten().argsort(stable=True))
+
+
+def test_the_means_of_views_are_those_by_hand():
+    first, second = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1), torch.tensor([0.0, 3, 0]).view(1, 3, 1, 1)
+    p = [each.softmax(1).flatten().tolist() for each in (first, second)]
+    odds = sum(math.log(each[0] / (1 - each[0])) for each in p) / 2
+    assert mean_class_logit(first, [second]).item() == pytest.approx(odds, abs=1e-5)
+    mean = [(one + other) / 2 for one, other in zip(*p, strict=True)]
+    assert mean_prediction(first, [second]).exp().flatten().tolist() == pytest.approx(mean, abs=1e-5)
 
 
 def test_published_eln_is_the_network_alone():

@@ -1,0 +1,53 @@
+"""ELN's score as a probability: a line through its logits, fitted on images that were held out of training."""
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from eln_kit.data import DataSet, Item, read_image, read_mask
+from eln_kit.evaluation.measures import draw_pixels
+from eln_kit.evaluation.predict import judge, predict, prepare
+from eln_kit.models import ErrorLocalizer, Segmenter
+from eln_kit.models.features import predicted, upsample
+from eln_kit.models.modes import evaluating
+from eln_kit.params import Params
+
+PIXELS = 5000  # drawn of each image
+STEEPEST = 20.0  # slope, and 1 over the flattest one
+
+
+def calibrate(eln: ErrorLocalizer, segmenter: Segmenter, items: list[Item], dataset: DataSet, params: Params) -> None:
+    """Set ELN's `slope` and `offset` by how often the segmenter is right in these images, which have masks."""
+    eln.slope.fill_(1)
+    eln.offset.fill_(0)
+    generator, samples = torch.Generator().manual_seed(0), []
+    with evaluating(segmenter):
+        for item in items:
+            seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
+            logits = predict(segmenter, seen, params.evaluation)
+            judged = upsample(judge(eln, segmenter, seen, logits, params.evaluation), mask.shape)[0, 0].cpu()
+            right = predicted(upsample(logits, mask.shape))[0].cpu() == mask
+            drawn = draw_pixels(mask, PIXELS, generator)
+            samples.append(torch.stack([judged.flatten()[drawn], right.flatten()[drawn]]))
+    judged, right = torch.cat(samples, dim=1).double().numpy()
+    slope, offset = fit_line(judged, right > 0)
+    eln.slope.fill_(slope)
+    eln.offset.fill_(offset)
+
+
+def fit_line(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """Slope, above 0, and offset of the logits at which the outcomes are likeliest (Platt, 1999, with his targets,
+    which stay inside 0..1 where there is no error).
+
+    Args: logits float `N`; right bool `N`.
+    """
+    many, few = right.sum(), (~right).sum()
+    target = np.where(right, (many + 1) / (many + 2), 1 / (few + 2))
+
+    def negative_log_likelihood(line: np.ndarray) -> float:
+        moved = np.exp(line[0]) * logits + line[1]
+        return float(np.mean(np.logaddexp(0, moved) - target * moved))
+
+    widest = np.log(STEEPEST)
+    found = minimize(negative_log_likelihood, (0.0, 0.0), method="L-BFGS-B", bounds=[(-widest, widest), (None, None)])
+    return float(np.exp(found.x[0])), float(found.x[1])
