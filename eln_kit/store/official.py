@@ -112,6 +112,7 @@ def translate(file: Path, official: dict[str, dict[str, Tensor]]) -> dict[str, d
             if (here := table[begin]) is not None:
                 end = name.removeprefix(begin).replace(".shortcut.", ".downsample.")  # ELN's blocks call it so
                 states[part][prefix + here + end] = tensor
+    states["eln"] |= {"log_weight": torch.zeros(()), "slope": torch.ones(()), "offset": torch.zeros(())}  # a score
     return states
 
 
