@@ -7,7 +7,7 @@ from tqdm.auto import tqdm
 
 from eln_kit import figures
 from eln_kit.audience import person_watches
-from eln_kit.batch.report import write_page
+from eln_kit.batch.templating import write_page
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling
 from eln_kit.evaluation.model import Model, load

@@ -1,20 +1,14 @@
-"""What a run found: a table for the terminal, sentences, and `index.html` in the run folder."""
+"""What a run found: tables for the terminal and for notebooks, and sentences."""
 
-import datetime
 import json
-from base64 import b64encode
 from pathlib import Path
 
-import jinja2
 import yaml
 
-from eln_kit import __version__
-from eln_kit.batch.state import read_state
+from eln_kit.batch.templating import rendered
 from eln_kit.faults import Fault
-from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
-ONE_IMAGE = "4_evaluate/one_image"  # folder of its pictures, as `evaluation.show.write` leaves them
 
 
 def table(results: dict) -> str:
@@ -26,6 +20,21 @@ def table(results: dict) -> str:
             a value may be missing or None
     """
     return "\n\n".join(_text(head, rows) for head, rows in _tables(results) if rows)
+
+
+def html(results: dict) -> str:
+    """The same tables for a notebook, and what to notice where segmentation was measured."""
+    sentences = notable(results) if "segmentation" in results else []
+    return rendered("results.html", Path(), tables=shown_tables(results), notable=sentences)
+
+
+def shown_tables(results: dict) -> list[dict]:
+    """The same tables for a template: `head`, `rows`, and the `numbers` among the columns."""
+    return [
+        {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
+        for head, rows in _tables(results)
+        if rows
+    ]
 
 
 def compare(folders: list[Path]) -> str:
@@ -96,58 +105,6 @@ def notable(results: dict) -> list[str]:
     return sentences
 
 
-def write_index(folder: Path) -> Path:
-    """Write `index.html` of a run folder from whatever is in it so far: one file, its pictures inside."""
-    results, params, split = folder / RESULTS, folder / "params.yaml", folder / "split.json"
-    found = json.loads(results.read_text()) if results.is_file() else {}
-    state = read_state(folder)
-    content = {
-        "facts": _facts(yaml.safe_load(params.read_text()), split, state) if params.is_file() else [],
-        "notable": notable(found),
-        "tables": [
-            {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
-            for head, rows in _tables(found)
-            if rows
-        ],
-        "notebooks": [_notebook(folder, name, entry) for name, entry in state.items()],
-        "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
-        "params": params.read_text() if params.is_file() else "",
-        "image": ONE_IMAGE if (folder / ONE_IMAGE / "eln_map.png").is_file() else "",
-        "has_truth": (folder / ONE_IMAGE / "truth.png").is_file(),
-    }
-    return write_page(folder / "index.html", "run.html", folder.name, **content)
-
-
-def _facts(params: dict, split: Path, state: dict) -> list[str]:
-    """One line on the data, one on the run."""
-    data = params["data"]
-    lines = [Path(data["root"]).name or data["name"]]
-    if split.is_file():
-        images = json.loads(split.read_text())
-        lines[0] += f": {len(images['labeled'])} labelled and {len(images['unlabeled'])} unlabelled images"
-    took = duration(sum(entry.get("seconds", 0) for entry in state.values()))
-    today = datetime.date.today().isoformat()
-    return [*lines, f"{today}, eln-kit {__version__}, seed {params['run']['seed']}, {took} in all notebooks"]
-
-
-def write_page(path: Path, template: str, title: str, **content) -> Path:
-    """Write a page from one of the templates, pictures inside, and give its path back."""
-    write_whole(path, rendered(template, path.parent, title=title, **content))
-    return path
-
-
-def rendered(template: str, folder: Path, **content) -> str:
-    """One of the templates, whose pictures lie in `folder`; names are escaped in pages, and kept in other files."""
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("eln_kit.batch"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters["inside"] = lambda place: f"data:image/png;base64,{b64encode((folder / place).read_bytes()).decode()}"
-    return pages.get_template(template).render(**content)
-
-
 def duration(seconds: float) -> str:
     """`75` becomes `1 min 15 s`."""
     minutes, seconds = divmod(round(seconds), 60)
@@ -209,11 +166,3 @@ def _text(head, rows) -> str:
 
 def _is_number(column: int, head: list[str]) -> bool:
     return column > 0 and head[column] != "absent classes"
-
-
-def _notebook(folder: Path, name: str, entry: dict) -> dict:
-    """What the page says of a notebook; entry is from `read_state`."""
-    files = {"page": f"{name}.html", "notebook": f"{name}.ipynb"}
-    links = {label: file for label, file in files.items() if (folder / file).is_file()}
-    took = duration(entry["seconds"]) if "seconds" in entry else ""
-    return {"name": name, "state": entry["state"], "error": entry.get("error"), "took": took, "links": links}
