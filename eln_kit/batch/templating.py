@@ -46,13 +46,18 @@ def without_home(text: str) -> str:
     return text
 
 
+def small(picture: Image.Image) -> Image.Image:
+    """The picture, or a smaller one of at most `SIDE` pixels a side; a palette's colours are not mixed."""
+    factor = min(1, SIDE / max(picture.size))
+    size = (max(1, round(side * factor)) for side in picture.size)
+    return picture.resize(tuple(size), Image.Resampling.NEAREST if picture.mode == "P" else Image.Resampling.BOX)
+
+
 def _data(png: bytes) -> Markup:
     return Markup(f"data:image/png;base64,{b64encode(png).decode()}")
 
 
 def _small(file: Path) -> bytes:
-    """A PNG of at most `SIDE` pixels a side, whose colours are those of the file's pixels."""
-    picture, out = Image.open(file), BytesIO()
-    factor = min(1, SIDE / max(picture.size))
-    picture.resize([max(1, round(side * factor)) for side in picture.size], Image.Resampling.NEAREST).save(out, "PNG")
+    out = BytesIO()
+    small(Image.open(file)).save(out, "PNG")
     return out.getvalue()
