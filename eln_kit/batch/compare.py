@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas
 
 from eln_kit.batch import report
+from eln_kit.batch.templating import write_page
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
@@ -157,7 +158,7 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     }
     pictures = sorted(place.name for place in folder.glob("*.png"))
     title = f"{folder.name}: runs compared"
-    return report.write_page(folder / "index.html", "comparison.html", title, tables=shown, pictures=pictures)
+    return write_page(folder / "index.html", "comparison.html", title, tables=shown, pictures=pictures)
 
 
 def _table(rows) -> pandas.DataFrame:

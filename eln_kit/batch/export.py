@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.export import Dim, ExportedProgram
 
-from eln_kit.batch.report import rendered
+from eln_kit.batch.templating import rendered
 from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.model import open_run
 from eln_kit.evaluation.trust import error_detection

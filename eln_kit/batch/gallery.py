@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm.auto import tqdm
 
-from eln_kit import figures
 from eln_kit.audience import person_watches
-from eln_kit.batch.report import write_page
+from eln_kit.batch.templating import small, write_page
+from eln_kit.data.palette import in_palette
 from eln_kit.evaluation import promise
-from eln_kit.evaluation.label import Labelling
+from eln_kit.evaluation.label import Labelling, write_picture
 from eln_kit.evaluation.model import Model, load
 from eln_kit.faults import DataError
 
@@ -66,15 +67,36 @@ def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.
 
 def write_gallery(labelling: Labelling, rows: list[dict]) -> Path:
     """`queue.html`, and the pictures on it in `queue/`."""
-    entries = []
-    for row in rows[:SHOWN]:
-        picture = f"queue/{row['rank']:03}.png"
-        figures.save(entry(labelling, row["account"]), labelling.out / picture)
-        entries.append(row | {"picture": picture})
+    entries = [row | entry(labelling, row) for row in rows[:SHOWN]]
     return write_page(labelling.out / "queue.html", "queue.html", "What to label next", rows=entries, count=len(rows))
 
 
-def entry(labelling: Labelling, account: dict):
-    """The figure of an image that is labelled already."""
-    model = labelling.model
-    return figures.least_trusted(*labelling.read(account), account["regions"], model.classes, model.colors)
+def entry(labelling: Labelling, row: dict) -> dict:
+    """What the page says of a row of the queue, whose pictures are written: of the image, and of each region of it."""
+    image, mask, trust = labelling.read(row["account"])
+    classes, colors = labelling.model.classes, labelling.model.colors
+    photograph, prediction = Image.fromarray(image.permute(1, 2, 0).numpy()), in_palette(mask, colors)
+    trusted, stem = Image.fromarray(promise.levels_of(trust)), f"queue/{row['rank']:03}"
+    for name, picture in (("image", photograph), ("prediction", prediction), ("trust", trusted)):
+        write_picture(labelling.out / f"{stem}_{name}.png", small(picture))
+    regions = []
+    for number, (*box, wrong, other) in enumerate(row["account"]["regions"], start=1):
+        crop = around(box, photograph.size)
+        for name, picture in (("image", photograph), ("prediction", prediction)):
+            write_picture(labelling.out / f"{stem}_{number}_{name}.png", small(picture.crop(crop)))
+        place = {"number": number, "box": box, "crop": crop, "class": classes[wrong], "other": classes[other]}
+        regions.append(place)
+    legend = [(classes[index], "#" + bytes(colors[index]).hex()) for index in np.unique(mask)]
+    return {"stem": stem, "size": photograph.size, "regions": regions, "legend": legend}
+
+
+def around(box: list[int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A region with as much again around it, and at least a fifth of the image: left, top, right, bottom in it.
+
+    Args: box as the region's left, top, right and bottom; size: the image's width and height.
+    """
+    sides = np.array([box[2] - box[0], box[3] - box[1]])
+    wanted = np.minimum(size, max(2 * sides.max(), max(size) // 5))
+    start = np.clip(np.array([box[0] + box[2], box[1] + box[3]]) // 2 - wanted // 2, 0, size - wanted)
+    left, top, right, bottom = (int(place) for place in (*start, *(start + wanted)))
+    return left, top, right, bottom

@@ -1,22 +1,17 @@
-"""What a run found: a table for the terminal, sentences, and `index.html` in the run folder."""
+"""What a run found: tables for the terminal and for notebooks, and sentences."""
 
-import datetime
 import json
-from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jinja2
 import yaml
 
-from eln_kit import __version__
-from eln_kit.batch.state import read_state
+from eln_kit.batch.templating import rendered
 from eln_kit.faults import Fault
-from eln_kit.paths import write_whole
 
 RESULTS = "4_evaluate/results.json"
+Cell = Callable[[dict], str]  # of a row of results.json
 ENOUGH = 20  # validation images, or groups of them, that an interval is told of
-ONE_IMAGE = "4_evaluate/one_image"  # folder of its pictures, as `evaluation.show.write` leaves them
 
 
 def table(results: dict) -> str:
@@ -28,6 +23,21 @@ def table(results: dict) -> str:
             a value may be missing or None
     """
     return "\n\n".join(_text(head, rows) for head, rows in _tables(results) if rows)
+
+
+def html(results: dict) -> str:
+    """The same tables for a notebook, and what to notice where segmentation was measured."""
+    sentences = notable(results) if "segmentation" in results else []
+    return rendered("results.html", Path(), tables=shown_tables(results), notable=sentences)
+
+
+def shown_tables(results: dict) -> list[dict]:
+    """The same tables for a template: `head`, `rows`, and the `numbers` among the columns."""
+    return [
+        {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
+        for head, rows in _tables(results)
+        if rows
+    ]
 
 
 def compare(folders: list[Path]) -> str:
@@ -116,58 +126,6 @@ def _detection(found: dict[str, dict]) -> Iterator[str]:
             yield f"A copy of ELN that is taught the truth of the unlabelled images reaches {taught:.3f}."
 
 
-def write_index(folder: Path) -> Path:
-    """Write `index.html` of a run folder from whatever is in it so far: one file, its pictures inside."""
-    results, params, split = folder / RESULTS, folder / "params.yaml", folder / "split.json"
-    found = json.loads(results.read_text()) if results.is_file() else {}
-    state = read_state(folder)
-    content = {
-        "facts": _facts(yaml.safe_load(params.read_text()), split, state) if params.is_file() else [],
-        "notable": notable(found),
-        "tables": [
-            {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
-            for head, rows in _tables(found)
-            if rows
-        ],
-        "notebooks": [_notebook(folder, name, entry) for name, entry in state.items()],
-        "pictures": [(file.parent.name, file.name) for file in sorted(folder.glob("*/*.png"))],
-        "params": params.read_text() if params.is_file() else "",
-        "image": ONE_IMAGE if (folder / ONE_IMAGE / "eln_map.png").is_file() else "",
-        "has_truth": (folder / ONE_IMAGE / "truth.png").is_file(),
-    }
-    return write_page(folder / "index.html", "run.html", folder.name, **content)
-
-
-def _facts(params: dict, split: Path, state: dict) -> list[str]:
-    """One line on the data, one on the run."""
-    data = params["data"]
-    lines = [Path(data["root"]).name or data["name"]]
-    if split.is_file():
-        images = json.loads(split.read_text())
-        lines[0] += f": {len(images['labeled'])} labelled and {len(images['unlabeled'])} unlabelled images"
-    took = duration(sum(entry.get("seconds", 0) for entry in state.values()))
-    today = datetime.date.today().isoformat()
-    return [*lines, f"{today}, eln-kit {__version__}, seed {params['run']['seed']}, {took} in all notebooks"]
-
-
-def write_page(path: Path, template: str, title: str, **content) -> Path:
-    """Write a page from one of the templates, pictures inside, and give its path back."""
-    write_whole(path, rendered(template, path.parent, title=title, **content))
-    return path
-
-
-def rendered(template: str, folder: Path, **content) -> str:
-    """One of the templates, whose pictures lie in `folder`; names are escaped in pages, and kept in other files."""
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("eln_kit.batch"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters["inside"] = lambda place: f"data:image/png;base64,{b64encode((folder / place).read_bytes()).decode()}"
-    return pages.get_template(template).render(**content)
-
-
 def duration(seconds: float) -> str:
     """`75` becomes `1 min 15 s`."""
     minutes, seconds = divmod(round(seconds), 60)
@@ -176,31 +134,21 @@ def duration(seconds: float) -> str:
 
 
 def _tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
-    segmentation = [
-        [
-            row["name"],
-            str(row.get("steps") or ""),
-            _percent(row.get("miou")),
-            _percent(row.get("pixel_accuracy")),
-            _some(row.get("absent") or []),
-        ]
-        for row in results.get("segmentation", [])
+    return [
+        _table("segmentation", results.get("segmentation", []), SEGMENTATION),
+        _table("error detection", results.get("error_detection", []), DETECTION),
     ]
-    head = ["segmentation", "steps", "mIoU %", "pixel accuracy %"]
-    if any(row[4] for row in segmentation):
-        head.append("absent classes")
-    segmentation = [row[: len(head)] for row in segmentation]
-    detection = [
-        [
-            row["name"],
-            _decimals(row.get("auroc")),
-            _decimals(row.get("aupr")),
-            *(_percent(row.get(key)) for key in ("error_rate", "kept_share", "kept_accuracy")),
-        ]
-        for row in results.get("error_detection", [])
-    ]
-    detection_head = ["error detection", "AUROC", "AUPR", "errors %", "kept %", "kept right %"]
-    return [(head, segmentation), (detection_head, detection)]
+
+
+def _table(title: str, rows: list[dict], columns: dict[str, Cell]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells; a column in which no row has anything is left out."""
+    filled = {head: cell for head, cell in columns.items() if any(map(cell, rows))}
+    return [title, *filled], [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
+
+
+def _interval(row: dict) -> str:
+    known = row.get("units", 0) >= ENOUGH
+    return f"{_percent(row['low'])} to {_percent(row['high'])}" if known else ""
 
 
 def _some(names: list[str]) -> str:
@@ -213,6 +161,24 @@ def _percent(value) -> str:
 
 def _decimals(value) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+SEGMENTATION: dict[str, Cell] = {
+    "steps": lambda row: str(row.get("steps") or ""),
+    "mIoU %": lambda row: _percent(row.get("miou")),
+    "95 % interval": _interval,
+    "pixel accuracy %": lambda row: _percent(row.get("pixel_accuracy")),
+    "absent classes": lambda row: _some(row.get("absent") or []),
+}
+DETECTION: dict[str, Cell] = {
+    "AUROC": lambda row: _decimals(row.get("auroc")),
+    "AUPR": lambda row: _decimals(row.get("aupr")),
+    "errors %": lambda row: _percent(row.get("error_rate")),
+    "ECE": lambda row: _decimals(row.get("reliability", {}).get("ece")),
+    "passes": lambda row: str(row.get("passes", "")),
+    "kept %": lambda row: _percent(row.get("kept_share")),
+    "kept right %": lambda row: _percent(row.get("kept_accuracy")),
+}
 
 
 def _text(head, rows) -> str:
@@ -229,11 +195,3 @@ def _text(head, rows) -> str:
 
 def _is_number(column: int, head: list[str]) -> bool:
     return column > 0 and head[column] != "absent classes"
-
-
-def _notebook(folder: Path, name: str, entry: dict) -> dict:
-    """What the page says of a notebook; entry is from `read_state`."""
-    files = {"page": f"{name}.html", "notebook": f"{name}.ipynb"}
-    links = {label: file for label, file in files.items() if (folder / file).is_file()}
-    took = duration(entry["seconds"]) if "seconds" in entry else ""
-    return {"name": name, "state": entry["state"], "error": entry.get("error"), "took": took, "links": links}

@@ -1,7 +1,8 @@
 """A params file through the notebooks: papermill executes them in order into the run folder.
 
 The run folder is the run: the same command goes on where it stopped. `state.json` there says which notebooks
-finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index.html` leads to everything.
+finished and from what; each leaves `<name>.ipynb` and `<name>.html`, and `index.html`, which is renewed all the
+while, leads to everything.
 """
 
 import ast
@@ -19,9 +20,10 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
-from eln_kit.batch import report
+from eln_kit.batch import index
 from eln_kit.batch.kernels import Kernel
 from eln_kit.batch.page import export
+from eln_kit.batch.report import duration
 from eln_kit.batch.state import finished_before, read_state, write_state
 from eln_kit.faults import Interrupted, RunError
 from eln_kit.params import Params
@@ -93,10 +95,8 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         check_stages(folder, params)
         with held(folder, patience=0), Stop() as stop:
             save(params, folder / "params.yaml")
-            try:
+            with index.renewed(folder):
                 _run_all(folder, sources, params.model_dump(), stop)
-            finally:
-                report.write_index(folder)
     except OSError as error:
         raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
 
@@ -110,7 +110,8 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
             print(f"{name}: finished before, skipped", flush=True)
             continue
         stop.check()
-        print(f"{name}: running", flush=True)
+        left = index.training_left(folder)
+        print(f"{name}: running{left and f'; {left} of training left in all stages'}", flush=True)
         begin = time.monotonic()
         state[name] = {"state": "running", "mark": mark}
         write_state(folder, state)
@@ -127,7 +128,7 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
             state[name]["seconds"] = round(time.monotonic() - begin, 1)
             write_state(folder, state)
             export(executed)
-        print(f"{name}: finished in {report.duration(state[name]['seconds'])}", flush=True)
+        print(f"{name}: finished in {duration(state[name]['seconds'])}", flush=True)
 
 
 def _execute(source: Path, executed: Path, stop: Stop):

@@ -88,7 +88,13 @@ def _mask_of(place: Path, masks: Path | None) -> Path | None:
 
 
 def write(found: Found, truth: Tensor | None, folder: Path) -> None:
-    """Pictures of one image: input, truth, prediction, filtered, `eln_map` (255: surely wrong), mask and sheet."""
+    """What `write_maps` writes, and a sheet of all."""
+    write_maps(found, truth, folder)
+    figures.save(found.show(truth), folder / SHEET)
+
+
+def write_maps(found: Found, truth: Tensor | None, folder: Path) -> None:
+    """Pictures of one image: input, truth, prediction, filtered, `eln_map` (255: surely wrong) and mask."""
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(found.image.permute(1, 2, 0).numpy()).save(folder / "input.png")
     masks = {"prediction": found.mask, "filtered": np.where(found.keep, found.mask, VOID)}
@@ -98,4 +104,3 @@ def write(found: Found, truth: Tensor | None, folder: Path) -> None:
         in_palette(mask, found.colors).save(folder / f"{name}.png")
     Image.fromarray(levels_of(1 - found.trust)).save(folder / "eln_map.png")
     Image.fromarray(found.keep).save(folder / "eln_mask.png")
-    figures.save(found.show(truth), folder / SHEET)

@@ -4,8 +4,7 @@ from itertools import chain
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.patches import Patch
 
 from eln_kit.figures.grid import MANY, VOID, WRONG, array, entry, grid
 
@@ -153,25 +152,6 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
         legend += [entry("wrong", WRONG), entry("void", VOID)]
     legend.append(DROPPED)
     return grid([top, bottom], legend, "ELN's probability of being wrong")
-
-
-def least_trusted(image, mask, trust, boxes, classes, colors) -> Figure:
-    """One image: its least trusted regions, what is predicted, and the trust.
-
-    Args:
-        boxes: left, top, right, bottom, class and next likely class of each region
-    """
-    panels = [(as_picture(image), "least trusted"), (colorize(mask, colors), "prediction"), (as_map(trust), "trust")]
-    present = np.unique(array(mask))
-    legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
-    figure = grid([panels], legend, "probability of being right")
-    for number, (left, top, right, bottom, *_) in enumerate(boxes, 1):
-        place = (left - 0.5, top - 0.5)
-        frame = Rectangle(place, right - left, bottom - top, fill=False, edgecolor="white", linewidth=1.2)
-        frame.set_path_effects([withStroke(linewidth=2.6, foreground="black")])
-        figure.axes[0].add_patch(frame)
-        figure.axes[0].text(*place, str(number), fontsize=8, color="white", backgroundcolor="black", va="top")
-    return figure
 
 
 def as_picture(image) -> np.ndarray:  # H W 3 uint8

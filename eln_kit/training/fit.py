@@ -37,6 +37,7 @@ from eln_kit.training.best import Best
 from eln_kit.training.log import Log
 from eln_kit.training.memory import keep_freed
 from eln_kit.training.optimizer import make_optimizer, set_lr
+from eln_kit.training.pictures import Pictures
 from eln_kit.training.progress import Progress
 from eln_kit.training.stopping import noted_signals, saved_before
 from eln_kit.training.trial import check_batches
@@ -115,12 +116,13 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     log = Log(lines, state["step"] - len(state["pending"]), state["pending"], mean)
     best = Best(stage, experiment, accelerator, state.get("best"))
     save = partial(_save, stage, experiment, optimizer, accelerator, log, best)
+    pictures = Pictures(stage, experiment, accelerator.is_main_process)
     with tracking.opened(accelerator, stage, experiment):
-        _loop(model, optimizer, accelerator, experiment, log, best, save, state["step"])
+        _loop(model, optimizer, accelerator, experiment, log, best, save, pictures, state["step"])
     accelerator.wait_for_everyone()  # the first one has then written what the next stage reads
 
 
-def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> None:
+def _loop(model, optimizer, accelerator, experiment, log, best, save, pictures, first) -> None:
     stage, params = accelerator.unwrap_model(model), experiment.params
     progress = Progress(stage.name, first, stage.steps, shown=accelerator.is_main_process)
     model.train()
@@ -143,6 +145,8 @@ def _loop(model, optimizer, accelerator, experiment, log, best, save, first) -> 
                 progress.show(record)
                 accelerator.log(record, step=step)
                 began, images = time.monotonic(), 0
+            if pictures.due(step):
+                pictures.take(step)
             stop = processes.anyone(received.signal is not None, group)
             if stop or step % params.run.save_every == 0 or step == stage.steps:
                 save(step)

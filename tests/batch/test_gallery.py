@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,16 @@ def test_the_page_shows_the_first_images_and_carries_no_markup_from_a_name(train
     page = (out / "queue.html").read_text()
     assert "one/two/c &lt;i&gt;.png" in page
     assert "<i>" not in page
-    assert len(list((out / "queue").glob("*.png"))) == page.count("<img") == 5
+    linked = set(re.findall(r'href="(queue/[^"]+)"', page))
+    assert linked == {file.relative_to(out).as_posix() for file in (out / "queue").glob("*.png")}
+    assert len([name for name in linked if name.endswith("_trust.png")]) == 5
+    assert "eln-kit check" in page, "what to do next"
+
+
+def test_a_region_is_shown_with_what_is_around_it_and_within_the_image():
+    assert gallery.around([40, 20, 60, 30], (200, 100)) == (30, 5, 70, 45)
+    assert gallery.around([0, 90, 4, 100], (200, 100)) == (0, 60, 40, 100), "at least a fifth, from the corner"
+    assert gallery.around([10, 0, 190, 100], (200, 100)) == (0, 0, 200, 100)
 
 
 @pytest.mark.parametrize("folder", ["none", "empty"])

@@ -57,8 +57,11 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
         assert list((folder / name).glob("*.png"))
     assert (folder / "3_semi_supervised.html").read_text().count('display="block"') == 2
     page = (folder / "index.html").read_text()
-    pictures = [*folder.glob("*/*.png"), *(folder / "4_evaluate/one_image").glob("*.png")]
-    assert page.count("data:image/png;base64,") == len(pictures) - 3, "the page can be sent alone"  # layers: 4 of 7
+    pictures = [*folder.glob("*/*.png"), *folder.glob("*/seen/*.png")]
+    maps = list(folder.glob("4_evaluate/trust/*"))
+    assert len(maps) == 2
+    assert page.count("data:image/png;base64,") == len(pictures) + 4 * len(maps), "the page can be sent alone"
+    assert "<img src" not in page.replace('src="data:', "")
     assert 'type="range"' in page
     assert "What to notice" in page
     assert "4 labelled and 8 unlabelled images" in page

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from eln_kit import cli
-from eln_kit.batch import kernels, report, state
+from eln_kit.batch import index, kernels, report, state
 from eln_kit.paths import resolve
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,9 @@ def test_runs_in_order_goes_on_and_says_so(project, capfd):
     assert err == "2_b: failed in cell [3]: ZeroDivisionError: division by zero\n"
     page = (project / "runs/toy/index.html").read_text()
     assert "ZeroDivisionError" in page
-    assert "ZeroDivisionError" in (project / "runs/toy/2_b.html").read_text()
+    executed = (project / "runs/toy/2_b.html").read_text()
+    assert "ZeroDivisionError" in executed
+    assert str(project) not in page + executed, "pages name no folder of this machine"
 
     write(project, "2_b", "print('mended')")
     assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 0
@@ -73,6 +75,33 @@ def test_runs_in_order_goes_on_and_says_so(project, capfd):
 
     assert start("1_a", settings=["supervised.steps=8"]) == 0
     assert f"{sys.executable} 8\n" in capfd.readouterr().out
+
+
+WAITS = """
+import time
+from pathlib import Path
+page = Path("runs/toy/index.html")
+while not (page.is_file() and "This run goes on" in page.read_text()):
+    time.sleep(0.05)
+print("seen:", "location.reload" in page.read_text())
+"""
+
+
+def test_the_page_is_there_while_the_run_goes_on_and_reloads_itself_until_it_has_ended(project, capfd):
+    write(project, "1_a", WAITS)
+    assert start("1_a") == 0
+    assert "seen: True\n" in capfd.readouterr().out
+    page = (project / "runs/toy/index.html").read_text()
+    assert "This run goes on" not in page
+    assert "location.reload" not in page
+    assert "http-equiv" not in page
+
+
+def test_a_page_that_cannot_be_written_is_a_line_and_ends_no_run(project, capfd):
+    write(project, "1_a", "print('done')")
+    (project / "runs/toy/index.html").mkdir(parents=True)
+    assert start("1_a") == 0
+    assert capfd.readouterr().err.count("index.html: could not be written (IsADirectoryError") == 1
 
 
 def test_where_processes_cannot_be_forked_each_kernel_is_a_new_python(project, capfd, monkeypatch):
@@ -135,7 +164,7 @@ def test_when_its_terminal_is_closed_a_notebook_still_saves(project):
     os.close(ours)
     assert process.wait(timeout=30) == 75
     assert (project / "saved").exists()
-    assert report.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
+    assert state.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
 
 
 def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, capsys):
@@ -219,8 +248,9 @@ def test_report_shows_results_and_escapes_names(tmp_path):
         (tmp_path / name).write_text(json.dumps(results))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"root": "</pre><script>"}, "run": {"seed": 0}}))
     state.write_state(tmp_path, {"0_data": {"state": "not run"}})
-    page = report.write_index(tmp_path).read_text()
-    assert "<b>" not in page
+    page = index.write_index(tmp_path).read_text()
+    assert "stage 1 &lt;b&gt;" in page
+    assert "&lt;/pre&gt;&lt;script&gt;" in page
     assert "<script>" not in page
     assert 'alt="a curve#1"' in page
     assert "data:image/png;base64," in page
