@@ -78,6 +78,7 @@ def write_index(folder: Path, running: bool = False) -> Path:
         "has_truth": bool(maps) and all((folder / place).with_name("truth.png").is_file() for place in maps),
         "legend": _legend(folder / maps[0], found.get("classes", [])) if maps else [],
         "threshold": params.semi_supervised.threshold if params else 0.5,
+        "rule": params.semi_supervised.rule() if params else "",
         "trainings": trainings,
         "left": _left(trainings),
         "running": running,

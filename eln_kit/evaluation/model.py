@@ -38,8 +38,9 @@ AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 class Found:
     """What is seen in an image, all at its own size.
 
-    `image` uint8 `3 H W`; `mask` class indices and `second` the next likely ones, uint8 `H W`; `trust` the probability
-    that `mask` is right, float32 `H W` in 0..1; `keep` bool `H W`, where it is at least the run's threshold.
+    `image` uint8 `3 H W`; `mask` class indices and `second` the next likely ones, uint8 `H W`; `trust` how
+    sure ELN is that `mask` is right, float32 `H W` in 0..1 (a probability where `data.held_out` let it be calibrated);
+    `keep` bool `H W`, where it is at least the run's threshold.
     """
 
     image: Tensor

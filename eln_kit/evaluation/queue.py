@@ -25,7 +25,7 @@ def account(found: Found) -> dict:
 
 
 def least_trusted(found: Found) -> list[list[int]]:
-    """The regions with the most expected errors, of one predicted class and more likely wrong than right.
+    """The regions with the most expected errors, of one predicted class and with a trust below 0.5.
 
     Left, top, right, bottom, class, and what most of its pixels would be next.
     """
@@ -98,7 +98,7 @@ def reason(account: dict, classes: list[str]) -> str:
         for left, top, right, bottom, c, d in account["regions"]
     ]
     worst = f"; least trusted: {'; '.join(regions)}" if regions else ""
-    return f"{account['error']:.1%} of its pixels are expected to be wrong{worst}"
+    return f"mean trust {1 - account['error']:.1%}{worst}"
 
 
 def as_csv(rows: list[dict]) -> str:

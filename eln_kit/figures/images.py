@@ -94,7 +94,7 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
         )
     rows += [[panel] for panel in left]
     legend = class_legend(classes, colors, [truth], wrong=True, predictions=[main, *auxiliary])
-    return grid(rows, legend, "ELN's probability of being wrong")
+    return grid(rows, legend, "1 - ELN's trust")
 
 
 def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors) -> Figure:
@@ -122,7 +122,7 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
         rows.append(row)
     legend = class_legend(classes, colors, truths, wrong=truths is not None, predictions=predictions)
     legend.append(DROPPED)
-    return grid(rows, legend, "ELN's probability of being wrong")
+    return grid(rows, legend, "1 - ELN's trust")
 
 
 def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Figure:
@@ -151,7 +151,7 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     if truth is not None:
         legend += [entry("wrong", WRONG), entry("void", VOID)]
     legend.append(DROPPED)
-    return grid([top, bottom], legend, "ELN's probability of being wrong")
+    return grid([top, bottom], legend, "1 - ELN's trust")
 
 
 def as_picture(image) -> np.ndarray:  # H W 3 uint8

@@ -64,7 +64,7 @@ class Pool:
     def _first(self, images: int) -> Figure:
         shown = [self.labelling.read(row["account"]) for row in self.rows[:images]]
         pictures, masks, _ = zip(*shown, strict=True)
-        titles = [f"{row['rank']}: {row['account']['error']:.0%} wrong?" for row in self.rows[:images]]
+        titles = [f"{row['rank']}: trust {1 - row['account']['error']:.0%}" for row in self.rows[:images]]
         return figures.contact_sheet(pictures, masks, *self._classes(), titles, laid="prediction")
 
     def _classes(self) -> tuple[list[str], np.ndarray]:

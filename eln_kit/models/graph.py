@@ -13,7 +13,7 @@ PLAIN = {Conv2dSame: nn.Conv2d, AvgPool2dSame: nn.AvgPool2d, MaxPool2dSame: nn.M
 
 
 class Graph(nn.Module):
-    """Images, uint8 `B 3 H W` -> class logits `B C H W` and trust, the probability of being right, `B H W`, float.
+    """Images, uint8 `B 3 H W` -> class logits `B C H W` and trust, ELN's calibrated sigmoid, `B H W`, float in 0..1.
 
     Normalisation and ELN's further views are inside; always in evaluation mode.
     """
