@@ -12,7 +12,6 @@ import pandas
 
 from eln_kit.batch import report
 from eln_kit.batch.templating import write_page
-from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
 from eln_kit.store import params_file
@@ -87,23 +86,11 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
 
 
 def detection(folders: list[Path]) -> pandas.DataFrame:
-    """`method seed detector single_pass` and the pooled measures of every detector after stage 2."""
+    """`method seed detector passes pixels` and the pooled measures of every detector after stage 2."""
     return _table(
-        one | {"single_pass": found["single_pass"]} | {key: found["pooled"][key] for key in MEASURES}
+        one | {key: found[key] for key in ("passes", "pixels")} | {key: found["pooled"][key] for key in MEASURES}
         for one, found in _detectors(folders)
     )
-
-
-def share_of_the_way(detection: pandas.DataFrame) -> pandas.DataFrame:
-    """`method seed auroc aupr`: how far ELN has come from the max softmax to the bound, where that was measured.
-
-    (ELN - max softmax) / (bound - max softmax) of each measure. Args: what `detection` gives.
-    """
-    if detection.empty or BOUND not in set(detection.detector):
-        return pandas.DataFrame()
-    by = detection.set_index(["detector", "method", "seed"])[["auroc", "aupr"]]
-    baseline = by.loc["1 - max softmax"]
-    return ((by.loc["ELN"] - baseline) / (by.loc[BOUND] - baseline)).dropna().reset_index()
 
 
 def detection_by(folders: list[Path], part: str) -> pandas.DataFrame:

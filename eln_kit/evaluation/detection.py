@@ -4,7 +4,9 @@ Memory is bounded: the measures are exact on at most `evaluation.pixels` non-voi
 seed, at the size of the masks.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,7 +38,8 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
     Returns:
         `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `measures.measure`),
         `images` (means over images with intervals), `classes` and `distances` (pooled measures of a part of the
-        pixels), `by_image` (AUPR and AUROC of each image by its id), `curve` (coverage and risk) and `single_pass`.
+        pixels), `by_image` (AUPR and AUROC of each image by its id), `curve` (coverage and risk), and the cost in
+        `passes` and `pixels`.
     """
     networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
     segmenter = networks.segmenter(which)
@@ -74,16 +77,24 @@ def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor
     prediction = predicted(upsample(case.logits, mask.shape))[0].cpu()
     found = {"wrong": prediction != mask, "class": mask, "distance": boundary_distance(mask)}
 
-    def scores(place) -> Tensor:
-        part = replace(case, image=case.image[place], logits=case.logits[place])
-        return torch.stack([detector.score(part).float() for detector in chosen.values()])[None]
+    def part(place) -> Case:
+        return replace(case, image=case.image[place], logits=case.logits[place])
 
-    maps = upsample(in_windows(scores, case.image.shape[2:], knobs), mask.shape)[0].cpu()
+    def whole(function: Callable[[tuple], Tensor]) -> Tensor:
+        return upsample(in_windows(function, case.image.shape[2:], knobs), mask.shape)[0].cpu()
+
+    maps = whole(lambda place: torch.stack([each.score(part(place)).float() for each in chosen.values()])[None])
+    for name, detector in chosen.items():
+        if predicts := detector.predicts:
+            own = whole(partial(lambda predicts, place: predicts(part(place)), predicts))
+            found[f"wrong by {name}"] = predicted(own[None])[0] != mask
     found |= dict(zip(chosen, maps, strict=True))
     return {name: each.flatten()[drawn] for name, each in found.items()}
 
 
 def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]], classes: list[str]) -> dict:
+    if detector.predicts:
+        samples = {id: each | {"wrong": each[f"wrong by {name}"]} for id, each in samples.items()}
     pooled = {key: torch.cat([each[key] for each in samples.values()]) for key in (name, "wrong", "class", "distance")}
 
     def part(where: Tensor) -> dict:
@@ -94,7 +105,7 @@ def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]
     curve = risks(pooled[name], pooled["wrong"])
     places = torch.linspace(len(curve) / POINTS, len(curve), POINTS, dtype=torch.float64).round().long() - 1
     return {
-        "single_pass": detector.single_pass,
+        **detector.cost,
         "pooled": measure(pooled[name], pooled["wrong"], detector.is_probability),
         "images": {key: mean_over_images([each[key] for each in images.values()]) for key in PER_IMAGE},
         "by_image": {id: {key: each[key] for key in ("auroc", "aupr", "error_rate")} for id, each in images.items()},

@@ -14,9 +14,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from eln_kit.evaluation import trust
 from eln_kit.evaluation.measures import risks
-from eln_kit.evaluation.predict import predict
-from eln_kit.evaluation.trust import BOUND
+from eln_kit.evaluation.predict import mean_of_views, predict
+from eln_kit.evaluation.trust import BOUND, MEAN, MEAN_PREDICTION
 from eln_kit.models import ErrorLocalizer, Networks, Segmenter, error_localizer
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation
@@ -126,6 +127,11 @@ class Case:
             found.append(self._probabilities(logits.flip(3) if flip else logits))
         return torch.cat(found)
 
+    @cached_property
+    def mean_of_views(self) -> tuple[Tensor, Tensor]:
+        """See `predict.mean_of_views`."""
+        return mean_of_views(self.segmenter, self.image, self.logits, self.networks.eln.scales, Evaluation())
+
     def others(self, segmenters: list[Segmenter]) -> Tensor:
         """Probabilities by other segmenters, `V C H W`."""
         return torch.cat([predict(each, self.image, Evaluation()).softmax(dim=1) for each in segmenters])
@@ -140,11 +146,23 @@ class Case:
 
 
 class Detector(NamedTuple):
-    """A score and what is to be known of it: is it a probability of being wrong, and is one pass enough for it?"""
+    """A score and what is to be known of it.
+
+    Attributes:
+        is_probability: of being wrong.
+        passes: the scale of the image in each of its passes through a network, or through a decoder alone.
+        predicts: logits of the prediction that it judges, float `1 C H W`, where that is another one.
+    """
 
     score: Callable[[Case], Tensor]
     is_probability: bool = False
-    single_pass: bool = True
+    passes: tuple[float, ...] = (1.0,)
+    predicts: Callable[[Case], Tensor] | None = None
+
+    @property
+    def cost(self) -> dict:
+        """`passes`, and the `pixels` in them over the image's."""
+        return {"passes": len(self.passes), "pixels": sum(scale**2 for scale in self.passes)}
 
 
 def mutual_information(probabilities: Tensor) -> Tensor:
@@ -164,19 +182,25 @@ DETECTORS = {
     ),
     "max logit over p-norm": Detector(lambda case: max_logit(case.logits, case.power)[0]),
     "CoVar": Detector(lambda case: covar(case.logits)[0]),
+    MEAN: Detector(lambda case: 1 - case.mean_of_views[0][0, 0].sigmoid(), is_probability=True),
+    MEAN_PREDICTION: Detector(
+        lambda case: max_softmax(case.mean_of_views[1])[0], True, predicts=lambda case: case.mean_of_views[1]
+    ),
     "MC dropout, entropy": Detector(
-        lambda case: _nats(case.dropped_out.mean(dim=0, keepdim=True))[0], single_pass=False
+        lambda case: _nats(case.dropped_out.mean(dim=0, keepdim=True))[0], passes=(1.0,) * PASSES
     ),
-    "MC dropout, mutual information": Detector(lambda case: mutual_information(case.dropped_out), single_pass=False),
+    "MC dropout, mutual information": Detector(
+        lambda case: mutual_information(case.dropped_out), passes=(1.0,) * PASSES
+    ),
     "flips and scales, variance": Detector(
-        lambda case: case.augmented.var(dim=0, correction=0).sum(dim=0), single_pass=False
+        lambda case: case.augmented.var(dim=0, correction=0).sum(dim=0), passes=tuple(scale for scale, _ in VIEWS)
     ),
-    "flips and scales, doubt": Detector(lambda case: case.doubt(case.augmented), True, single_pass=False),
-    "ensemble": Detector(
-        lambda case: case.doubt(case.others([case.segmenter, *case.peers])), is_probability=True, single_pass=False
+    "flips and scales, doubt": Detector(
+        lambda case: case.doubt(case.augmented), True, passes=tuple(scale for scale, _ in VIEWS)
     ),
+    "ensemble": Detector(lambda case: case.doubt(case.others([case.segmenter, *case.peers])), is_probability=True),
     "student and teacher": Detector(
-        lambda case: case.doubt(case.others([case.networks.student, case.networks.teacher])), True, single_pass=False
+        lambda case: case.doubt(case.others([case.networks.student, case.networks.teacher])), True, passes=(1.0, 1.0)
     ),
     "auxiliary decoders": Detector(lambda case: case.doubt(case.auxiliary()), is_probability=True),
 }
@@ -184,7 +208,7 @@ DETECTORS = {
 
 def usable(networks: Networks, peers: tuple[Segmenter, ...], bound: bool = False) -> dict[str, Detector]:
     """The detectors that have something to look at: no ensemble of one, no teacher that is still the student, no
-    dropout in a decoder that has none. ELN with further views takes more than a single pass.
+    dropout in a decoder that has none, no mean of one view. With what they cost in these networks.
     """
     without_dropout = not dropouts(networks.student)
     lacking = {
@@ -192,13 +216,15 @@ def usable(networks: Networks, peers: tuple[Segmenter, ...], bound: bool = False
         "MC dropout, mutual information": without_dropout,
         "ensemble": not peers,
         BOUND: not bound,
+        MEAN: not networks.eln.scales,
+        MEAN_PREDICTION: not networks.eln.scales,
         "auxiliary decoders": not len(networks.auxiliary),
         "student and teacher": all(map(torch.equal, networks.student.parameters(), networks.teacher.parameters())),
     }
     found = {name: detector for name, detector in DETECTORS.items() if not lacking.get(name)}
-    if networks.eln.scales:
-        found |= {name: found[name]._replace(single_pass=False) for name in ("ELN", BOUND) if name in found}
-    return found
+    passes = {name: trust.passes(name, networks.eln) for name in ("ELN", BOUND, MEAN, MEAN_PREDICTION)}
+    passes["ensemble"] = (1.0,) * (1 + len(peers))
+    return {name: one._replace(passes=passes.get(name, one.passes)) for name, one in found.items()}
 
 
 def dropouts(segmenter: Segmenter) -> list[nn.Module]:

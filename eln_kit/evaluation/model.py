@@ -15,6 +15,7 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, read_image
 from eln_kit.device import device
+from eln_kit.evaluation.guard import kept_stage
 from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.evaluation.segmentation import TOGETHER
 from eln_kit.faults import CheckpointError, DataError
@@ -147,10 +148,12 @@ def load(place: str | Path, knobs: Sequence[str] = ()) -> Model:
 
 
 def open_run(place: str | Path, knobs: Sequence[str] = ()) -> tuple[Experiment, str, Segmenter, ErrorLocalizer]:
-    """A run, its last finished stage that has an ELN, that stage's segmenter (the teacher after stage 3), and ELN."""
+    """A run, its last finished stage that has an ELN and did no harm, that stage's segmenter (the teacher after stage
+    3), and ELN.
+    """
     experiment = _open(load_params(resolve(place), knobs))
     last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
-    stage = "3_semi_supervised" if last else "2_error_localization"
+    stage = kept_stage(experiment.folder) if last else "2_error_localization"
     networks = experiment.networks(after=stage).eval()
     return experiment, stage, networks.segmenter(STAGES[stage].measured), networks.eln
 

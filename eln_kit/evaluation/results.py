@@ -41,8 +41,9 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
             path = experiment.folder / stage / checkpoint.BEST
             if path.is_file() and STAGES[stage].measured == which:
                 best, before = checkpoint.load(path)["step"], _steps(experiment, STAGES[stage].after)
-                networks = experiment.networks(after=stage, best=True)
-                rows[f"{row}, best step on held-out images"] = networks.segmenter(which), before + best
+                if before + best < rows[row][1]:
+                    networks = experiment.networks(after=stage, best=True)
+                    rows[f"{row}, best step on held-out images"] = networks.segmenter(which), before + best
     return rows
 
 

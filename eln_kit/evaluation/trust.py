@@ -29,13 +29,14 @@ def error_detection(
     keeps what it gives at least `semi_supervised.threshold`; the others keep the same number of pixels, their surest.
 
     Returns:
-        For each detector what `measure_detector` gives, with its `name`, and what `cost` gives. ELN's has
-        `ece_before`, the calibration error of its score before calibration.
+        For each detector what `measure_detector` gives, with its `name`, the number of `passes` of an image through an
+        encoder, and the `pixels` in them over the image's. ELN's has `ece_before`, the calibration error of its score
+        before calibration.
     """
     generator = torch.Generator().manual_seed(0)
     elns, samples = {"ELN": eln} | ({BOUND: bound} if bound else {}), []
-    for seen, masks in together(validation_items(dataset, params), dataset, params):
-        maps = _judged(segmenter, elns, seen, masks, params.evaluation)
+    for images, masks in together(validation_items(dataset, params), dataset, params):
+        maps = _judged(segmenter, elns, images, masks, params.evaluation)
         for place, mask in enumerate(masks):
             drawn = draw_pixels(mask, params.evaluation.pixels, generator)
             samples.append({name: each[:, place].flatten(1)[:, drawn] for name, each in maps.items()})
@@ -43,7 +44,8 @@ def error_detection(
 
     kept_share = (pooled["ELN"][0].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
     rows = [
-        measure_detector(name, pooled[name][0], pooled[name][1] > 0, kept_share) | cost(name, eln)
+        measure_detector(name, pooled[name][0], pooled[name][1] > 0, kept_share)
+        | {"passes": len(seen := passes(name, eln)), "pixels": sum(scale**2 for scale in seen)}
         for name in ("ELN", "1 - max softmax", MEAN, MEAN_PREDICTION, BOUND)
         if name in pooled
     ]
@@ -72,14 +74,11 @@ def _judged(segmenter, elns: dict, seen: Tensor, masks: Tensor, knobs: Evaluatio
     }
 
 
-def cost(name: str, eln: ErrorLocalizer) -> dict:
-    """`passes` of an image through encoders, ELN's own among them, and the `pixels` in them over the image's."""
-    passes, pixels = 1, 1.0
-    if name != "1 - max softmax":
-        passes, pixels = 1 + len(eln.scales), 1 + sum(scale**2 for scale in eln.scales)
-    if name in ("ELN", BOUND) and not eln.on_features:
-        passes, pixels = passes + 1, pixels + 1
-    return {"passes": passes, "pixels": pixels}
+def passes(name: str, eln: ErrorLocalizer) -> tuple[float, ...]:
+    """The scale of the image in each of a detector's passes through an encoder, ELN's own among them."""
+    views = () if name == "1 - max softmax" else tuple(eln.scales)
+    own = (1.0,) if name in ("ELN", BOUND) and not eln.on_features else ()
+    return (1.0, *views, *own)
 
 
 def measure_detector(name: str, right_logit: Tensor, right: Tensor, kept_share: float) -> dict:

@@ -8,7 +8,6 @@ import yaml
 
 from eln_kit import cli
 from eln_kit.batch import compare, sweep
-from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import save
@@ -60,19 +59,10 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage_eln", "detectors_distances_eln"}
     page = (out / "index.html").read_text()
     assert all(name in page for name in ("no_filter", "supervised only", "risk coverage eln"))
-    assert len((out / "share_of_the_way.csv").read_text().splitlines()) == 1 + 2  # a line for each seed
 
     assert len((out / "segmentation.csv").read_text().splitlines()) == 1 + 2 * (4 + 2)
     outputs = nbformat.read(tmp_path / "5.ipynb", 4)
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
-
-
-def test_the_share_of_the_way_to_the_bound_by_hand():
-    rows = [("1 - max softmax", 0.8, 0.5), ("ELN", 0.85, 0.45), (BOUND, 0.9, 0.7)]
-    table = pandas.DataFrame([{"method": "a", "seed": 0, "detector": d, "auroc": x, "aupr": y} for d, x, y in rows])
-    (way,) = compare.share_of_the_way(table).to_dict("records")
-    assert (way["auroc"], way["aupr"]) == (pytest.approx(0.5), pytest.approx(-0.25))
-    assert compare.share_of_the_way(table[:2]).empty
 
 
 def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
@@ -125,7 +115,6 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path):
 
 
 def test_the_spread_over_seeds_is_the_sample_deviation():
-    import pandas
 
     table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.41]})
     summary = compare.over_seeds(table, ["method"], ["miou"], percent=True)

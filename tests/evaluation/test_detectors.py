@@ -7,7 +7,7 @@ from eln_kit.data import VOID
 from eln_kit.evaluation import detection, detectors
 from eln_kit.evaluation.detectors import DETECTORS, Case
 from eln_kit.evaluation.errors import boundary_distance
-from eln_kit.evaluation.trust import BOUND
+from eln_kit.evaluation.trust import BOUND, error_detection
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
@@ -83,6 +83,9 @@ def case(tiny):
         return Case(image, logits, networks.student, networks, 2.0, 2, (networks.teacher,), networks.eln)
 
 
+VIEWS = {"mean of the views", "mean of the views as the prediction"}
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_gives_a_finite_score_a_pixel_and_a_probability_where_it_says_so(case, name):
@@ -101,14 +104,30 @@ def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_t
     for name in ("ensemble", "student and teacher"):  # the teacher is still the student
         assert torch.allclose(DETECTORS[name].score(case), alone, atol=1e-5)
     usable = detectors.usable(case.networks, ())
-    assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher", BOUND}
+    assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher", BOUND, *VIEWS}
 
 
-@pytest.mark.parametrize(("scales", "single"), [([], True), ([0.5], False)])
-def test_eln_takes_a_single_pass_unless_it_has_further_views(tiny, scales, single):
-    networks = Networks(tiny({"model.eln_scales": scales}), classes=3)
-    assert detectors.usable(networks, (), bound=True)["ELN"].single_pass == single
-    assert detectors.usable(networks, (), bound=True)[BOUND].single_pass == single
+@pytest.mark.parametrize(("form", "passes", "pixels"), [("residual", 3, 2.25), ("features", 2, 1.25)])
+def test_a_detector_says_what_its_passes_cost(tiny, form, passes, pixels):
+    networks = Networks(tiny({"model.eln_scales": [0.5], "model.eln_form": form}), classes=3)
+    usable = detectors.usable(networks, (networks.student,) * 2, bound=True)
+    assert usable["ELN"].cost == usable[BOUND].cost == {"passes": passes, "pixels": pixels}
+    assert {usable[name].cost["pixels"] for name in VIEWS} == {1.25}
+    assert usable["ensemble"].cost == {"passes": 3, "pixels": 3}
+    assert usable["entropy"].cost == {"passes": 1, "pixels": 1}
+
+
+def test_the_mean_of_the_views_judges_itself_where_it_is_the_prediction(tiny):
+    params = tiny({"model.eln_scales": [0.5], "evaluation.pixels": 200})
+    experiment = open_experiment(params)
+    for kind in (Supervised, ErrorLocalization):
+        fit(kind(experiment.networks(kind.after), params), experiment)
+    found = detection.detect(experiment, "2_error_localization")["detectors"]
+    networks = experiment.networks(after="2_error_localization").eval()
+    rows = {row["name"]: row for row in error_detection(networks.student, networks.eln, experiment.dataset, params)}
+    for name in ("ELN", *VIEWS):
+        assert found[name]["pooled"]["aupr"] == pytest.approx(rows[name]["aupr"], abs=1e-6)
+        assert found[name]["pooled"]["error_rate"] == rows[name]["error_rate"]
 
 
 def test_boundary_distance_by_hand():
@@ -123,7 +142,7 @@ def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):
     for kind in (Supervised, ErrorLocalization):
         fit(kind(experiment.networks(kind.after), params), experiment)
     found = detection.detect(experiment, "2_error_localization")["detectors"]
-    assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher", BOUND}
+    assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher", BOUND, *VIEWS}
     assert {row["pooled"]["pixels"] for row in found.values()} == {3 * 200}
     assert len({row["pooled"]["error_rate"] for row in found.values()}) == 1
     for row in found.values():
