@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as w
 from IPython import get_ipython
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, Image, Markdown, display
 from matplotlib.figure import Figure
 
 from eln_kit import figures
@@ -80,10 +80,9 @@ def short_errors() -> None:
         shell.set_custom_exc((Fault, KeyboardInterrupt), _one_line)
 
 
-def keep(figure: Figure, path: Path) -> Figure:
-    """Save a figure into the run folder and give it back, to be shown."""
-    figures.save(figure, path)
-    return figure
+def keep(figure: Figure, path: Path) -> Image:
+    """Save a figure into the run folder and give the file's picture, to be shown."""
+    return Image(figures.save(figure, path))
 
 
 def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[str, Any]) -> None:
@@ -96,9 +95,9 @@ def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[
     """
     first = {name: next(iter(values.values()), None) for name, values in choices.items()}
     for path, arguments in kept.items():
-        figure = keep(draw(**first | arguments), path)
+        picture = keep(draw(**first | arguments), path)
         if not person_watches():
-            display(figure)
+            display(picture)
     if kept and person_watches():
         display(_chooser(draw, first | next(iter(kept.values())), choices))
 
@@ -112,7 +111,7 @@ def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[s
 
     def show(_=None) -> None:
         arguments = {argument: choices[argument][control.value] for argument, control in controls.items()}
-        picture.value = figures.drawn(draw(**arguments))
+        picture.value = figures.drawn(figures.on_paper(draw(**arguments)))
 
     for control in controls.values():
         control.observe(show, "value")

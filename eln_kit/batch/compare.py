@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
+from IPython.display import Markdown
 
 from eln_kit.batch import report
 from eln_kit.batch.templating import write_page
@@ -19,6 +20,9 @@ from eln_kit.store import params_file
 DETECTORS = "4_evaluate/detectors.json"  # what `detection.detect` gives, in a run folder
 MEASURES = ["auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier"]
 CONTROL = "supervised only"
+NO_DETECTORS = "Nothing to show: none of these runs has its detectors measured; `eln-kit sweep` does that."
+NO_BOUND = "Nothing to show: it takes detectors, which `eln-kit sweep` measures, and `evaluation.bound_steps`."
+ONE_SEED = "One seed of each method: what another one would give is not known; `eln-kit sweep` trains several."
 LONGEST = 100  # rows of a table on the page; longer ones are in their CSV files
 
 
@@ -133,6 +137,11 @@ def over_seeds(table: pandas.DataFrame, by: list[str], values: list[str], percen
     return text.where(mean.notna(), "").assign(seeds=groups.size())
 
 
+def or_why(table: pandas.DataFrame, why: str) -> pandas.DataFrame | Markdown:
+    """The table, or where it is empty why."""
+    return table if len(table) else Markdown(why)
+
+
 def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     """Write each table as CSV, and `index.html` with the short ones and the folder's pictures, which it gives back."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +150,7 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     shown = {
         name: table.to_html(float_format="{:.3f}".format, border=0)
         for name, table in tables.items()
-        if len(table) <= LONGEST
+        if 0 < len(table) <= LONGEST
     }
     pictures = sorted(place.name for place in folder.glob("*.png"))
     title = f"{folder.name}: runs compared"

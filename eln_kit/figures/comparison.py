@@ -5,7 +5,7 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from eln_kit.figures.curves import matrix_of_percent, plain
+from eln_kit.figures.curves import in_percent, matrix_of_percent, plain
 from eln_kit.figures.grid import LINES, canvas, for_classes
 
 STYLES = ["-", "--", ":", "-."]
@@ -95,7 +95,7 @@ def pseudo_labels(table: pandas.DataFrame) -> Figure:
         seaborn.lineplot(
             table, x="step", y=column, hue="method", errorbar="sd", ax=axis, palette=LINES[: table.method.nunique()]
         )
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        in_percent(axis, whole=column == "kept_share")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set(ylabel=label)
     handles, names = axes[0][0].get_legend_handles_labels()

@@ -82,7 +82,7 @@ def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figur
         axis.plot(steps, values, color=LINES[0], linewidth=1.2)
         axis.set_title(WORDS.get(name, name.replace("_", " ")), fontsize=9)
         if name in SHARES:
-            axis.yaxis.set_major_formatter(PercentFormatter(1))
+            in_percent(axis, whole=name == "kept_share")
             continue
         axis.set_ylabel("loss", fontsize=8)
         if _spans(values, 20):
@@ -172,7 +172,8 @@ def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
     axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
     axis.set_xticklabels(classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right")
     axis.tick_params(axis="x", labelsize=letters)
-    figure.legend(loc="outside upper center", ncols=max(1, int(width / 3.2)), frameon=False)
+    longest = 0.08 * max(map(len, ious)) + 1.6  # inches of an entry
+    figure.legend(loc="outside upper center", ncols=max(1, int(width / longest)), frameon=False)
     return plain(figure)
 
 
@@ -239,6 +240,14 @@ def _series(records, name) -> tuple[list, np.ndarray]:
 def _spans(values, factor) -> bool:
     positive = values[np.isfinite(values) & (values > 0)]
     return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
+
+
+def in_percent(axis, whole: bool) -> None:
+    """A share on the vertical axis: from 0 to 100 % where `whole`, else at least ten points of it, not noise alone."""
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    low, high = axis.get_ylim()
+    middle, half = (low + high) / 2, max(high - low, 0.1) / 2
+    axis.set_ylim(*(-0.02, 1.02) if whole else (middle - half, middle + half))
 
 
 def plain(figure: Figure) -> Figure:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from eln_kit.figures.screen import DPI, on_paper
+
 LINES = [
     "#0072b2",
     "#d55e00",
@@ -110,12 +112,12 @@ def entry(name: str, color) -> Patch:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a PNG at 110 dpi, making its folder."""
+    """Write a PNG at 110 dpi that light and dark pages bear, making its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        figure.savefig(path, dpi=110)
+        on_paper(figure).savefig(path, dpi=DPI)
     letters = {chr(int(str(each.message).split()[1])) for each in caught if str(each.message).startswith("Glyph")}
     if letters and not tell_missing.cache_info().misses:  # once a notebook, not in each figure
         tell_missing("".join(sorted(letters)))

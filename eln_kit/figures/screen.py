@@ -1,4 +1,4 @@
-"""A figure on a screen: as PNG, on the page's own colour, and the pixel of its pictures that lies under the mouse."""
+"""A figure on a screen: as PNG, on the page's own colour or on any, and which of its pixels is under the mouse."""
 
 import io
 
@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 DPI = 110
+ANY, GREY = "none", "0.47"  # paper of no colour, and letters that have a contrast of 4.3 or more on white and on #111
 DARKEST = 0.15  # lightness of a line or letter below which it would be lost on dark paper
 
 
@@ -23,32 +24,37 @@ def drawn(figure: Figure) -> bytes:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """`H W 3` or `H W 4` uint8 as PNG, packed quickly rather than tightly; opaque."""
+    """`H W 3` or `H W 4` uint8 as PNG, packed quickly rather than tightly; without alpha where it is opaque."""
     out = io.BytesIO()
-    Image.fromarray(picture[..., :3]).save(out, "PNG", compress_level=1)
+    opaque = picture[..., 3:].min(initial=255) == 255
+    Image.fromarray(picture[..., :3] if opaque else picture).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
-def on_paper(figure: Figure, paper: str) -> Figure:
-    """The figure with the page's colour behind it; where that is dark, letters, axes and black lines become light."""
-    if not is_color_like(paper) or np.mean(to_rgb(paper)) > 0.5:
+def on_paper(figure: Figure, paper: str = ANY) -> Figure:
+    """The figure with the page's colour behind it; where that is dark, letters, axes and black lines become light.
+
+    On `ANY` paper nothing is behind it, and they become a grey that can be read on a light and on a dark page.
+    """
+    if paper != ANY and (not is_color_like(paper) or np.mean(to_rgb(paper)) > 0.5):
         return figure
+    ink, spine, line = (GREY, GREY, (0.5, 0.5, 0.5, 0.3)) if paper == ANY else ("0.9", "0.6", "0.25")
     figure.set_facecolor(paper)
     matrices = [text for axis in figure.axes if axis.images for text in axis.texts]  # on colours of their own
     for text in set(figure.findobj(Text)) - set(matrices):
-        text.set_color("0.9")
+        text.set_color(ink)
     for axis in figure.axes:
         axis.set_facecolor(paper)
-        axis.tick_params(which="both", colors="0.9", grid_color="0.25")
-        axis.spines[:].set_color("0.6")
-        for line in axis.get_lines():
-            if np.mean(to_rgb(line.get_markeredgecolor())) < DARKEST:
-                line.set_markeredgecolor("0.9")
-            if np.mean(to_rgb(line.get_color())) < DARKEST:
-                line.set_color("0.9")
+        axis.tick_params(which="both", colors=ink, grid_color=line)
+        axis.spines[:].set_color(spine)
+        for curve in axis.get_lines():
+            if np.mean(to_rgb(curve.get_markeredgecolor())) < DARKEST:
+                curve.set_markeredgecolor(ink)
+            if np.mean(to_rgb(curve.get_color())) < DARKEST:
+                curve.set_color(ink)
     for legend in [*figure.legends, *(axis.get_legend() for axis in figure.axes)]:
         for patch in legend.findobj(Patch) if legend else ():
-            patch.set_edgecolor("0.6")
+            patch.set_edgecolor(spine)
     return figure
 
 

@@ -65,6 +65,12 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
 
 
+def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
+    table = pandas.DataFrame({"method": ["a"]})
+    assert compare.or_why(table, compare.NO_DETECTORS) is table
+    assert "eln-kit sweep" in compare.or_why(table[:0], compare.NO_DETECTORS).data
+
+
 def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
     longer = {"run.control": True, "semi_supervised.steps": 6}
     file = sweep_file(seeds=[0], methods={"a": {"run.control": True}, "b": longer})

@@ -126,7 +126,7 @@ def test_the_mean_of_the_views_judges_itself_where_it_is_the_prediction(tiny):
     networks = experiment.networks(after="2_error_localization").eval()
     rows = {row["name"]: row for row in error_detection(networks.student, networks.eln, experiment.dataset, params)}
     for name in ("ELN", *VIEWS):
-        assert found[name]["pooled"]["aupr"] == pytest.approx(rows[name]["aupr"], abs=1e-6)
+        assert found[name]["pooled"]["aupr"] == pytest.approx(rows[name]["aupr"], abs=1e-4)
         assert found[name]["pooled"]["error_rate"] == rows[name]["error_rate"]
 
 

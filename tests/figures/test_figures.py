@@ -251,6 +251,34 @@ def test_on_dark_paper_letters_axes_and_black_lines_are_light_and_on_white_nothi
     assert (picture == 255).all(axis=2).mean() < 0.01
 
 
+def test_a_share_that_hardly_changes_fills_no_axis():
+    records = [{"step": step, "kept_share": 0.6001 + step / 1e5, "kept_accuracy": 0.91 + step / 1e5} for step in (1, 2)]
+    kept, right = figures.loss_curves(records, ["kept_share", "kept_accuracy"]).axes
+    low, high = kept.get_ylim()
+    assert low < 0 < 1 < high
+    low, high = right.get_ylim()
+    assert high - low == pytest.approx(0.1)
+    assert low < 0.91 < high
+
+
+def contrast(one, other):
+    """Of two grey levels in 0..1, as WCAG has it."""
+    light, dark = sorted((((c + 0.055) / 1.055) ** 2.4 + 0.05 for c in (one, other)), reverse=True)
+    return light / dark
+
+
+def test_a_saved_figure_has_nothing_behind_it_and_letters_that_light_and_dark_pages_bear(tmp_path):
+    figure = figures.ratio_curves([{"step": 1, **{f"ratio/{k}": 2.0 for k in range(1, 8)}}], [2.0] * 7)
+    picture = np.asarray(Image.open(figures.save(figure, tmp_path / "a.png")))
+    assert picture[0, 0, 3] == 0
+    drawn = figures.drawn(figures.on_paper(figures.iou_bars({"a": [0.5, 0.5]}, ["x", "y"])))
+    assert np.asarray(Image.open(io.BytesIO(drawn)))[0, 0, 3] == 0
+    (axis,), (legend,) = figure.axes, figure.legends
+    letters = {text.get_color() for text in [*legend.get_texts(), *axis.get_xticklabels(), axis.xaxis.label]}
+    letters.add(axis.get_lines()[12].get_color())  # the seventh, else black
+    assert all(min(contrast(float(each), paper) for paper in (1, 0x11 / 255)) > 4.2 for each in letters)
+
+
 def test_reliability_leaves_empty_bins_out_of_the_error():
     curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
     assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
