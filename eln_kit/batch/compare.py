@@ -21,7 +21,6 @@ DETECTORS = "4_evaluate/detectors.json"  # what `detection.detect` gives, in a r
 MEASURES = ["auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier"]
 CONTROL = "supervised only"
 NO_DETECTORS = "Nothing to show: none of these runs has its detectors measured; `eln-kit sweep` does that."
-NO_BOUND = "Nothing to show: it takes detectors, which `eln-kit sweep` measures, and `evaluation.bound_steps`."
 ONE_SEED = "One seed of each method: what another one would give is not known; `eln-kit sweep` trains several."
 LONGEST = 100  # rows of a table on the page; longer ones are in their CSV files
 

@@ -115,17 +115,14 @@ def _params(folder: Path) -> Params | None:
 def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str]]:
     """What a run came to, each as a label, a value and a note: mIoU, labels, best and worst class, time.
 
-    Args: found: the contents of results.json, as `report.table` has them; a row may have an interval, `low` and `high`
-        in 0..1, and how many `images` it is from.
+    Args: found: the contents of results.json, as `evaluation.results.evaluate` has them.
     """
     rows = {row["name"]: row for row in found.get("segmentation", [])}
     if not rows:
         return []
     name = "stage 3, teacher" if "stage 3, teacher" in rows else list(rows)[-1]
     row = rows[name]
-    interval = f"{_percent(row['low'])} to {_percent(row['high'])} (95 %), " if "low" in row and "high" in row else ""
-    images = f"{row['images']} validation images, " if row.get("images") else ""
-    told = [("mIoU", f"{_percent(row['miou'])} %", f"{interval}{images}{name}")]
+    told = [("mIoU", f"{_percent(row['miou'])} %", f"{_interval(row)}{name}")]
     if split := read_json(folder / "split.json"):
         labeled, unlabeled = len(split["labeled"]), len(split["unlabeled"])
         told.append(("labels", str(labeled), f"of {labeled + unlabeled} training images"))
@@ -137,6 +134,14 @@ def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str
             told.append((label, name, f"IoU {_percent(iou)} %"))
     seconds = sum(entry.get("seconds", 0) for entry in state.values())
     return [*told, ("time", duration(seconds), "all notebooks")] if seconds else told
+
+
+def _interval(row: dict) -> str:
+    """`50.0 to 60.0 (95 %), 30 validation images, `; empty where results.json has no interval."""
+    if not {"low", "high", "images", "units"} <= row.keys():
+        return ""
+    interval = f"{_percent(row['low'])} to {_percent(row['high'])} (95 %), " if row["units"] >= report.ENOUGH else ""
+    return f"{interval}{row['images']} validation images{'' if interval else ', too few for an interval'}, "
 
 
 def _percent(value: float) -> str:

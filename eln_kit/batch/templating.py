@@ -49,8 +49,8 @@ def without_home(text: str) -> str:
 def small(picture: Image.Image) -> Image.Image:
     """The picture, or a smaller one of at most `SIDE` pixels a side; a palette's colours are not mixed."""
     factor = min(1, SIDE / max(picture.size))
-    width, height = (max(1, round(side * factor)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.NEAREST if picture.mode == "P" else Image.Resampling.BOX)
+    size = [max(1, round(side * factor)) for side in picture.size]
+    return picture.resize(size, Image.Resampling.NEAREST if picture.mode == "P" else Image.Resampling.BOX)
 
 
 def _data(png: bytes) -> Markup:

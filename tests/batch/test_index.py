@@ -84,8 +84,12 @@ def test_the_headline_has_the_interval_where_there_is_one_and_the_best_and_worst
         ("worst class", "pole", "IoU 0.0 %"),
         ("time", "1 min 15 s", "all notebooks"),
     ]
-    row |= {"low": 0.5, "high": 0.6, "images": 30}
+    row |= {"low": 0.5, "high": 0.6, "images": 30, "units": 30}
     assert index.headline(found, tmp_path, {})[0][2] == "50.0 to 60.0 (95 %), 30 validation images, stage 3, teacher"
+    row |= {"units": 5}
+    assert index.headline(found, tmp_path, {})[0][2] == (
+        "30 validation images, too few for an interval, stage 3, teacher"
+    )
     assert index.headline({}, tmp_path, took) == []
 
 
