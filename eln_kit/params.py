@@ -302,9 +302,13 @@ class SemiSupervised(Section):
 
     def rule(self) -> str:
         """Which pixels the filter keeps, in words."""
-        by = {"eln": "ELN's trust", "confidence": "max softmax", "views": "max softmax of the views' mean"}
+        gate = "; images of plausible class shares alone" if self.image_gate == "class_shares" else ""
+        return self._pixel_rule() + gate
+
+    def _pixel_rule(self) -> str:
         if self.filter in ("none", "oracle"):
             return {"none": "no filter", "oracle": "oracle: the right pixels"}[self.filter]
+        by = {"eln": "ELN's trust", "confidence": "max softmax", "views": "max softmax of the views' mean"}
         if self.class_share is not None:
             return f"{by.get(self.filter, 'entropy')}: the surest {self.class_share:.0%} of each predicted class"
         if self.filter == "entropy":

@@ -156,7 +156,8 @@ def _explain(fault: dict, source: str) -> str:
     knob = ".".join(str(part) for part in fault["loc"][:2])
     if fault["type"] == "extra_forbidden":
         return f"{source}: there is no knob {knob}{_nearest(knob)}"
-    return f"{source}: {knob} = {reprlib.repr(fault['input'])}: {_message(fault)}"
+    given = f"{knob} = {reprlib.repr(fault['input'])}: " if knob else ""  # none: it is of several sections
+    return f"{source}: {given}{_message(fault)}"
 
 
 def _message(fault) -> str:

@@ -226,6 +226,39 @@ def test_with_a_share_of_each_class_no_class_is_dropped_however_doubtful(tiny, b
         assert name == "entropy" or sure[kept & mine].min() >= sure[mine & ~kept].max()
 
 
+def test_an_image_whose_labels_take_implausible_shares_teaches_nothing(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none"}))
+    largest = torch.ones(4)
+    with torch.no_grad():
+        (said,) = stage.networks.teacher.predict(batch["weak"]).argmax(1).unique().tolist()
+    for share, kept in ((1.0, True), (0.5, False)):
+        largest[said] = share
+        stage.largest_shares = largest
+        assert ((stage.label(batch)[0] != VOID) == kept).all()
+
+
+def test_labels_of_the_views_are_those_of_their_mean(tiny, batch):
+    stage = make(SemiSupervised, tiny({"semi_supervised.filter": "views", "model.eln_scales": [0.5]}))
+    teacher = stage.networks.teacher
+    with torch.no_grad():
+        one = teacher.predict(batch["weak"]).softmax(1)
+        small = teacher(upsample(batch["weak"].flip(3), (16, 16))).logits.flip(3)
+        mean = (one + upsample(small, (32, 32)).softmax(1)) / 2
+    assert stage.label(batch)[0].equal(mean.argmax(1).masked_fill(mean.amax(1) < 0.5, VOID))
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_eln_follows_the_weight_of_the_main_decoders_wrong_pixels(tiny, batch, calibrated):
+    stage = make(ErrorLocalization, tiny({"error_localization.calibrated": calibrated}))
+    logits = torch.zeros(2, 4, 32, 32)
+    logits[:, 0] = 1
+    mask = torch.ones(2, 32, 32, dtype=torch.long)
+    mask[:, :24] = 0  # three right pixels for a wrong one
+    for _ in range(200):
+        stage.follow_weight(logits, mask)
+    assert stage.networks.eln.log_weight.exp().item() == pytest.approx(3 if calibrated else 1, rel=1e-3)
+
+
 def test_the_bound_teaches_eln_alone_from_the_truth_of_unlabelled_images(tiny, batch):
     stage = make(Bound, tiny({"evaluation.bound_steps": 4}))
     before = {name: value.clone() for name, value in stage.networks.student.state_dict().items()}

@@ -59,6 +59,8 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("a
         ("data:\n  labels: a few\n", ["data.labels", "fraction"]),
         ("views:\n  scale: [2, 1]\n", ["views.scale", "ascending"]),
         ("semi_supervised:\n  labeled: false\n  unlabeled: false\n", ["semi_supervised", "both off"]),
+        ("semi_supervised: {filter: oracle, class_share: 0.6}", ["semi_supervised", "no meaning with filter: oracle"]),
+        ("semi_supervised: {filter: views}", ["semi_supervised.filter: views needs model.eln_scales"]),
         ("optimizer:\n  lr: .nan\n", ["optimizer.lr", "finite"]),
         ("steps: 7\n", ["sections"]),
         ("- 1\n", ["sections"]),
@@ -153,3 +155,18 @@ def test_params_are_found_by_name_from_any_folder_and_by_path_first(tmp_path, mo
     assert load("shapes").supervised.steps == 7
     with pytest.raises(ParamsError, match="shaped: no such params file"):
         load("shaped")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({}, "ELN's trust of at least 0.5"),
+        ({"class_share": 0.6}, "ELN's trust: the surest 60% of each predicted class"),
+        ({"filter": "confidence", "threshold": 0.95}, "max softmax of at least 0.95"),
+        ({"filter": "entropy", "threshold": 0.8}, "entropy: the lowest 80% of the pixels"),
+        ({"filter": "none"}, "no filter"),
+        ({"filter": "none", "image_gate": "class_shares"}, "no filter; images of plausible class shares alone"),
+    ],
+)
+def test_the_filter_of_a_run_has_one_name(knobs, words):
+    assert params.SemiSupervised(**knobs).rule() == words
