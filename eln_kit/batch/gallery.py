@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
+from eln_kit.data import groups_of
 from eln_kit.data.palette import in_palette
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling, write_picture
@@ -50,7 +51,8 @@ def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.
         lowest = np.ceil(model.params.semi_supervised.threshold * 255)
         return np.full(len(model.classes), int(lowest)), []
     counts = promise.held_out(model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches()))
-    levels = promise.choose(counts, precision, per_class)
+    groups = groups_of(model.dataset.val, model.dataset)
+    levels = promise.choose(counts, precision, per_class, groups)
     kept, all_pixels = promise.kept(counts, levels), counts.sum((0, 2, 3))
     share, right = kept.sum() / counts.sum(), kept[..., 1].sum() / max(kept.sum(), 1)
     words = [

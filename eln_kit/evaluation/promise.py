@@ -1,7 +1,8 @@
 """From which trust on a promised share of the kept pixels is right: Learn then Test (Angelopoulos et al., 2021).
 
-The units are images, not pixels: pixels of one image err together. An image's loss is the share of wrong ones among its
-kept pixels, 0 where nothing is kept. Thresholds are tried from the strictest down, and the last one before the first
+The units are images, not pixels: pixels of one image err together; and groups of images, such as the frames of a drive,
+where the data set names them. An image's loss is the share of wrong ones among its kept pixels, 0 where nothing is
+kept; a group's is the mean of its images'. Thresholds are tried from the strictest down, and the last one before the first
 failure is taken, so that a wrong one is taken in at most 1 - `CONFIDENCE` of all draws of labelled images, whatever the
 trust is worth (fixed-sequence testing; losses need not fall with the threshold). The test is the betting bound that
 Bates et al. (2021, "Distribution-free, risk-controlling prediction sets") use, of Waudby-Smith and Ramdas (2024); the
@@ -9,7 +10,7 @@ bet is always 1, which suits small losses and does not depend on the images' ord
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -52,36 +53,39 @@ def held_out(model: Model, progress=iter) -> np.ndarray:
     return np.stack([histogram(f.mask, f.trust, truth, classes) for f, truth in zip(found, masks, strict=True)])
 
 
-def promised(counts: np.ndarray, precision: float) -> int:
+def promised(counts: np.ndarray, precision: float, groups: Sequence[str] = ()) -> int:
     """The lowest level for which kept pixels are right in `precision` of an average image, by `CONFIDENCE`.
 
-    Args: counts int `N 256 2`. Returns: 0..255, or `NEVER`.
+    Args: counts int `N 256 2`; groups of the N images, each its own where there are none. Returns: 0..255, or `NEVER`.
     """
     wrong, right = np.moveaxis(counts[:, ::-1].cumsum(1), 2, 0)  # strictest first
     losses = wrong / np.maximum(wrong + right, 1)
+    if len(groups):
+        _, place = np.unique(groups, return_inverse=True)
+        losses = np.stack([losses[place == unit].mean(0) for unit in range(place.max() + 1)])
     capital = np.log1p(1 - precision - losses).sum(0)
     level = LEVELS - int(np.cumprod(capital >= -math.log(1 - CONFIDENCE)).sum())
     return level if counts[:, level:].any() else NEVER
 
 
-def choose(counts: np.ndarray, precision: float, per_class: bool = False) -> np.ndarray:
+def choose(counts: np.ndarray, precision: float, per_class: bool = False, groups: Sequence[str] = ()) -> np.ndarray:
     """The level from which pixels of each predicted class are kept, int `C`: one for all, or one each.
 
     A class's own level is promised for the images in which it is predicted, by `CONFIDENCE` for each class; a class for
     which it cannot be promised has `NEVER`.
 
-    Args: counts int `N C 256 2`.
+    Args: counts int `N C 256 2`; groups as of `promised`.
 
     Raises:
         DataError: it cannot be promised, for any class.
     """
     if per_class:
-        each = np.moveaxis(counts, 1, 0)
-        levels = np.array([promised(own[own.any((1, 2))], precision) for own in each])
+        there = [(own, own.any((1, 2))) for own in np.moveaxis(counts, 1, 0)]
+        levels = np.array([promised(own[has], precision, np.array(groups)[has[: len(groups)]]) for own, has in there])
     else:
-        levels = np.full(counts.shape[1], promised(counts.sum(1), precision))
+        levels = np.full(counts.shape[1], promised(counts.sum(1), precision, groups))
     if (levels == NEVER).all():
-        raise DataError(f"--precision {precision:g}: {_refusal(counts.sum(1), precision)}")
+        raise DataError(f"--precision {precision:g}: {_refusal(counts.sum(1), precision, groups)}")
     return levels
 
 
@@ -90,9 +94,11 @@ def kept(counts: np.ndarray, levels: Iterable[int]) -> np.ndarray:
     return np.stack([counts[:, index, level:].sum(1) for index, level in enumerate(levels)], axis=1)
 
 
-def _refusal(counts: np.ndarray, precision: float) -> str:
+def _refusal(counts: np.ndarray, precision: float, groups: Sequence[str]) -> str:
+    units = len(set(groups)) or len(counts)
     needed = math.ceil(-math.log(1 - CONFIDENCE) / math.log1p(1 - precision))
-    few = f"even without an error that takes {needed}" if needed > len(counts) else "the surest pixels err too often"
-    possible = next((p / 100 for p in range(99, 49, -1) if promised(counts, p / 100) < NEVER), None)
+    few = f"even without an error that takes {needed}" if needed > units else "the surest pixels err too often"
+    possible = next((p / 100 for p in range(99, 49, -1) if promised(counts, p / 100, groups) < NEVER), None)
     mend = f"{possible:g} can be promised" if possible else "add validation images"
-    return f"cannot be promised from {len(counts)} labelled images with {CONFIDENCE:.0%} confidence; {few}; {mend}"
+    from_them = f"{units} groups of labelled images" if units < len(counts) else f"{units} labelled images"
+    return f"cannot be promised from {from_them} with {CONFIDENCE:.0%} confidence; {few}; {mend}"

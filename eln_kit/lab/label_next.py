@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eln_kit import figures, notebook
+from eln_kit.data import groups_of
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling
 from eln_kit.evaluation.model import load
@@ -36,6 +37,7 @@ class Pool:
             raise DataError(f"{images or run}: none of its images can be read")
         self.rows = rows
         self.counts = promise.held_out(self.model)
+        self.groups = groups_of(self.model.dataset.val, self.model.dataset)
         print(f"{len(self.rows)} images labelled in {self.out}; {len(self.counts)} held-out labels")
 
     def promise(self) -> None:
@@ -54,7 +56,7 @@ class Pool:
 
     def _kept(self, precision: float) -> Figure:
         try:
-            level, said = promise.choose(self.counts, precision)[0], f"precision {precision:.2f}"
+            level, said = promise.choose(self.counts, precision, groups=self.groups)[0], f"precision {precision:.2f}"
         except DataError:
             level, said = promise.NEVER, f"precision {precision:.2f} cannot be promised"
         shown = [self.labelling.read(self.rows[place]["account"]) for place in (-1, 0)]

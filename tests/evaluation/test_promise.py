@@ -28,6 +28,16 @@ def test_the_lowest_trust_is_taken_whose_pixels_are_right_often_enough():
     assert promised(images((200, 0, 9), (100, 1, 0), count=300), 0.98) == 101
 
 
+def test_groups_are_the_units_where_images_are_of_groups():
+    counts = images((200, 0, 10), count=234)  # 117 are needed for 0.98
+    assert promised(counts, 0.98, [str(place // 2) for place in range(234)]) == 0
+    assert promised(counts, 0.98, [str(place // 3) for place in range(234)]) == NEVER
+    with fails("from 1 groups of labelled images"):
+        choose(counts[:, None], 0.98, groups=["drive"] * 234)
+    per_class = choose(counts[:, None], 0.98, per_class=True, groups=[str(place // 2) for place in range(234)])
+    assert per_class.tolist() == [0]
+
+
 def test_images_are_the_units_however_many_pixels_they_have():
     needed = 117  # log(1 / 0.1) / log(1.02)
     assert promised(images((200, 0, 10), count=needed), 0.98) == 0
