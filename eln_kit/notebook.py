@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 from eln_kit import figures
 from eln_kit.audience import person_watches
 from eln_kit.data import DataSet, Item
-from eln_kit.faults import Fault
+from eln_kit.faults import Fault, LockedError
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
 from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.experiment import Experiment, load_params
+from eln_kit.store.lock import is_held
 from eln_kit.store.params_file import build, load, save
 
 CODE = HTML(  # lines of source scroll sideways instead of breaking inside words
@@ -51,10 +52,20 @@ def open_experiment(namespace: dict) -> Experiment:
         params = load(given, knobs)
     experiment = open_branch(branched(params))
     checkpoint.check_stages(experiment.folder, experiment.params)
-    save(experiment.params, experiment.folder / "params.yaml")  # for the notebooks that come after
+    _keep_params(experiment)
     display(CODE)
     print(summary(experiment))
     return experiment
+
+
+def _keep_params(experiment: Experiment) -> None:
+    """Write params.yaml for the notebooks that come after; raises LockedError where a run goes on with other ones."""
+    folder, own = experiment.folder, ("run.folder", "run.start_from")
+    if not is_held(folder):
+        return save(experiment.params, folder / "params.yaml")
+    now, going_on = experiment.params.flat(), load_params(folder).flat()
+    if changed := [knob for knob, value in now.items() if value != going_on[knob] and knob not in own]:
+        raise LockedError(f"{folder}: a run goes on here with another {', '.join(changed)}; set run.folder to another")
 
 
 def summary(experiment: Experiment) -> str:

@@ -32,7 +32,7 @@ from eln_kit.method.stages import STAGES, stages_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
-from eln_kit.store.experiment import Experiment, open_experiment
+from eln_kit.store.experiment import Experiment, load_params, open_experiment
 from eln_kit.store.lock import held
 from eln_kit.training.fit import fit
 
@@ -158,11 +158,14 @@ def carry_out_task(task: Task, runs: list[Params]) -> None:
 
 
 def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(STAGES)) -> None:
-    """Train these stages of a run, and measure it when none is left."""
+    """Train these stages of a run, and measure it when none is left; anew where it was measured in another way."""
     experiment = open_experiment(params)
     if (experiment.folder / report.RESULTS).is_file():
         checkpoint.check_stages(experiment.folder, params)
-        return
+        if _measured_alike(load_params(experiment.folder), params):
+            return
+        for name in (report.RESULTS, DETECTORS):
+            (experiment.folder / name).unlink(missing_ok=True)
     params_file.save(params, experiment.folder / "params.yaml")
     print(experiment.folder, flush=True)
     own = stages_of(params, experiment.split)
@@ -172,6 +175,11 @@ def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(S
         fit(kind(experiment.networks(kind.after), params), experiment)
     if wanted == own:
         experiment.write(report.RESULTS, results.evaluate(experiment))
+
+
+def _measured_alike(before: Params, now: Params) -> bool:
+    """Whether the knobs that only measuring depends on are the same."""
+    return before.evaluation == now.evaluation and before.semi_supervised.threshold == now.semi_supervised.threshold
 
 
 def _borrow(stage: str, experiment: Experiment, runs: list[Params]) -> None:

@@ -1,12 +1,12 @@
 """From which trust on a promised share of the kept pixels is right: Learn then Test (Angelopoulos et al., 2021).
 
-The units are images, not pixels: pixels of one image err together; and groups of images, such as the frames of a drive,
-where the data set names them. An image's loss is the share of wrong ones among its kept pixels, 0 where nothing is
-kept; a group's is the mean of its images'. Thresholds are tried from the strictest down, and the last one before the first
-failure is taken, so that a wrong one is taken in at most 1 - `CONFIDENCE` of all draws of labelled images, whatever the
-trust is worth (fixed-sequence testing; losses need not fall with the threshold). The test is the betting bound that
-Bates et al. (2021, "Distribution-free, risk-controlling prediction sets") use, of Waudby-Smith and Ramdas (2024); the
-bet is always 1, which suits small losses and does not depend on the images' order.
+The units are images, not pixels: pixels of one image err together; and groups of images, such as the frames of a
+drive, where the data set names them. An image's loss is the share of wrong ones among its kept pixels, 0 where
+nothing is kept; a group's is the mean of its images'. Thresholds are tried from the strictest down, and the last one
+before the first failure is taken, so that a wrong one is taken in at most 1 - `CONFIDENCE` of all draws of labelled
+images, whatever the trust is worth (fixed-sequence testing; losses need not fall with the threshold). The test is the
+betting bound that Bates et al. (2021, "Distribution-free, risk-controlling prediction sets") use, of Waudby-Smith and
+Ramdas (2024); the bet is always 1, which suits small losses and does not depend on the images' order.
 """
 
 import math

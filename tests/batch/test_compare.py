@@ -65,6 +65,20 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
 
 
+def test_a_finished_run_is_measured_anew_where_what_is_measured_has_changed(sweep_file, tmp_path, capsys):
+    one = {"seeds": [0], "methods": {"a": {}}}
+    place = tmp_path / "sweep/a/0"
+    results, kept = [], {"evaluation.bound_steps": 0, "run.control": False}
+    for flip in (False, True, True):
+        assert cli.main(["sweep", str(sweep_file(**one, knobs=kept | {"evaluation.flip": flip}))]) == 0
+        files = place / "4_evaluate/results.json", place / compare.DETECTORS
+        results.append([(file.read_text(), file.stat().st_mtime_ns) for file in files])
+    assert results[0][0][0] != results[1][0][0]
+    assert results[0][1][0] != results[1][1][0]
+    assert results[1] == results[2], "and not a third time"
+    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 1
+
+
 def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
     table = pandas.DataFrame({"method": ["a"]})
     assert compare.or_why(table, compare.NO_DETECTORS) is table

@@ -7,10 +7,13 @@ import pytest
 import yaml
 from trees import write_image
 
-from eln_kit import cli
+from eln_kit import cli, notebook
 from eln_kit.batch.state import NOTEBOOKS
+from eln_kit.faults import LockedError
 from eln_kit.paths import project_root
 from eln_kit.store import checkpoint
+from eln_kit.store.lock import held
+from eln_kit.store.params_file import load, save
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +49,7 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "run"
+    folder.mkdir()
     assert str(folder / "index.html") in printed
     assert "mIoU" in printed
     results = json.loads((folder / "4_evaluate" / "results.json").read_text())
@@ -171,3 +175,18 @@ def test_notebook_6_shows_what_a_precision_keeps_and_what_to_label_next(trained,
     text = (tmp_path / "6.ipynb").read_text()
     assert "3 images labelled in" in text
     assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 5
+
+
+def test_a_notebook_opened_with_other_knobs_while_a_run_goes_on_leaves_the_runs_params_alone(tiny, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save(tiny(), folder / "params.yaml")
+    before = (folder / "params.yaml").read_text()
+    given = {"params": str(folder / "params.yaml"), "knobs": "semi_supervised.threshold=0.9"}
+    with held(folder):
+        with pytest.raises(LockedError, match=r"a run goes on here with another semi_supervised\.threshold"):
+            notebook.open_experiment(given)
+        assert (folder / "params.yaml").read_text() == before
+        notebook.open_experiment(given | {"knobs": ""})
+    notebook.open_experiment(given)
+    assert load(folder / "params.yaml").semi_supervised.threshold == 0.9
