@@ -8,11 +8,10 @@ from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
-from eln_kit.data import groups_of
 from eln_kit.data.palette import in_palette
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling, write_picture
-from eln_kit.evaluation.model import Model, load
+from eln_kit.evaluation.model import Model, level_of, levels_of, load
 from eln_kit.faults import DataError
 
 SHOWN = 24  # images on the page
@@ -48,10 +47,11 @@ def label(run: Path, images: Path, out: Path, precision: float | None, per_class
 def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray, list[str]]:
     """From which trust on each class is kept, and what is promised by that."""
     if precision is None:
-        lowest = np.ceil(model.params.semi_supervised.threshold * 255)
-        return np.full(len(model.classes), int(lowest)), []
-    counts = promise.held_out(model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches()))
-    groups = groups_of(model.dataset.val, model.dataset)
+        lowest = level_of(model.params.semi_supervised.threshold)
+        return np.full(len(model.classes), lowest), []
+    counts, groups = promise.held_out(
+        model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches())
+    )
     levels = promise.choose(counts, precision, per_class, groups)
     kept, all_pixels = promise.kept(counts, levels), counts.sum((0, 2, 3))
     share, right = kept.sum() / counts.sum(), kept[..., 1].sum() / max(kept.sum(), 1)
@@ -78,7 +78,7 @@ def entry(labelling: Labelling, row: dict) -> dict:
     image, mask, trust = labelling.read(row["account"])
     classes, colors = labelling.model.classes, labelling.model.colors
     photograph, prediction = Image.fromarray(image.permute(1, 2, 0).numpy()), in_palette(mask, colors)
-    trusted, stem = Image.fromarray(promise.levels_of(trust)), f"queue/{row['rank']:03}"
+    trusted, stem = Image.fromarray(levels_of(trust)), f"queue/{row['rank']:03}"
     for name, picture in (("image", photograph), ("prediction", prediction), ("trust", trusted)):
         write_picture(labelling.out / f"{stem}_{name}.png", small(picture))
     regions = []

@@ -5,6 +5,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.palette import in_palette
-from eln_kit.evaluation import promise, queue
-from eln_kit.evaluation.model import Found, Model
+from eln_kit.evaluation import queue
+from eln_kit.evaluation.model import Found, Model, levels_of
 from eln_kit.evaluation.show import find_images
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.paths import link, write_whole
@@ -78,7 +79,7 @@ class Labelling:
         except OSError as error:
             raise self._unwritable(error) from None
 
-    @property
+    @cached_property
     def items_by_id(self) -> dict[str, Item]:
         return {item.id: item for item in self.items}
 
@@ -110,7 +111,7 @@ class Labelling:
             yield image
 
     def _label(self, item: Item, found: Found) -> dict:
-        trust = promise.levels_of(found.trust)
+        trust = levels_of(found.trust)
         keep = trust >= self.levels[found.mask]
         write_picture(self.out / f"masks/{item.id}.png", in_palette(found.mask, found.colors))
         write_picture(self.out / f"trust/{item.id}.png", Image.fromarray(trust))

@@ -41,7 +41,7 @@ class Found:
 
     `image` uint8 `3 H W`; `mask` class indices and `second` the next likely ones, uint8 `H W`; `trust` how
     sure ELN is that `mask` is right, float32 `H W` in 0..1 (a probability where `data.held_out` let it be calibrated);
-    `keep` bool `H W`, where it is at least the run's threshold.
+    `keep` bool `H W`, where it is at least the run's threshold, both in 255ths as in files.
     """
 
     image: Tensor
@@ -54,11 +54,21 @@ class Found:
 
     @property
     def keep(self) -> np.ndarray:
-        return self.trust >= self.threshold
+        return levels_of(self.trust) >= level_of(self.threshold)
 
     def show(self, truth: np.ndarray | Tensor | None = None) -> Figure:
         """Image, mask, trust and what is kept, side by side; with the errors where the truth, `H W`, is known."""
         return figures.judgement(self.image, truth, self.mask, 1 - self.trust, self.keep, self.classes, self.colors)
+
+
+def levels_of(trust: np.ndarray) -> np.ndarray:
+    """Trust in 0..1 in 255ths, uint8."""
+    return (trust * 255).round().astype(np.uint8)
+
+
+def level_of(threshold: float) -> int:
+    """The lowest level of `levels_of` that a threshold in 0..1 keeps."""
+    return round(threshold * 255)
 
 
 class Model:

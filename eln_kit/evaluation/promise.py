@@ -14,18 +14,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from eln_kit.data import VOID, read_mask
-from eln_kit.evaluation.model import Model
+from eln_kit.data import VOID, groups_of, read_mask
+from eln_kit.evaluation.model import Model, levels_of
 from eln_kit.faults import DataError
 
 CONFIDENCE = 0.9
 LEVELS = 256  # trust is kept in steps of 1/255, as in files
 NEVER = LEVELS  # the level of a class of which nothing can be kept
-
-
-def levels_of(trust: np.ndarray) -> np.ndarray:
-    """Trust in 0..1 in 255ths, uint8."""
-    return (trust * 255).round().astype(np.uint8)
 
 
 def histogram(mask: np.ndarray, trust: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
@@ -36,8 +31,8 @@ def histogram(mask: np.ndarray, trust: np.ndarray, truth: np.ndarray, classes: i
     return np.bincount(places, minlength=classes * LEVELS * 2).reshape(classes, LEVELS, 2)
 
 
-def held_out(model: Model, progress=iter) -> np.ndarray:
-    """The histograms of the validation images, int `N C 256 2`; `progress` wraps the items.
+def held_out(model: Model, progress=iter) -> tuple[np.ndarray, list[str]]:
+    """The histograms of the validation images, int `N C 256 2`, and their groups; `progress` wraps the items.
 
     Raises:
         DataError: the run's data set is not at hand, or a file of it is broken.
@@ -50,7 +45,8 @@ def held_out(model: Model, progress=iter) -> np.ndarray:
     found = model.each(model.read(item.image) for item in progress(items))
     masks = (read_mask(item, model.dataset).numpy() for item in items)
     classes = len(model.classes)
-    return np.stack([histogram(f.mask, f.trust, truth, classes) for f, truth in zip(found, masks, strict=True)])
+    counts = [histogram(f.mask, f.trust, truth, classes) for f, truth in zip(found, masks, strict=True)]
+    return np.stack(counts), groups_of(items, model.dataset)
 
 
 def promised(counts: np.ndarray, precision: float, groups: Sequence[str] = ()) -> int:

@@ -13,8 +13,7 @@ from eln_kit import figures
 from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.palette import in_palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
-from eln_kit.evaluation.model import Found, load
-from eln_kit.evaluation.promise import levels_of
+from eln_kit.evaluation.model import Found, levels_of, load
 from eln_kit.faults import DataError
 
 SHEET = "sheet.png"

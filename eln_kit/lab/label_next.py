@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eln_kit import figures, notebook
-from eln_kit.data import groups_of
 from eln_kit.evaluation import promise
 from eln_kit.evaluation.label import Labelling
-from eln_kit.evaluation.model import load
+from eln_kit.evaluation.model import level_of, levels_of, load
 from eln_kit.faults import DataError
 from eln_kit.paths import resolve
 from eln_kit.store.experiment import reopen
@@ -29,15 +28,14 @@ class Pool:
         if not pool:
             raise DataError(f"{run}: has no unlabelled images; set images to a folder of your own")
         self.model, self.out = load(run), resolve(out or f"{run}/labelled")
-        level = int(np.ceil(self.model.params.semi_supervised.threshold * 255))
+        level = level_of(self.model.params.semi_supervised.threshold)
         levels = np.full(len(self.model.classes), level)
         self.labelling = Labelling(self.model, pool, self.out, levels)
         list(self.labelling.run())
         if not (rows := self.labelling.queue()):
             raise DataError(f"{images or run}: none of its images can be read")
         self.rows = rows
-        self.counts = promise.held_out(self.model)
-        self.groups = groups_of(self.model.dataset.val, self.model.dataset)
+        self.counts, self.groups = promise.held_out(self.model)
         print(f"{len(self.rows)} images labelled in {self.out}; {len(self.counts)} held-out labels")
 
     def promise(self) -> None:
@@ -60,7 +58,7 @@ class Pool:
         except DataError:
             level, said = promise.NEVER, f"precision {precision:.2f} cannot be promised"
         shown = [self.labelling.read(self.rows[place]["account"]) for place in (-1, 0)]
-        masks = [np.where(promise.levels_of(trust) >= level, mask, 255) for _, mask, trust in shown]
+        masks = [np.where(levels_of(trust) >= level, mask, 255) for _, mask, trust in shown]
         return figures.predictions([image for image, *_ in shown], None, {said: masks}, *self._classes())
 
     def _first(self, images: int) -> Figure:

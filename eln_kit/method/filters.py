@@ -10,8 +10,9 @@ def surest(score: Tensor, among: Tensor, share: float) -> Tensor:
     Args: score float and among bool, of one shape; share 0 to 1.
     """
     ranked = score.masked_fill(~among, -torch.inf).flatten().sort(descending=True).values
-    last = (share * among.sum() - 1).round().clamp(min=0).long()
-    return (score >= ranked.gather(0, last[None])) & among
+    count = (share * among.sum()).round().long()
+    least = ranked.gather(0, (count - 1).clamp(min=0)[None])
+    return (score >= least) & among & (count > 0)
 
 
 def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: float) -> Tensor:

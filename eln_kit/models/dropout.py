@@ -11,7 +11,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        if not self.training or maps.device.type != "cpu":
+        if not self.training or maps.device.type != "cpu" or self.p == 1:
             return super().forward(maps)
         draws = torch.empty(-(-maps.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
         kept = draws[: maps.numel()].view_as(maps) >= round(self.p * 2**16) - 2**15

@@ -66,8 +66,8 @@ def test_what_is_trusted_is_a_data_set_that_check_reads(trained, pool, tmp_path,
     sure = max(each.trust.max() for each in model([pool / "a.png", pool / "one/b.jpg"]))
     only_a_few = int(sure * 255)
     list(Labelling(model, pool, out, np.full(len(model.classes), only_a_few)).run())
-    knobs = ("data.name=folder", f"data.root={out / 'trusted'}", "data.labels=1/1", "semi_supervised.unlabeled=false")
-    assert cli.main(["check", "shapes", *(part for knob in knobs for part in ("--set", knob))]) == 0
+    knobs = (f"data.root={out / 'trusted'}", "semi_supervised.unlabeled=false")
+    assert cli.main(["check", "photos", *(part for knob in knobs for part in ("--set", knob))]) == 0
     dataset = folder(out / "trusted")
     assert dataset.classes == model.classes
     assert [item.id for item in sorted(dataset.train, key=lambda item: item.id)] == IDS
@@ -142,7 +142,7 @@ def test_a_promised_precision_sets_the_level_and_says_what_it_keeps(trained, poo
     model = eln_kit.load(trained)
     counts = np.zeros((60, len(model.classes), 256, 2), int)
     counts[:, :2, 200, 1], counts[:, :2, 90] = 30, (10, 10)
-    monkeypatch.setattr(gallery.promise, "held_out", lambda *_: counts)
+    monkeypatch.setattr(gallery.promise, "held_out", lambda *_: (counts, []))
     assert predict(trained, pool, tmp_path / "a", "--precision", "0.95") == 0
     assert (
         "60.0% of the pixels are kept, and 100.00% of those are right; trust from 0.357 on" in capsys.readouterr().out

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from trees import fails
 
+from eln_kit.evaluation.model import Found, level_of, levels_of
 from eln_kit.evaluation.promise import NEVER, choose, histogram, kept, promised
 
 
@@ -86,3 +88,12 @@ def test_what_cannot_be_promised_is_one_line_that_says_how_many_images_it_takes_
         choose(images((200, 0, 9), count=200)[:, None], 0.99)
     with fails("the surest pixels err too often; add validation images"):
         choose(images((200, 9, 0), count=200)[:, None], 0.9)
+
+
+def test_what_a_threshold_keeps_is_the_same_in_memory_and_in_files():
+    trust = np.linspace(0, 1, 100_001).astype(np.float32).reshape(1, -1)
+    mask = np.zeros(trust.shape, dtype=np.uint8)
+    for threshold in (0.0, 0.5, 0.8, 0.95, 1.0):
+        found = Found(torch.zeros(3, *trust.shape), mask, mask, trust, threshold, ["a", "b"], np.zeros((2, 3)))
+        assert (found.keep == (levels_of(trust) >= level_of(threshold))).all()
+        assert trust[found.keep].min() == pytest.approx(threshold, abs=1 / 255)

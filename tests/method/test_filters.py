@@ -26,6 +26,7 @@ def test_other_pixels_neither_count_nor_are_kept(keep):
     assert kept.sum() in (3, 4)  # of six; of classes of 2, 3 and 1
     assert keep(SCORE, among, 1.0).equal(among)
     assert not keep(SCORE, ~ALL, 0.5).any()
+    assert not keep(SCORE, ALL, 0.0).any()
 
 
 def test_a_share_that_is_a_whole_number_of_pixels_is_that_number():
