@@ -1,6 +1,7 @@
 """A timm network that gives feature maps: made, given weights, dilated, and asked which image sizes it takes."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,11 +48,26 @@ def _make_from_file(name: str, file: Path, in_channels: int, pyramid: bool) -> N
     network = _make(name, str(file), pyramid, in_chans=in_channels, **source)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         raise ParamsError(f"{file}: holds NaN or infinite weights")
-    pairs = list(zip(network.parameters(), untrained.parameters(), strict=True))
-    unchanged = sum(new.numel() for new, old in pairs if torch.equal(new, old))
-    if unchanged > sum(new.numel() for new, _ in pairs) / 2:  # timm passes over tensors of other names
-        raise ParamsError(f"{file}: are not weights of {name}: its tensors have other names")
+    _refuse_others(name, file, network, untrained)
     return network
+
+
+def _refuse_others(name: str, file: Path, network: Network, untrained: Network) -> None:
+    """Refuse weights that leave a tensor as it was initialised, and say on stderr which ones of the file are not used.
+
+    timm passes over what does not fit; only tensors that are initialised at random tell.
+    """
+    pairs = zip(network.named_parameters(), untrained.parameters(), strict=True)
+    random = {part: torch.equal(new, old) for (part, new), old in pairs if old.numel() > 1 and old.std() > 0}
+    if missing := [part for part, same in random.items() if same]:
+        lacks = f"lacks {len(missing)} of its {len(random)} tensors, such as {missing[0]}"
+        lacks = "its tensors have other names" if len(missing) == len(random) else lacks
+        raise ParamsError(f"{file}: are not weights of {name}: {lacks}")
+    with torch.device("meta"):
+        known = timm.create_model(name).state_dict()
+    held = timm.models.load_state_dict(str(file), device="cpu")
+    if (unused := [part for part in held if part not in known]) and len(unused) < len(held):
+        print(f"{file}: {len(unused)} of its tensors are not used, as {name} has no {unused[0]}", file=sys.stderr)
 
 
 def _make(name: str, weights: str, pyramid: bool, **given) -> Network:

@@ -1,6 +1,7 @@
 """Encoders beyond the paper's: each takes a training step of stage 3, as student and as ELN."""
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -129,3 +130,20 @@ def test_both_encoders_get_the_dilations_of_the_params(tiny):
     assert convolutions(networks.student.encoder) == [[3, 3], [5, 5]]
     assert convolutions(networks.teacher.encoder) == [[3, 3], [5, 5]]
     assert convolutions(networks.eln.encoder) == [[1, 1], [1, 1]]
+
+
+def test_weights_of_a_smaller_network_or_a_part_of_one_are_refused_and_what_a_larger_one_has_besides_is_said(
+    tmp_path, capsys
+):
+    for name in ("resnet18", "resnet34"):
+        state = timm.create_model(name).state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / f"{name}.safetensors")
+    late = {k: v.contiguous() for k, v in state.items() if not k.startswith(("conv1", "layer1", "layer2"))}
+    save_file(late, tmp_path / "late.safetensors")
+    for file, first in (("resnet18", "layer1.2.conv1.weight"), ("late", "conv1.weight")):
+        with pytest.raises(ParamsError, match=rf"not weights of resnet34: lacks 16 of its 36 tensors, such as {first}"):
+            Encoder("resnet34", str(tmp_path / f"{file}.safetensors"))
+    Encoder("resnet34", str(tmp_path / "resnet34.safetensors"), in_channels=8)
+    assert capsys.readouterr().err == ""
+    Encoder("resnet18", str(tmp_path / "resnet34.safetensors"))
+    assert "96 of its tensors are not used, as resnet18 has no layer1.2." in capsys.readouterr().err
