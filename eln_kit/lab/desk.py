@@ -1,28 +1,21 @@
 """The lab with a person at it: controls wired to work that goes on beside them."""
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial, wraps
 from html import escape
-from typing import TypeVar
 
 import ipywidgets as w
 from IPython.display import display
 
 from eln_kit.faults import ParamsError
 from eln_kit.lab import controls, views
-from eln_kit.lab.judging import Judged
 from eln_kit.lab.panels import FindErrors, MakeErrors, WhatIf
 from eln_kit.lab.session import Session
 from eln_kit.lab.settings import Settings
 from eln_kit.lab.worker import Worker
+from eln_kit.lab.works import DECODERS, DRAWING, ELN, SWEEP, Pieces, Works
 
-# As the status names work; what trains can be stopped.
-DECODERS, SWEEP, ELN = "training decoders", "training at each ratio", "training ELN"
-MEASURING, DRAWING = "measuring", "drawing"
 SHOWING, FILES = "showing", "files"  # what is done at once
-Pieces = Generator[Callable[[], None], None, None]
-Made = TypeVar("Made")
 PAUSE = 0.25  # seconds that a ratio has to rest before its decoder is trained
 
 
@@ -49,8 +42,7 @@ class Desk:
         self.find = FindErrors(session, self.status, self.make.image, self.look, self.filter)
         acts = self.train_eln, self.reset_eln, self.write_params, self.save_pictures
         self.what = WhatIf(self.status, self.find.maps, *acts)
-        self.swept: Settings | None = None  # whose sweep is shown
-        self.trained: list[Judged] = []  # ELN as it was before and after each training
+        self.works = Works(session, self.status, self.make, self.find, self.what)
         self.troubles: dict[str, str] = {}  # name of what failed -> why
         self.complaints = [w.HTML() for _ in range(3)]
         self.reading = w.HTML().add_class("eln-reading")
@@ -81,8 +73,8 @@ class Desk:
         """Draw everything anew on the page's colour."""
         if paper and paper != self.make.paper:
             self.make.paper = self.find.paper = paper
-            if self.swept:
-                self.make.show_sweep(self.swept)
+            if self.works.swept:
+                self.make.show_sweep(self.works.swept)
             self._refresh()
 
     def read(self, mouse: str) -> None:
@@ -132,7 +124,7 @@ class Desk:
 
     @answer
     def sweep(self) -> None:
-        self._begin(SWEEP, self._sweeping(self.make.settings))
+        self._begin(SWEEP, self.works.sweep(self.make.settings))
 
     @answer
     def train_eln(self) -> None:
@@ -159,7 +151,7 @@ class Desk:
     def _look(self) -> None:
         controls.pale(self.make.errors)
         self._pale_judgement()
-        self._begin(DRAWING, self._looking(self.make.place, self.find.which.value or 0))
+        self._begin(DRAWING, self.works.look(self.make.place, self.find.which.value or 0))
 
     def _pale_judgement(self) -> None:
         controls.pale(self.find.maps, self.find.filtered, self.find.numbers)
@@ -170,87 +162,24 @@ class Desk:
         self.worker.start(name, pieces, after)
 
     def _making(self, settings: Settings) -> Pieces:
-        session, make = self.session, self.make
-        yield partial(controls.pale, make.errors)  # what was shown of the sweep while a ratio was dragged
-        erring = session.decoders(settings)
-        yield from self._until_stopped(DECODERS, session.train(erring, settings.steps))
-        yield from self._showing(MEASURING, session.predict(erring))
+        yield from self.works.make_decoders(settings)
         yield self._look
-        yield make.show_ratios
-        yield make.show_numbers
-        yield partial(self.status.done, DECODERS, MEASURING)
+        yield from self.works.describe_errors()
         if DECODERS not in self.status.stopped:
             yield partial(self.prepare, settings)
 
     def prepare(self, settings: Settings) -> None:
         """Sweep through the ratios while nothing else is to be done, so that dragging has something to show."""
         if SWEEP not in self.status.shares:
-            self.worker.start(SWEEP, self._preparing(settings), idle=True)
-
-    def _preparing(self, settings: Settings) -> Pieces:
-        for _ in self.session.sweep(settings):
-            yield partial(self.make.show_known, settings)
-
-    def _looking(self, place: int, which: int) -> Pieces:
-        session, find = self.session, self.find
-        session.predictions(place)
-        yield partial(self.make.show_errors, place)
-        yield partial(find.offer, session.names)
-        judged = session.judge(place, min(which, len(session.erring)))
-        yield partial(find.show_maps, judged)
-        everywhere = yield from self._showing(MEASURING, session.measure(judged.judge))
-        yield partial(find.show, replace(judged, everywhere=everywhere))
-        yield partial(self.status.done, DRAWING, MEASURING)
-
-    def _sweeping(self, settings: Settings) -> Pieces:
-        shown = 0
-        for share in self.session.sweep(settings):
-            yield partial(self.status.show, SWEEP, share)
-            if (known := len(self.session.points(settings))) > shown:
-                shown, self.swept = known, settings
-                yield partial(self.make.show_sweep, settings)
-            if SWEEP in self.status.stopped:
-                break
-        yield partial(self.status.done, SWEEP)
+            self.worker.start(SWEEP, self.works.prepare(settings), idle=True)
 
     def _training_eln(self, settings: Settings, steps: int) -> Pieces:
-        session, erring = self.session, self.session.decoders(settings)
-        yield from self._until_stopped(ELN, session.train(erring, settings.steps))
-        if not self.trained:
-            yield from self._recording()
-        yield from self._until_stopped(ELN, session.train_eln(steps, erring))
-        yield from self._recording()
-        yield partial(self.status.done, ELN, MEASURING)
+        yield from self.works.train_eln(settings, steps)
         yield self._refresh
 
     def _resetting_eln(self) -> Pieces:
-        self.session.learner.reset()
-        yield partial(self.status.done, ELN)
+        yield from self.works.reset_eln()
         yield self._look
-
-    def _recording(self) -> Pieces:
-        """One more row of the table of trainings."""
-        judged = yield from self._showing(MEASURING, self.session.find(0, 0))
-        self.trained.append(judged)
-        yield self.show_trainings
-
-    def show_trainings(self) -> None:
-        self.what.trainings.value = views.trainings(self.trained)
-
-    def _until_stopped(self, name: str, work: Iterator[float]) -> Pieces:
-        for share in work:
-            yield partial(self.status.show, name, share)
-            if name in self.status.stopped:
-                return
-
-    def _showing(self, name: str, work: Generator[float, None, Made]) -> Generator[Callable[[], None], None, Made]:
-        """Pieces of work that show the share done; what the work returns."""
-        while True:
-            try:
-                share = next(work)
-            except StopIteration as end:
-                return end.value
-            yield partial(self.status.show, name, share)
 
     @answer
     def write_params(self) -> None:

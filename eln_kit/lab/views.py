@@ -141,20 +141,24 @@ dark is kept and right. Below, over all held-out images: precision against recal
 pixels among the kept ones; the dot is ELN at this threshold."""
 
 
-def trainings(judged: list[Judged]) -> str:
-    """A table of how well ELN found the main decoder's errors, first the run's own and then after each training."""
-    own, names = judged[0].everywhere, list(judged[0].everywhere.rankings)
-    rows = []
-    for each in judged:
-        now = each.everywhere
+def trainings(trained: list[tuple[str, Judged]]) -> str:
+    """A table of how well ELN finds the main decoder's errors: the run's own, then after each training here.
+
+    Args:
+        trained: the decoders of the training, in words, and what was judged after it; the first is before any.
+    """
+    own = trained[0][1].everywhere
+    names, rows = list(own.rankings), []
+    for decoders, judged in trained:
+        now, steps = judged.everywhere, judged.judge.eln_steps
         found = [_with_interval(now.rankings[name].aupr, now.auprs[name]) for name in names]
         gain = now.rankings["ELN"].aupr - own.rankings["ELN"].aupr
-        change = _with_interval(gain, now.auprs["ELN"] - own.auprs["ELN"], "+") if each.judge.eln_steps else ""
-        rows.append([f"{each.judge.eln_steps} steps" if each.judge.eln_steps else "the run's own", change, *found])
-    return table(["ELN trained here", "change of ELN's AUPR", *names], rows) + caption(
+        change = _with_interval(gain, now.auprs["ELN"] - own.auprs["ELN"], "+") if steps else ""
+        rows.append([f"{steps} steps" if steps else "the run's own", *found, change, decoders])
+    return table(["trained here", *names, "ELN minus the run's own", "last trained on"], rows, words=True) + caption(
         f"AUPR of the main decoder's errors; in brackets the middle 95 % of {DRAWS} draws of as many held-out images. "
-        "The change is drawn on the same images: where its interval holds 0, they do not say whether training helped. "
-        "The run's own ELN stays as it is."
+        "The difference is drawn on the same images: where its interval holds 0, they do not say whether training "
+        "helped. The run's own ELN stays as it is."
     )
 
 

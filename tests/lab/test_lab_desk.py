@@ -182,8 +182,8 @@ def test_a_decoder_taken_away_while_it_is_looked_at_gives_way_to_the_others(desk
 def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
     settled(desk, desk.train_eln)
     assert session.learner.steps == 20
-    assert len(desk.trained) == 2
-    assert desk.what.trainings.value == views.trainings(desk.trained)
+    assert len(desk.works.trained) == 2
+    assert desk.what.trainings.value == views.trainings(desk.works.trained)
 
     def train_and_stop():
         desk.train_eln()
