@@ -114,9 +114,10 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
         main_rate: the main decoder's.
         correlation: Spearman's, of ratio and error rate; NaN while unknown.
     """
-    figure, ((axis,),) = canvas(figsize=(2.7, 2.0))
-    axis.plot(list(rates), list(rates.values()), color=LINES[0], marker="o", linewidth=1.4, label="auxiliary decoder")
-    axis.axhline(main_rate, color=LINES[1], linestyle="--", linewidth=1, label=f"main decoder, {main_rate:.1%}")
+    figure, ((axis,),) = canvas(figsize=(2.8, 1.7))
+    axis.plot(list(rates), list(rates.values()), color=LINES[0], marker="o", linewidth=1.4)
+    axis.axhline(main_rate, color=LINES[1], linestyle="--", linewidth=1)
+    axis.text(100, main_rate + 0.02, f"main decoder, {main_rate:.1%}", ha="right", va="bottom", fontsize=7.5)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_major_formatter(PercentFormatter(1))
@@ -125,7 +126,6 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
     for words in (axis.title, axis.xaxis.label, axis.yaxis.label):
         words.set_fontsize(8)
     axis.tick_params(labelsize=8)
-    axis.legend(loc="upper left", frameon=False, fontsize=7.5)
     return plain(figure)
 
 

@@ -14,7 +14,7 @@ READY = "ready"
 
 def look() -> dict:
     """How every control looks; made anew for each, since one may be greyed."""
-    return {"layout": w.Layout(width="auto", min_width="0"), "style": {"description_width": "70px"}}
+    return {"layout": w.Layout(width="auto", min_width="0"), "style": {"description_width": "85px"}}
 
 
 def whole(name: str, value: int, low: int, high: int, step: int = 1) -> w.IntSlider:
@@ -67,7 +67,7 @@ class Status(w.VBox):
         self.failed: list[str] = []  # names of work that ended early
         self.bar, self.words = w.FloatProgress(0, min=0, max=1, layout=w.Layout(width="auto", flex="1")), w.HTML()
         self.stop = button("Stop", self._stop, "stop")
-        super().__init__([w.HBox([self.bar, self.stop]), self.words])
+        super().__init__([w.HBox([self.bar, self.stop]), self.words.add_class("eln-status")])
         self._tell()
 
     def begin(self, name: str) -> None:

@@ -144,6 +144,8 @@ class Desk:
         if SWEEP not in self.status.shares:
             self.worker.stop(SWEEP)  # that nobody waits for, of settings that may be old
         controls.pale(make.errors, make.numbers, make.curves)
+        if not self.works.shows_sweep_of(make.settings):
+            controls.pale(make.swept)
         if self.find.which.value:
             self._pale_judgement()
         self._begin(DECODERS, self._making(make.settings), after)

@@ -51,7 +51,7 @@ class Batch:
         before = self._find()
         list(self.session.train_eln(ELN_STEPS, self.session.erring))
         after = self._find()
-        display(HTML(views.trainings([("", before), (", ".join(self.session.names[1:]), after)])))
+        display(HTML(views.trainings([("", before), ("; ".join(self.session.names[1:]), after)])))
         self._show("maps_after", *views.maps(self.session, after))
 
     def close(self) -> None:

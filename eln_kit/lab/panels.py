@@ -35,7 +35,7 @@ class MakeErrors(w.Box):
         self.dropout = controls.share("dropped", knobs.dropout, 0.9)
         self.image = controls.whole("image", 1, 1, images)
         self.errors, self.curves = controls.Picture("errors"), controls.Picture("ratios")
-        self.swept, self.known, self.numbers = controls.Picture("sweep"), w.HTML(), w.HTML()
+        self.swept, self.numbers = controls.Picture("sweep"), w.HTML()
         settings = [self.count, *self.ratios, self.steps, self.noise, self.dropout]
         self.count.observe(self._offer, "value")
         self._offer()
@@ -44,8 +44,8 @@ class MakeErrors(w.Box):
         for each in (self.count, self.steps, self.noise, self.dropout):
             each.observe(lambda _: changed(), "value")
         self.image.observe(lambda _: moved(), "value")
-        go = controls.button("Error rate by ratio", sweep, "line-chart")
-        column = [w.Box([self.image, *settings]).add_class("eln-sliders"), w.VBox([status, go, self.known, self.swept])]
+        self.go = controls.button("Error rate by ratio", sweep, "line-chart")
+        column = [w.VBox([self.image, *settings]).add_class("eln-sliders"), w.VBox([status, self.go, self.swept])]
         super().__init__(controls.part(column, [self.errors, self.numbers, self.curves]))
 
     def _offer(self, _=None) -> None:
@@ -82,6 +82,10 @@ class MakeErrors(w.Box):
     def _show_errors(self, drawn: MadeErrors, words: str) -> None:
         self.errors.show_png(drawn.png(), drawn.figure, words, (self.shown_place, dict(self.said), {}))
         self.errors.remove_class("eln-pale")
+        if len(self.said) > 3:
+            self.errors.add_class("eln-tall")
+        else:
+            self.errors.remove_class("eln-tall")
 
     def show_numbers(self) -> None:
         self.numbers.value = views.numbers(self.session)
@@ -92,13 +96,12 @@ class MakeErrors(w.Box):
 
     def show_known(self, settings: Settings) -> None:
         """How many ratios dragging can show."""
-        known = len(self.session.points(settings))
-        words = f"Dragging a ratio shows {known} of {len(RATIOS)} so far."
-        self.known.value = "" if known == len(RATIOS) else views.caption(words)
+        self.go.description = f"Error rate by ratio ({len(self.session.points(settings))} of {len(RATIOS)} known)"
 
     def show_sweep(self, settings: Settings) -> None:
         self.show_known(settings)
-        self.swept.show(*views.sweep(self.session, settings, self.session.points(settings)), self.paper)
+        figure, _ = views.sweep(self.session, settings, self.session.points(settings))
+        self.swept.show(figure, "", self.paper)
 
 
 class FindErrors(w.Box):
@@ -109,14 +112,14 @@ class FindErrors(w.Box):
     def __init__(self, session: Session, status: controls.Status, image: w.IntSlider, moved, filtered):
         self.session = session
         self.filtering: Filtering | None = None
-        self.which = w.Dropdown(options=[(MAIN, 0)], description="of", **controls.look())
+        self.which = w.Dropdown(options=[(MAIN, 0)], description="prediction of", **controls.look())
         self.which.observe(lambda _: moved(), "value")
         start = session.params.semi_supervised.threshold
         options = {"min": 0, "max": 1, "step": 0.01, "description": "threshold", "continuous_update": True}
         self.threshold = w.FloatSlider(start, **options, **controls.look())
         self.threshold.observe(lambda _: filtered(), "value")
         self.maps, self.filtered, self.numbers = controls.Picture("maps"), controls.Picture("filter"), w.HTML()
-        column = [w.Box([image, self.which, self.threshold]).add_class("eln-sliders"), w.VBox([status, self.numbers])]
+        column = [w.VBox([image, self.which, self.threshold]).add_class("eln-sliders"), w.VBox([status, self.numbers])]
         super().__init__(controls.part(column, [self.maps, self.filtered]))
 
     def offer(self, names: list[str]) -> None:

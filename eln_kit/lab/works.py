@@ -31,6 +31,9 @@ class Works:
         self.swept: Settings | None = None
         self.trained: list[tuple[str, Judged]] = []
 
+    def shows_sweep_of(self, settings: Settings) -> bool:
+        return self.swept is not None and replace(self.swept, ratios=settings.ratios) == settings
+
     def make_decoders(self, settings: Settings) -> Pieces:
         session = self.session
         yield partial(controls.pale, self.make.errors)  # which may show what the sweep has near a ratio
@@ -75,7 +78,7 @@ class Works:
         if not self.trained:
             yield from self._recording("")
         yield from self._until_stopped(ELN, session.train_eln(steps, erring))
-        yield from self._recording(", ".join(session.names[1:]))
+        yield from self._recording("; ".join(session.names[1:]))
         yield partial(self.status.done, ELN, MEASURING)
 
     def reset_eln(self) -> Pieces:
