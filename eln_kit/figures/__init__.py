@@ -35,11 +35,12 @@ from eln_kit.figures.images import (
     pseudo_labels,
     views,
 )
-from eln_kit.figures.lab import Filtering, made_errors, ratio_sweep, wrongness_maps
+from eln_kit.figures.lab import Filtering, MadeErrors, ratio_sweep, wrongness_maps
 from eln_kit.figures.screen import drawn, on_paper, pixel_at
 
 __all__ = [
     "Filtering",
+    "MadeErrors",
     "class_shares",
     "colorize",
     "confusion",
@@ -51,7 +52,6 @@ __all__ = [
     "iou_bars",
     "judgement",
     "loss_curves",
-    "made_errors",
     "on_paper",
     "only",
     "pixel_at",

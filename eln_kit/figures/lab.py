@@ -1,6 +1,9 @@
 """Figures of the error lab: errors as they are made, and what a threshold keeps."""
 
+from typing import Any
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -25,20 +28,71 @@ WASTED = (240, 228, 66)  # dropped and right
 LETTERS = 11  # points: the lab's pictures are often shown smaller than they are
 
 
-def made_errors(image, truth, predictions, names, classes, colors) -> Figure:
-    """One image, and for each decoder its prediction and where that is wrong.
+class Moving:
+    """A figure of which only some artists ever change: all else is drawn once.
+
+    Args:
+        figure: as it will be shown.
+        artists: of it; their places stay.
+    """
+
+    def __init__(self, figure: Figure, artists: list[Artist]):
+        self.figure, self.artists = figure, artists
+        self.still: Any = None
+
+    def png(self) -> bytes:
+        if self.still is None:
+            self._draw_still()
+        self.agg.restore_region(self.still)
+        for artist in self.artists:
+            artist.draw(self.agg.get_renderer())
+        return png(np.asarray(self.agg.buffer_rgba()))
+
+    def _draw_still(self) -> None:
+        self.figure.set_dpi(DPI)
+        self.agg = FigureCanvasAgg(self.figure)
+        self.figure.draw_without_rendering()  # lays out, with all artists in place
+        self.figure.set_layout_engine("none")
+        for visible in (False, True):
+            for artist in self.artists:
+                artist.set_visible(visible)
+            if not visible:
+                self.agg.draw()
+                self.still = self.agg.copy_from_bbox(self.figure.bbox)
+
+
+class MadeErrors(Moving):
+    """One image, and for each decoder its prediction and where that is wrong; the decoders' panels may change.
 
     Args:
         predictions: masks `H W`, the main decoder's first.
         names: of the predictions.
     """
-    panels = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
-    for name, mask in zip(names, predictions, strict=True):
-        errors = error_map(image, truth, mask), f"its errors: {error_rate(truth, mask):.1%}"
-        panels += [(colorize(mask, colors), name), errors]
-    rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
-    legend = class_legend(classes, colors, [truth], wrong=True, predictions=predictions)
-    return grid(rows, legend, letters=LETTERS)
+
+    def __init__(self, image, truth, predictions, names, classes, colors):
+        self.image, self.truth, self.colors = image, truth, colors
+        panels = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
+        for name, mask in zip(names, predictions, strict=True):
+            panels += self._panels(name, mask)
+        rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
+        legend = class_legend(classes, colors, [truth], wrong=True, predictions=predictions)
+        figure = grid(rows, legend, letters=LETTERS)
+        changing = figure.axes[4 : len(panels)]  # after image, truth, and the main decoder's
+        for axis in changing:
+            axis.set_title(axis.get_title(), fontsize=LETTERS, y=1)  # a fixed place, whatever moves
+        super().__init__(figure, [artist for axis in changing for artist in (axis.images[0], axis.title)])
+
+    def change(self, number: int, name: str, mask) -> "MadeErrors":
+        """With another mask `H W` and name for the auxiliary decoder of a number, from 1."""
+        first = 2 + 2 * number
+        for axis, (picture, title) in zip(self.figure.axes[first : first + 2], self._panels(name, mask), strict=True):
+            axis.images[0].set_data(picture)
+            axis.set_title(title, fontsize=LETTERS, y=1)
+        return self
+
+    def _panels(self, name: str, mask) -> list[tuple[np.ndarray, str]]:
+        errors = error_map(self.image, self.truth, mask), f"its errors: {error_rate(self.truth, mask):.1%}"
+        return [(colorize(mask, self.colors), name), errors]
 
 
 def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
@@ -60,21 +114,23 @@ def ratio_sweep(rates: dict[float, float], main_rate: float, correlation: float)
         main_rate: the main decoder's.
         correlation: Spearman's, of ratio and error rate; NaN while unknown.
     """
-    figure, ((axis,),) = canvas(figsize=(4, 2.9))
-    axis.plot(list(rates), list(rates.values()), color=LINES[0], marker="o", linewidth=1.4, label="auxiliary decoder")
-    axis.axhline(main_rate, color=LINES[1], linestyle="--", linewidth=1, label=f"main decoder, {main_rate:.1%}")
+    figure, ((axis,),) = canvas(figsize=(2.8, 1.7))
+    axis.plot(list(rates), list(rates.values()), color=LINES[0], marker="o", linewidth=1.4)
+    axis.axhline(main_rate, color=LINES[1], linestyle="--", linewidth=1)
+    axis.text(100, main_rate + 0.02, f"main decoder, {main_rate:.1%}", ha="right", va="bottom", fontsize=7.5)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     known = "" if np.isnan(correlation) else f"; rank correlation {correlation:.2f}"
     axis.set(xlabel="ratio", ylabel="wrong pixels", xlim=(0.9, 110), ylim=(0, 1), title=f"held-out images{known}")
-    axis.title.set_fontsize(9)
-    axis.legend(loc="upper left", frameon=False, fontsize=8)
+    for words in (axis.title, axis.xaxis.label, axis.yaxis.label):
+        words.set_fontsize(8)
+    axis.tick_params(labelsize=8)
     return plain(figure)
 
 
-class Filtering:
-    """What a threshold keeps of one prediction: drawn once, then only what moves with the threshold.
+class Filtering(Moving):
+    """What a threshold keeps of one prediction.
 
     Shown are the kept pseudo-labels; which of the kept and dropped pixels are right; and, over many images, precision
     against recall of the dropped pixels as a list of errors, and the error rate of the kept against their share.
@@ -93,20 +149,20 @@ class Filtering:
         self.labels = colorize(prediction, colors)
         self.stripes = striped(self.labels.copy(), np.ones_like(self.known))
         self.grey = np.repeat((0.5 * as_picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
-        self.figure, axes = canvas(2, 2, figsize=(8.6, 6.6), dpi=DPI, height_ratios=(1.25, 1))
-        self._images(axes[0], class_legend(classes, colors, predictions=[prediction]))
+        figure, axes = canvas(2, 2, figsize=(8.6, 6.6), dpi=DPI, height_ratios=(1.25, 1))
+        self._images(figure, axes[0], class_legend(classes, colors, predictions=[prediction]))
         self._curves(axes[1], rankings)
-        self._moving = [*self.shown, *(axis.title for axis in axes[0]), *self.dots]
-        self._still = None
+        plain(figure)
+        super().__init__(figure, [*self.shown, *(axis.title for axis in axes[0]), *self.dots])
 
-    def _images(self, axes, legend: list) -> None:
+    def _images(self, figure: Figure, axes, legend: list) -> None:
         self.shown = [axis.imshow(self.labels, interpolation="nearest") for axis in axes]
         for axis in axes:
             axis.set_axis_off()
             axis.set_title(" ", fontsize=LETTERS, y=1)  # a fixed place, whatever moves
         outcome = {"dropped, was wrong": CAUGHT, "dropped, was right": WASTED, "kept, but wrong": WRONG, "void": VOID}
         legend += [entry(name, color) for name, color in outcome.items()]
-        self.figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=10, frameon=False)
+        figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=10, frameon=False)
 
     def _curves(self, axes, rankings: dict) -> None:
         for color, (name, ranking) in zip(LINES, rankings.items(), strict=False):
@@ -134,10 +190,9 @@ class Filtering:
             axis.tick_params(labelsize=9)
             axis.xaxis.label.set_fontsize(10)
             axis.yaxis.label.set_fontsize(10)
-        plain(self.figure)
 
-    def at(self, threshold: float) -> Figure:
-        """The figure at a threshold; the same object each time."""
+    def at(self, threshold: float) -> "Filtering":
+        """As it is at a threshold."""
         keep = self.trust >= np.float32(threshold)
         self.shown[0].set_data(np.where(keep[..., None], self.labels, self.stripes))
         outcome = self.grey.copy()
@@ -154,24 +209,4 @@ class Filtering:
         now = self.ranking.at(threshold)
         self.dots[0].set_data([now["recall"]], [now["precision"]])
         self.dots[1].set_data([now["kept_share"]], [1 - now["kept_accuracy"]])
-        return self.figure
-
-    def png(self, threshold: float) -> bytes:
-        """The figure at a threshold as PNG; what does not move is drawn the first time only."""
-        self.at(threshold)
-        if self._still is None:
-            self.agg = FigureCanvasAgg(self.figure)
-            self.agg.draw()  # lays out, with titles and images in place
-            self.figure.set_layout_engine("none")
-            self._show(False)
-            self.agg.draw()
-            self._still = self.agg.copy_from_bbox(self.figure.bbox)
-            self._show(True)
-        self.agg.restore_region(self._still)
-        for artist in self._moving:
-            artist.draw(self.agg.get_renderer())
-        return png(np.asarray(self.agg.buffer_rgba()))
-
-    def _show(self, visible: bool) -> None:
-        for artist in self._moving:
-            artist.set_visible(visible)
+        return self

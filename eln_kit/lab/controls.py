@@ -1,15 +1,20 @@
 """Widgets as the lab uses them: as wide as their column, moved by the keyboard, with the pictures beside them."""
 
+import math
+from collections.abc import Callable
+
 import ipywidgets as w
 from matplotlib.figure import Figure
 
 from eln_kit import figures
 from eln_kit.lab.views import Under
 
+READY = "ready"
+
 
 def look() -> dict:
     """How every control looks; made anew for each, since one may be greyed."""
-    return {"layout": w.Layout(width="300px"), "style": {"description_width": "125px"}}
+    return {"layout": w.Layout(width="auto", min_width="0"), "style": {"description_width": "85px"}}
 
 
 def whole(name: str, value: int, low: int, high: int, step: int = 1) -> w.IntSlider:
@@ -21,28 +26,36 @@ def share(name: str, value: float, high: float) -> w.FloatSlider:
     return w.FloatSlider(value, min=0, max=high, step=0.05, description=name, continuous_update=False, **look())
 
 
-def ratio(number: int, value: float) -> w.FloatLogSlider:
-    """1 to 100, logarithmic."""
-    options = {"base": 10, "min": 0, "max": 2, "step": 0.05, "readout_format": ".3g", "continuous_update": False}
-    return w.FloatLogSlider(value, description=f"ratio of auxiliary {number}", **options, **look())
+def ratio(number: int, value: float) -> w.SelectionSlider:
+    """1 to 100 in 40 equal factors, one of which gives way to `value`; acts while it is dragged."""
+    ratios = [float(f"{10 ** (place / 20):.3g}") for place in range(41)]
+    ratios[min(range(41), key=lambda place: abs(math.log(ratios[place] / value)))] = value
+    options = [(f"{each:g}", each) for each in ratios]
+    return w.SelectionSlider(options=options, value=value, description=f"ratio {number}", **look())
 
 
-def button(name: str, act, icon: str = "") -> w.Button:
+def button(name: str, act: Callable[[], None], icon: str = "") -> w.Button:
     made = w.Button(description=name, icon=icon, layout=w.Layout(width="auto"))
     made.on_click(lambda _: act())
     return made
 
 
 def part(controls: list[w.Widget], pictures: list[w.Widget]) -> list[w.Widget]:
-    """Controls that stay in view, in a column where the page is wide enough, and what they change."""
-    return [w.VBox(controls).add_class("eln-controls"), w.VBox(pictures).add_class("eln-pictures")]
+    """Controls that stay in view, beside what they change or, where the page is narrow, above it; see style.html."""
+    return [w.Box(controls).add_class("eln-controls"), w.VBox(pictures).add_class("eln-pictures")]
 
 
-def unseen(name: str, act) -> w.Text:
+def unseen(name: str, act: Callable[[str], None]) -> w.Text:
     """A field that the page's script writes into, see script.html."""
     field = w.Text(layout=w.Layout(display="none")).add_class(f"eln-{name}")
     field.observe(lambda change: act(change["new"]), "value")
     return field
+
+
+def pale(*shown: w.DOMWidget) -> None:
+    """Dim what does not match the controls any more."""
+    for each in shown:
+        each.add_class("eln-pale")
 
 
 class Status(w.VBox):
@@ -51,9 +64,10 @@ class Status(w.VBox):
     def __init__(self):
         self.shares: dict[str, float] = {}
         self.stopped: set[str] = set()
-        self.bar, self.words = w.FloatProgress(0, min=0, max=1, layout=w.Layout(width="215px")), w.HTML()
+        self.failed: list[str] = []  # names of work that ended early
+        self.bar, self.words = w.FloatProgress(0, min=0, max=1, layout=w.Layout(width="auto", flex="1")), w.HTML()
         self.stop = button("Stop", self._stop, "stop")
-        super().__init__([w.HBox([self.bar, self.stop]), self.words])
+        super().__init__([w.HBox([self.bar, self.stop]), self.words.add_class("eln-status")])
         self._tell()
 
     def begin(self, name: str) -> None:
@@ -65,37 +79,45 @@ class Status(w.VBox):
         self._tell()
 
     def done(self, *names: str) -> None:
-        for name in names or [*self.shares]:
+        for name in names:
             self.shares.pop(name, None)
         self._tell()
 
+    def trouble(self, names: list[str]) -> None:
+        """Work that ended early is not under way any more; until it is begun again, not all is well."""
+        self.failed = names
+        self.done(*names)
+
     def _stop(self) -> None:
-        self.stopped |= self.shares.keys()
+        self.stopped |= set(self.shares)
 
     def _tell(self) -> None:
         self.stop.disabled = not any(name.startswith("training") for name in self.shares)
         self.bar.value = min(self.shares.values(), default=0.0)
-        self.words.value = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items()) or "ready"
+        under_way = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items())
+        failed = f"failed: {', '.join(self.failed)}" if self.failed else READY
+        self.words.value = under_way or failed
 
 
 class Picture(w.VBox):
-    """A figure and its caption; the picture takes the room there is and is never blank in between."""
+    """A figure and its caption; it is never blank in between, but pale until it matches the controls."""
 
-    def __init__(self, name: str, widest: int = 1300):
-        wide = w.Layout(width="100%", max_width=f"{widest}px", height="auto", display="none")
-        self.image, self.words = w.Image(format="png", layout=wide), w.HTML()
-        self.figure: Figure | None = None
-        self.under: Under | None = None  # the mouse
+    def __init__(self, name: str):
+        self.image, self.words = w.Image(format="png", layout=w.Layout(display="none")), w.HTML()
+        self.seen: tuple[Figure, Under | None] | None = None  # replaced at once, as the mouse may come in any thread
         super().__init__([self.image, self.words])
         self.add_class(f"eln-picture-{name}")
 
-    def show(self, figure: Figure, caption: str, paper: str, under: Under | None = None) -> None:
-        self.show_png(figures.drawn(figures.on_paper(figure, paper)), figure, caption, under)
+    def show(self, figure: Figure, caption: str, paper: str) -> None:
+        self.show_png(figures.drawn(figures.on_paper(figure, paper)), figure, caption)
+        self.remove_class("eln-pale")
 
     def show_png(self, png: bytes, figure: Figure, caption: str, under: Under | None = None) -> None:
-        self.image.value, self.words.value, self.figure, self.under = png, caption, figure, under
+        self.image.value, self.words.value, self.seen = png, caption, (figure, under)
         self.image.layout.display = None
 
-    def pixel(self, x: float, y: float) -> tuple[int, int] | None:
-        """Row and column of the image at a place of the picture, in 0..1."""
-        return figures.pixel_at(self.figure, x, y) if self.figure else None
+    def pixel(self, x: float, y: float) -> tuple[Under, int, int] | None:
+        """What a picture shows at a place, in 0..1: all that is known there, row and column of the image."""
+        figure, under = self.seen or (None, None)
+        place = figures.pixel_at(figure, x, y) if figure and under else None
+        return (under, *place) if under and place else None

@@ -1,8 +1,7 @@
 """The lab with a person at it: controls wired to work that goes on beside them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from html import escape
 
 import ipywidgets as w
@@ -12,10 +11,22 @@ from eln_kit.faults import ParamsError
 from eln_kit.lab import controls, views
 from eln_kit.lab.panels import FindErrors, MakeErrors, WhatIf
 from eln_kit.lab.session import Session
+from eln_kit.lab.settings import Settings
 from eln_kit.lab.worker import Worker
+from eln_kit.lab.works import DECODERS, DRAWING, ELN, SWEEP, Pieces, Works
 
-# As the status names work; what trains can be stopped.
-DECODERS, SWEEP, ELN, MEASURING = "training decoders", "training at each ratio", "training ELN", "measuring"
+SHOWING, FILES = "showing", "files"  # what is done at once
+PAUSE = 0.25  # seconds that a ratio has to rest before its decoder is trained
+
+
+def answer(method: Callable) -> Callable:
+    """What a control asks for, from whatever thread: never while something else is shown, and never a traceback."""
+
+    @wraps(method)
+    def at_once(self, *given) -> None:
+        self.worker.at_once(SHOWING, partial(method, self, *given))
+
+    return at_once
 
 
 class Desk:
@@ -27,10 +38,12 @@ class Desk:
 
     def __init__(self, session: Session):
         self.session, self.worker, self.status = session, Worker(self.failed), controls.Status()
-        self.make = MakeErrors(session, self.status, self.refresh, self.look, self.sweep)
-        self.find = FindErrors(session, self.status, self.make.image, self.look)
-        self.what = WhatIf(self.status, self.find.maps, self.train_eln, self.write_params, self.save_pictures)
-        self.rates: tuple = ()  # the last sweep's settings and error rates
+        self.make = MakeErrors(session, self.status, self.refresh, self.drag, self.look, self.sweep)
+        self.find = FindErrors(session, self.status, self.make.image, self.look, self.filter)
+        acts = self.train_eln, self.reset_eln, self.write_params, self.save_pictures
+        self.what = WhatIf(self.status, self.find.maps, *acts)
+        self.works = Works(session, self.status, self.make, self.find, self.what)
+        self.troubles: dict[str, str] = {}  # name of what failed -> why
         self.complaints = [w.HTML() for _ in range(3)]
         self.reading = w.HTML().add_class("eln-reading")
         ears = [controls.unseen("paper", self.follow), controls.unseen("mouse", self.read)]
@@ -52,127 +65,139 @@ class Desk:
 
     def _display(self, part: int) -> None:
         display(self.parts[part])
-        if not self.worker.tasks:
+        if self.make.drawn is None and not self.worker.busy():
             self.refresh()
 
+    @answer
     def follow(self, paper: str) -> None:
         """Draw everything anew on the page's colour."""
         if paper and paper != self.make.paper:
             self.make.paper = self.find.paper = paper
-            if self.rates:
-                self.make.show_sweep(*self.rates)
-            self.refresh()
+            if self.works.swept:
+                self.make.show_sweep(self.works.swept)
+            self._refresh()
 
     def read(self, mouse: str) -> None:
-        """Say what lies under the mouse: `mouse` is a picture's name and a place in it, or empty."""
+        """Say what lies under the mouse: `mouse` is a picture's name and a place in it, or empty; waits for nobody."""
         name, *place = mouse.split() or [""]
         picture = {"errors": self.make.errors, "maps": self.find.maps, "filter": self.find.filtered}.get(name)
         pixel = picture.pixel(*map(float, place)) if picture else None
-        under = picture.under if picture else None
-        self.reading.value = views.pixel(self.session, under, *pixel) if under and pixel else ""
+        self.reading.value = views.pixel(self.session, *pixel) if pixel else ""
 
-    def complain(self, line: str) -> None:
-        """One line above each part, until something else is asked for."""
-        for words in self.complaints:
-            words.value = f'<span class="eln-complaint">{escape(line)}</span>' if line else ""
+    def failed(self, name: str, line: str) -> None:
+        """One line above each part says why work ended early; what it would have shown anew stays pale."""
+        self.troubles[name] = line
+        self._tell_troubles()
+
+    def _forget(self, *names: str) -> None:
+        """Troubles with what is begun anew."""
+        for name in names:
+            self.troubles.pop(name, None)
         self.what.kept.value = ""
+        self._tell_troubles()
 
-    def failed(self, line: str) -> None:
-        """Say why work ended early."""
-        self.complain(line)
-        self.status.done()
+    def _tell_troubles(self) -> None:
+        lines = "<br>".join(map(escape, self.troubles.values()))
+        for words in self.complaints:
+            words.value = f'<span class="eln-complaint">{lines}</span>' if lines else ""
+        self.status.trouble([name for name in self.troubles if name != FILES])
 
-    def refresh(self, _=None) -> None:
+    @answer
+    def refresh(self) -> None:
         """Bring everything up to the controls; what is known already is not computed again."""
-        self.worker.stop("look")
-        self._begin(DECODERS, self._make(self.make.settings))
+        self._refresh()
 
-    def look(self, _=None) -> None:
+    @answer
+    def drag(self, number: int) -> None:
+        """Show what is known near a decoder's ratio, and train it at exactly that one when it rests."""
+        self._refresh(PAUSE)
+        self.make.show_dragged(number)
+
+    @answer
+    def look(self) -> None:
         """Show another image or prediction, whatever trains."""
-        self.complain("")
-        self.worker.start("look", self._look(self.make.place, self.find.which.value or 0))
+        self._look()
 
+    @answer
+    def filter(self) -> None:
+        self.find.show_filtered()
+
+    @answer
     def sweep(self) -> None:
-        self._begin(SWEEP, self._sweep(self.make.settings))
+        self._begin(SWEEP, self.works.sweep(self.make.settings))
 
+    @answer
     def train_eln(self) -> None:
-        self._begin(ELN, self._train_eln(self.make.settings, self.what.steps.value))
+        self._pale_judgement()
+        self._begin(ELN, self._training_eln(self.make.settings, self.what.steps.value))
 
-    def _begin(self, name: str, pieces: Iterator[Callable[[], None]]) -> None:
-        self.complain("")
+    @answer
+    def reset_eln(self) -> None:
+        self._pale_judgement()
+        self._begin(ELN, self._resetting_eln())
+
+    def _refresh(self, after: float = 0.0) -> None:
+        make = self.make
+        self._forget(*self.troubles)
+        self.worker.stop(DRAWING)
+        self.status.done(DRAWING)
+        if SWEEP not in self.status.shares:
+            self.worker.stop(SWEEP)  # that nobody waits for, of settings that may be old
+        controls.pale(make.errors, make.numbers, make.curves)
+        if not self.works.shows_sweep_of(make.settings):
+            controls.pale(make.swept)
+        if self.find.which.value:
+            self._pale_judgement()
+        self._begin(DECODERS, self._making(make.settings), after)
+
+    def _look(self) -> None:
+        controls.pale(self.make.errors)
+        self._pale_judgement()
+        self._begin(DRAWING, self.works.look(self.make.place, self.find.which.value or 0))
+
+    def _pale_judgement(self) -> None:
+        controls.pale(self.find.maps, self.find.filtered, self.find.numbers)
+
+    def _begin(self, name: str, pieces: Pieces, after: float = 0.0) -> None:
+        self._forget(name, SHOWING, FILES)
         self.status.begin(name)
-        self.worker.start(name, pieces)
+        self.worker.start(name, pieces, after)
 
-    def _make(self, settings):
-        session, make = self.session, self.make
-        erring = session.decoders(settings)
-        yield from self._until_stopped(DECODERS, session.train(erring, settings.steps))
-        yield from self._showing(MEASURING, session.predict(erring))
-        yield partial(self.status.done, DECODERS, MEASURING)
-        yield self.look
-        yield make.show_ratios
-        yield make.show_numbers
+    def _making(self, settings: Settings) -> Pieces:
+        yield from self.works.make_decoders(settings)
+        yield self._look
+        yield from self.works.describe_errors()
+        if DECODERS not in self.status.stopped:
+            yield partial(self.prepare, settings)
 
-    def _look(self, place, which):
-        session, find = self.session, self.find
-        session.predictions(place)
-        yield partial(self.make.show_errors, place)
-        yield partial(find.offer, session.names)
-        judged = session.judge(place, min(which, len(session.erring)))
-        yield partial(find.show_maps, judged)
-        rankings = yield from self._showing(MEASURING, session.rank(judged.judge))
-        yield partial(find.show, replace(judged, rankings=rankings))
-        yield partial(self.status.done, MEASURING)
+    def prepare(self, settings: Settings) -> None:
+        """Sweep through the ratios while nothing else is to be done, so that dragging has something to show."""
+        if SWEEP not in self.status.shares:
+            self.worker.start(SWEEP, self.works.prepare(settings), idle=True)
 
-    def _sweep(self, settings):
-        known = 0
-        for share, rates in self.session.sweep(settings):
-            yield partial(self.status.show, SWEEP, share)
-            if len(rates) > known:
-                known, self.rates = len(rates), (settings, rates)
-                yield partial(self.make.show_sweep, *self.rates)
-            if SWEEP in self.status.stopped:
-                break
-        yield partial(self.status.done, SWEEP)
+    def _training_eln(self, settings: Settings, steps: int) -> Pieces:
+        yield from self.works.train_eln(settings, steps)
+        yield self._refresh
 
-    def _train_eln(self, settings, steps):
-        session, erring = self.session, self.session.decoders(settings)
-        yield from self._until_stopped(ELN, session.train(erring, settings.steps))
-        before = yield from self._showing(MEASURING, session.find(0, 0))
-        yield from self._until_stopped(ELN, session.train_eln(steps, erring))
-        after = yield from self._showing(MEASURING, session.find(0, 0))
-        yield partial(setattr, self.what.learnt, "value", views.learnt(before, after))
-        yield partial(self.status.done, ELN, MEASURING)
-        yield self.refresh
+    def _resetting_eln(self) -> Pieces:
+        yield from self.works.reset_eln()
+        yield self._look
 
-    def _until_stopped(self, name: str, work: Iterator[float]):
-        for share in work:
-            yield partial(self.status.show, name, share)
-            if name in self.status.stopped:
-                return
-
-    def _showing(self, name: str, work):
-        """Pieces of work that show the share done; what the work returns."""
-        while True:
-            try:
-                share = next(work)
-            except StopIteration as end:
-                return end.value
-            yield partial(self.status.show, name, share)
-
+    @answer
     def write_params(self) -> None:
-        self.complain("")
+        self._forget(FILES)
         try:
             params, threshold = self.session.params, self.find.threshold.value
             path = self.make.settings.write_params(params, threshold, self.what.name.value)
             words = f"Wrote {escape(str(path))}. Train with: eln-kit run params/{path.name}"
             self.what.kept.value = views.caption(words)
         except ParamsError as error:
-            self.complain(str(error))
+            self.failed(FILES, str(error))
 
+    @answer
     def save_pictures(self) -> None:
         """Write the pictures as they are into the run folder."""
-        self.complain("")
+        self._forget(FILES)
         make, find = self.make, self.find
         pictures = {"errors": make.errors, "ratios": make.curves, "sweep": make.swept}
         pictures |= {"maps": find.maps, "filter": find.filtered}
@@ -185,9 +210,7 @@ class Desk:
             words = f"Saved {', '.join(there)} in {escape(str(folder))}." if there else "Nothing is shown yet."
             self.what.kept.value = views.caption(words)
         except OSError as error:
-            self.complain(f"{folder}: cannot be written ({error.strerror})")
+            self.failed(FILES, f"{folder}: cannot be written ({error.strerror})")
 
     def close(self) -> None:
-        """Stop all work."""
-        for name in list(self.worker.tasks):
-            self.worker.stop(name)
+        self.worker.close()

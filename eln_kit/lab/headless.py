@@ -31,11 +31,13 @@ class Batch:
             list(self.session.make_errors(settings))
             ratios = ", ".join(f"{ratio:g}" for ratio in settings.ratios)
             display(HTML(views.caption(f"Setting {number}: ratios {ratios}; {views.describe(settings)}.")))
-            self._show(f"errors_{number}", *views.errors(self.session, PLACE))
+            errors, caption = views.errors(self.session, PLACE)
+            self._show(f"errors_{number}", errors.figure, caption)
             display(HTML(views.numbers(self.session)))
             self._show(f"ratios_{number}", *views.ratios(self.session))
-        *_, (_, rates) = self.session.sweep(self.settings[0])
-        self._show("sweep", *views.sweep(self.session, self.settings[0], rates))
+        list(self.session.sweep(self.settings[0]))
+        points = self.session.points(self.settings[0])
+        self._show("sweep", *views.sweep(self.session, self.settings[0], points))
 
     def find_errors(self) -> None:
         judged = self._find()
@@ -43,13 +45,13 @@ class Batch:
         filtering = views.filtering(self.session, judged)
         for number, threshold in enumerate(THRESHOLDS, 1):
             display(HTML(views.filter_numbers(threshold, judged)))
-            self._show(f"filter_{number}", filtering.at(threshold), views.caption(views.FILTER_CAPTION))
+            self._show(f"filter_{number}", filtering.at(threshold).figure, views.caption(views.FILTER_CAPTION))
 
     def what_if(self) -> None:
         before = self._find()
         list(self.session.train_eln(ELN_STEPS, self.session.erring))
         after = self._find()
-        display(HTML(views.learnt(before, after)))
+        display(HTML(views.trainings([("", before), ("; ".join(self.session.names[1:]), after)])))
         self._show("maps_after", *views.maps(self.session, after))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,18 +11,18 @@ from eln_kit.evaluation import detectors
 from eln_kit.evaluation.errors import Ranking
 from eln_kit.lab.erring import Erring
 from eln_kit.lab.frozen import Held
-from eln_kit.models import ErrorLocalizer
+from eln_kit.lab.learner import Learner
 from eln_kit.models.features import predicted, upsample
 
 
 class Judge:
     """Copies of ELN and of a decoder (None the main one), so that training beside them changes nothing."""
 
-    def __init__(self, eln: ErrorLocalizer, eln_steps: int, name: str, erring: Erring | None):
-        self.eln, self.eln_steps, self.name = copy.deepcopy(eln).eval(), eln_steps, name
+    def __init__(self, learner: Learner, name: str, erring: Erring | None):
+        self.eln, self.eln_steps, self.name = copy.deepcopy(learner.eln).eval(), learner.steps, name
         self.erring = erring.copy() if erring else None
         made = (erring.noise, erring.dropout, len(erring.ratios)) if erring else ()
-        self.key = (eln_steps, name, *made)  # all that its judgement depends on
+        self.key = (learner.version, name, *made)  # all that its judgement depends on
 
     @torch.no_grad()
     def __call__(self, image: Held) -> tuple[Tensor, dict[str, Tensor]]:
@@ -39,6 +40,19 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Detectors on pixels of all held-out images, at most `evaluation.pixels` of each.
+
+    Attributes:
+        rankings: detector -> the order in which it drops them.
+        auprs: detector -> its AUPR in each of many draws of the images, see `bootstrap.drawn_auprs`.
+    """
+
+    rankings: dict[str, Ranking] = field(default_factory=dict)
+    auprs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Judged:
     """Who trusts which pixel of one prediction of one held-out image.
 
@@ -48,8 +62,7 @@ class Judged:
         prediction: `H W`.
         trust: detector -> probability of being right, `H W`.
         here: ELN's ranking of the image's pixels that are not void.
-        rankings: each detector's, of pixels of all held-out images, at most `evaluation.pixels` of each; empty before
-            they are measured.
+        everywhere: on all held-out images; empty before it is measured.
     """
 
     place: int
@@ -57,4 +70,4 @@ class Judged:
     prediction: Tensor
     trust: dict[str, Tensor]
     here: Ranking
-    rankings: dict[str, Ranking] = field(default_factory=dict)
+    everywhere: Measured = Measured()

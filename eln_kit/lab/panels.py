@@ -3,40 +3,49 @@
 import ipywidgets as w
 
 from eln_kit import figures
-from eln_kit.figures import Filtering
+from eln_kit.figures import Filtering, MadeErrors
 from eln_kit.lab import controls, views
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.session import MAIN, Session
 from eln_kit.lab.settings import Settings
+from eln_kit.lab.sweeping import RATIOS, nearest
 
 DECODERS = 4
 
 
 class MakeErrors(w.Box):
-    """Part 1: how many auxiliary decoders, how bad, and what else makes them err."""
+    """Part 1: how many auxiliary decoders, how bad, and what else makes them err.
+
+    Args:
+        changed: called where decoders are to be trained; `dragged` with the number of the one whose ratio moves.
+        moved: called where another image is to be shown, `sweep` where a decoder is at each ratio.
+    """
 
     paper = "white"
 
-    def __init__(self, session: Session, status: controls.Status, changed, moved, sweep):
+    def __init__(self, session: Session, status: controls.Status, changed, dragged, moved, sweep):
         knobs, images = session.params.error_localization, len(session.held)
         ratios = [*knobs.ratios[:DECODERS], 10.0, 20.0, 50.0, 100.0][:DECODERS]
         self.session = session
-        self.count = controls.whole("auxiliary decoders", min(max(len(knobs.ratios), 1), DECODERS), 1, DECODERS)
-        self.ratios = [controls.ratio(number, min(value, 100)) for number, value in enumerate(ratios, 1)]
-        self.steps = controls.whole("training steps", Settings.steps, 10, 400, 10)
-        self.noise = controls.share("noise on features", knobs.noise, 5)
-        self.dropout = controls.share("dropped channels", knobs.dropout, 0.9)
+        self.drawn: MadeErrors | None = None
+        self.count = controls.whole("decoders", min(max(len(knobs.ratios), 1), DECODERS), 1, DECODERS)
+        self.ratios = [controls.ratio(number, min(max(value, 1.0), 100.0)) for number, value in enumerate(ratios, 1)]
+        self.steps = controls.whole("steps", Settings.steps, 10, 400, 10)
+        self.noise = controls.share("noise", knobs.noise, 5)
+        self.dropout = controls.share("dropped", knobs.dropout, 0.9)
         self.image = controls.whole("image", 1, 1, images)
-        self.errors, self.curves = controls.Picture("errors"), controls.Picture("ratios", 720)
-        self.swept, self.numbers = controls.Picture("sweep", 300), w.HTML()
+        self.errors, self.curves = controls.Picture("errors"), controls.Picture("ratios")
+        self.swept, self.numbers = controls.Picture("sweep"), w.HTML()
         settings = [self.count, *self.ratios, self.steps, self.noise, self.dropout]
         self.count.observe(self._offer, "value")
         self._offer()
-        for control in settings:
-            control.observe(changed, "value")
-        self.image.observe(moved, "value")
-        go = controls.button("Error rate by ratio", sweep, "line-chart")
-        column = [self.image, *settings, status, go, self.swept]
+        for number, each in enumerate(self.ratios, 1):
+            each.observe(lambda _, number=number: dragged(number), "value")
+        for each in (self.count, self.steps, self.noise, self.dropout):
+            each.observe(lambda _: changed(), "value")
+        self.image.observe(lambda _: moved(), "value")
+        self.go = controls.button("Error rate by ratio", sweep, "line-chart")
+        column = [w.VBox([self.image, *settings]).add_class("eln-sliders"), w.VBox([status, self.go, self.swept])]
         super().__init__(controls.part(column, [self.errors, self.numbers, self.curves]))
 
     def _offer(self, _=None) -> None:
@@ -46,7 +55,7 @@ class MakeErrors(w.Box):
 
     @property
     def settings(self) -> Settings:
-        ratios = tuple(float(f"{each.value:.3g}") for each in self.ratios[: self.count.value])
+        ratios = tuple(each.value for each in self.ratios[: self.count.value])
         return Settings(ratios, self.steps.value, round(self.noise.value, 2), round(self.dropout.value, 2))
 
     @property
@@ -54,17 +63,45 @@ class MakeErrors(w.Box):
         return self.image.value - 1
 
     def show_errors(self, place: int) -> None:
-        said = dict(zip(self.session.names, self.session.predictions(place), strict=True))
-        self.errors.show(*views.errors(self.session, place), self.paper, (place, said, {}))
+        self.drawn, words = views.errors(self.session, place)
+        figures.on_paper(self.drawn.figure, self.paper)
+        self.shown_place = place
+        self.said = list(zip(self.session.names, self.session.predictions(place), strict=True))
+        self._show_errors(self.drawn, words)
+
+    def show_dragged(self, number: int) -> None:
+        """The errors known nearest to a decoder's ratio, in place of its own, on the image that is shown."""
+        points = self.session.points(self.settings)
+        ratio = nearest(points, self.ratios[number - 1].value)
+        if ratio is None or self.drawn is None or number >= len(self.said):
+            return
+        name, words = views.dragged(number, ratio, points[ratio])
+        self.said[number] = name, points[ratio].masks[self.shown_place]
+        self._show_errors(self.drawn.change(number, *self.said[number]), words)
+
+    def _show_errors(self, drawn: MadeErrors, words: str) -> None:
+        self.errors.show_png(drawn.png(), drawn.figure, words, (self.shown_place, dict(self.said), {}))
+        self.errors.remove_class("eln-pale")
+        if len(self.said) > 3:
+            self.errors.add_class("eln-tall")
+        else:
+            self.errors.remove_class("eln-tall")
 
     def show_numbers(self) -> None:
         self.numbers.value = views.numbers(self.session)
+        self.numbers.remove_class("eln-pale")
 
     def show_ratios(self) -> None:
         self.curves.show(*views.ratios(self.session), self.paper)
 
-    def show_sweep(self, settings: Settings, rates: dict[float, float]) -> None:
-        self.swept.show(*views.sweep(self.session, settings, rates), self.paper)
+    def show_known(self, settings: Settings) -> None:
+        """How many ratios dragging can show."""
+        self.go.description = f"Error rate by ratio ({len(self.session.points(settings))} of {len(RATIOS)} known)"
+
+    def show_sweep(self, settings: Settings) -> None:
+        self.show_known(settings)
+        figure, _ = views.sweep(self.session, settings, self.session.points(settings))
+        self.swept.show(figure, "", self.paper)
 
 
 class FindErrors(w.Box):
@@ -72,17 +109,17 @@ class FindErrors(w.Box):
 
     paper = "white"
 
-    def __init__(self, session: Session, status: controls.Status, image: w.IntSlider, moved):
+    def __init__(self, session: Session, status: controls.Status, image: w.IntSlider, moved, filtered):
         self.session = session
         self.filtering: Filtering | None = None
         self.which = w.Dropdown(options=[(MAIN, 0)], description="prediction of", **controls.look())
-        self.which.observe(moved, "value")
+        self.which.observe(lambda _: moved(), "value")
         start = session.params.semi_supervised.threshold
         options = {"min": 0, "max": 1, "step": 0.01, "description": "threshold", "continuous_update": True}
         self.threshold = w.FloatSlider(start, **options, **controls.look())
-        self.threshold.observe(self._moved, "value")
-        self.maps, self.filtered, self.numbers = controls.Picture("maps"), controls.Picture("filter", 950), w.HTML()
-        column = [image, self.which, self.threshold, self.numbers, status]
+        self.threshold.observe(lambda _: filtered(), "value")
+        self.maps, self.filtered, self.numbers = controls.Picture("maps"), controls.Picture("filter"), w.HTML()
+        column = [w.VBox([image, self.which, self.threshold]).add_class("eln-sliders"), w.VBox([status, self.numbers])]
         super().__init__(controls.part(column, [self.maps, self.filtered]))
 
     def offer(self, names: list[str]) -> None:
@@ -94,18 +131,23 @@ class FindErrors(w.Box):
             self.which.value = chosen
 
     def show_maps(self, judged: Judged) -> None:
-        self.maps.show(*views.maps(self.session, judged), self.paper, _under(judged))
+        figure, words = views.maps(self.session, judged)
+        png = figures.drawn(figures.on_paper(figure, self.paper))
+        self.maps.show_png(png, figure, words, _under(judged))
+        self.maps.remove_class("eln-pale")
 
     def show(self, judged: Judged) -> None:
         """A new image, prediction or ELN; the threshold stays."""
         self.judged, self.filtering = judged, views.filtering(self.session, judged)
         figures.on_paper(self.filtering.figure, self.paper)
-        self._moved()
+        self.show_filtered()
+        for each in (self.filtered, self.numbers):
+            each.remove_class("eln-pale")
 
-    def _moved(self, _=None) -> None:
+    def show_filtered(self) -> None:
         if self.filtering is not None:
             threshold = round(self.threshold.value, 2)
-            png = self.filtering.png(threshold)
+            png = self.filtering.at(threshold).png()
             words = views.caption(views.FILTER_CAPTION)
             self.filtered.show_png(png, self.filtering.figure, words, _under(self.judged))
             self.numbers.value = views.filter_numbers(threshold, self.judged)
@@ -118,12 +160,11 @@ def _under(judged: Judged) -> views.Under:
 class WhatIf(w.Box):
     """Part 3: ELN trained further on these errors, and what is worth keeping."""
 
-    def __init__(self, status: controls.Status, maps: controls.Picture, train, write, save):
+    def __init__(self, status: controls.Status, maps: controls.Picture, train, reset, write, save):
         self.steps = controls.whole("steps", 20, 5, 500, 5)
         self.name = w.Text("my_lab", description="params/", **controls.look())
+        learn = [controls.button("Train ELN", train, "play"), controls.button("Reset ELN", reset, "undo")]
         kept = [controls.button("Write params file", write, "file"), controls.button("Save pictures", save, "image")]
-        self.learnt, self.kept = w.HTML(), w.HTML()
-        go = controls.button("Train ELN", train, "play")
-        super().__init__(
-            controls.part([self.steps, go, status, self.name, w.HBox(kept), self.kept], [self.learnt, maps])
-        )
+        self.trainings, self.kept = w.HTML(), w.HTML()
+        left, right = w.VBox([self.steps, w.HBox(learn), status]), w.VBox([self.name, w.HBox(kept), self.kept])
+        super().__init__(controls.part([left, right], [self.trainings, maps]))

@@ -6,28 +6,27 @@ Work that takes long is a generator of the share done, so that whoever drives it
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from eln_kit.data import VOID
 from eln_kit.evaluation.errors import Ranking, boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import draw_pixels
 from eln_kit.lab import frozen
-from eln_kit.lab.erring import BATCH, Erring, classes_at
-from eln_kit.lab.judging import Judge, Judged
+from eln_kit.lab.bootstrap import drawn_auprs
+from eln_kit.lab.erring import Erring, classes_at
+from eln_kit.lab.judging import Judge, Judged, Measured
+from eln_kit.lab.learner import Learner
 from eln_kit.lab.settings import Settings
-from eln_kit.method.losses import judgement_loss
+from eln_kit.lab.sweeping import RATIOS, Point
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
-from eln_kit.params import Optimizer, Params
+from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
 
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
-SWEEP = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]
 MAIN = "main decoder"
-KEPT = 8  # rankings of all held-out images, some megabytes each
+KEPT = 8  # measures on all held-out images, some megabytes each
 
 
 class Session:
@@ -36,16 +35,15 @@ class Session:
     def __init__(self, experiment: Experiment, stage: str, networks: Networks):
         self.experiment, self.stage = experiment, stage
         self.segmenter = networks.segmenter(STAGES[stage].measured)
-        self.eln = networks.eln
-        self.eln_steps = 0  # trained here
-        self.optimizer = _optimizer(networks, experiment.params.optimizer)
-        self.crops = frozen.crops(self.segmenter, self.eln, experiment)
-        self.held = frozen.held(self.segmenter, self.eln, experiment)
+        self.learner = Learner(networks, experiment.params)
+        self.crops = frozen.crops(self.segmenter, networks.eln, experiment)
+        self.held = frozen.held(self.segmenter, networks.eln, experiment)
         self.truth = _flat([each.truth for each in self.held])
         self.edge = _flat([boundary_distance(each.truth) <= BOUNDARY for each in self.held])
         self.main = [classes_at(each.prediction.logits, each.truth.shape) for each in self.held]
         self.erring: list[Erring] = []
-        self._rankings: dict[tuple, dict[str, Ranking]] = {}  # by what they depend on
+        self._measured: dict[tuple, Measured] = {}  # by what it depends on
+        self._swept: tuple[Settings | None, dict[float, Point]] = None, {}
 
     @property
     def params(self) -> Params:
@@ -79,7 +77,7 @@ class Session:
                 each.step()
                 yield 1 - sum(steps - len(e.ratios) for e in erring) / lacking
 
-    def predict(self, erring: list[Erring]) -> Iterator[float]:
+    def predict(self, erring: list[Erring]) -> Generator[float, None, None]:
         """What each decoder says of each held-out image."""
         for number, each in enumerate(erring):
             for place, image in enumerate(self.held):
@@ -130,20 +128,25 @@ class Session:
             for name, mask, errors in zip(self.names, every, wrong, strict=True)
         ]
 
-    def sweep(self, settings: Settings) -> Iterator[tuple[float, dict[float, float]]]:
-        """Train one decoder at each ratio of `SWEEP`.
+    def points(self, settings: Settings) -> dict[float, Point]:
+        """What one decoder at each ratio says, as far as `sweep` has come with these settings; from any thread."""
+        swept, points = self._swept
+        return points if swept == replace(settings, ratios=()) else {}
 
-        Yields: the share done, and ratio -> error rate on the held-out images, as far as known.
-        """
-        rates: dict[float, float] = {}
-        for number, ratio in enumerate(SWEEP):
-            decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
-            while len(decoder.ratios) < settings.steps:
-                decoder.step()
-                yield (number + len(decoder.ratios) / settings.steps) / len(SWEEP), rates
-            masks = [decoder.predict(place, image) for place, image in enumerate(self.held)]
-            rates = {**rates, ratio: self._error_rate(wrong_pixels(_flat(masks), self.truth))}
-            yield (number + 1) / len(SWEEP), rates
+    def sweep(self, settings: Settings) -> Iterator[float]:
+        """Train one decoder at each of `RATIOS`, those that `points` lacks. Yields: the share done."""
+        points = self.points(settings)
+        for number, ratio in enumerate(RATIOS, 1):
+            if ratio not in points:
+                decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
+                while len(decoder.ratios) < settings.steps:
+                    decoder.step()
+                    yield (number - 1 + len(decoder.ratios) / settings.steps) / len(RATIOS)
+                masks = [decoder.predict(place, image) for place, image in enumerate(self.held)]
+                rate = self._error_rate(wrong_pixels(_flat(masks), self.truth))
+                points = {**points, ratio: Point(masks, rate)}
+                self._swept = replace(settings, ratios=()), points
+            yield number / len(RATIOS)
 
     def _error_rate(self, wrong: Tensor) -> float:
         return wrong.sum().item() / max((self.truth != VOID).sum().item(), 1)
@@ -154,66 +157,41 @@ class Session:
 
     def judge(self, place: int, which: int) -> Judged:
         """Who trusts which pixel of prediction `which` (0 the main decoder's) of an image, with all as it is now."""
-        judge = Judge(self.eln, self.eln_steps, self.names[which], self.erring[which - 1] if which else None)
+        judge = Judge(self.learner, self.names[which], self.erring[which - 1] if which else None)
         image = self.held[place]
         prediction, trust = judge(image)
         known = image.truth != VOID
         here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
         return Judged(place, judge, prediction, trust, here)
 
-    def rank(self, judge: Judge) -> Generator[float, None, dict[str, Ranking]]:
-        """Each detector's ranking of pixels of all held-out images. Yields: the share done."""
-        if judge.key not in self._rankings:
-            samples, generator = [], torch.Generator().manual_seed(0)
+    def measure(self, judge: Judge) -> Generator[float, None, Measured]:
+        """Each detector on pixels of all held-out images. Yields: the share done."""
+        if judge.key not in self._measured:
+            wrong: list[Tensor] = []
+            trusts: list[dict[str, Tensor]] = []
+            generator = torch.Generator().manual_seed(0)
             for image in self.held:
                 prediction, trust = judge(image)
                 drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
-                wrong = wrong_pixels(prediction, image.truth).flatten()[drawn]
-                samples.append({"wrong": wrong, **{n: each.flatten()[drawn] for n, each in trust.items()}})
-                yield len(samples) / (len(self.held) + 1)
-            pooled = {n: torch.cat([sample[n] for sample in samples]) for n in samples[0]}
-            wrong = pooled.pop("wrong")
-            self._rankings[judge.key] = {n: Ranking(trust, wrong) for n, trust in pooled.items()}
-            while len(self._rankings) > KEPT:
-                del self._rankings[next(iter(self._rankings))]
-        return self._rankings[judge.key]
+                wrong.append(wrong_pixels(prediction, image.truth).flatten()[drawn])
+                trusts.append({name: each.flatten()[drawn] for name, each in trust.items()})
+                yield len(wrong) / (len(self.held) + 1)
+            pooled = {name: [each[name] for each in trusts] for name in trusts[0]}
+            rankings = {name: Ranking(torch.cat(each), torch.cat(wrong)) for name, each in pooled.items()}
+            auprs = {name: drawn_auprs(each, wrong) for name, each in pooled.items()}
+            self._measured[judge.key] = Measured(rankings, auprs)
+            while len(self._measured) > KEPT:
+                del self._measured[next(iter(self._measured))]
+        return self._measured[judge.key]
 
     def find(self, place: int, which: int) -> Generator[float, None, Judged]:
         """Both. Yields: the share done; `finish` waits for what it returns."""
         judged = self.judge(place, which)
-        return replace(judged, rankings=(yield from self.rank(judged.judge)))
+        return replace(judged, everywhere=(yield from self.measure(judged.judge)))
 
     def train_eln(self, steps: int, erring: list[Erring]) -> Iterator[float]:
-        """Train ELN on what the main decoder and these say now of the labelled crops, at stage 2's rates."""
-        every = torch.stack([self.crops.logits, *(each.on_crops() for each in erring)])  # K+1 N C h w
-        yield 0.0
-        for step in range(1, steps + 1):
-            generator = torch.Generator().manual_seed(self.eln_steps)
-            places = torch.randperm(len(self.crops), generator=generator)[:BATCH]
-            with torch.random.fork_rng():
-                torch.manual_seed(self.eln_steps)
-                self._eln_step(every[:, places].flatten(0, 1), self.crops[places], len(every))
-            self.eln_steps += 1
-            yield step / steps
-
-    def _eln_step(self, logits: Tensor, part: frozen.Crops, count: int) -> None:
-        judged = self.eln.train()(
-            part.image.repeat(count, 1, 1, 1), logits, [look.repeat(count, 1, 1, 1) for look in part.looks]
-        )
-        loss = judgement_loss(judged, logits, part.mask, self.params.error_localization, count)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-
-
-def _optimizer(networks: Networks, knobs: Optimizer) -> torch.optim.AdamW:
-    """Of ELN alone, each part at the rate that a run has for it."""
-    mine = {id(p) for p in networks.eln.parameters()}
-    groups = [
-        {"params": [p for p in group["params"] if id(p) in mine], "lr": knobs.lr * group["share"]}
-        for group in networks.parameter_groups(knobs)
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=knobs.weight_decay)
+        """Train ELN on the errors that the main decoder and these make now. Yields: the share done."""
+        return self.learner.train(steps, self.crops, erring)
 
 
 def _flat(masks: Sequence[Tensor]) -> Tensor:
@@ -228,10 +206,3 @@ def finish(work: Generator[float, None, Judged]) -> Judged:
             next(work)
         except StopIteration as end:
             return end.value
-
-
-def rank_correlation(rates: dict[float, float]) -> float:
-    """Spearman's, of ratio and error rate; NaN for fewer than three ratios, or where all have one rate."""
-    if len(rates) < 3 or len(set(rates.values())) < 2:
-        return float("nan")
-    return float(spearmanr(list(rates), list(rates.values())).statistic)

@@ -3,23 +3,26 @@
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from eln_kit import figures
 from eln_kit.data import VOID
+from eln_kit.lab.bootstrap import DRAWS, interval
 from eln_kit.lab.judging import Judged
-from eln_kit.lab.session import BOUNDARY, MAIN, Session, rank_correlation
+from eln_kit.lab.session import BOUNDARY, MAIN, Session
 from eln_kit.lab.settings import Settings
+from eln_kit.lab.sweeping import RATIOS, Point, rank_correlation
 
 STYLE, SCRIPT = (Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8") for name in ("style", "script"))
 
 
-def errors(session: Session, place: int) -> tuple[Figure, str]:
+def errors(session: Session, place: int) -> tuple[figures.MadeErrors, str]:
     """The errors made on a held-out image, and a caption."""
     image, dataset = session.held[place], session.experiment.dataset
     masks = session.predictions(place)
-    figure = figures.made_errors(image.image, image.truth, masks, session.names, dataset.classes, dataset.colors)
+    figure = figures.MadeErrors(image.image, image.truth, masks, session.names, dataset.classes, dataset.colors)
     rates = [figures.error_rate(image.truth, mask) for mask in masks]
     parts = [f"the {MAIN} errs on {rates[0]:.1%}"]
     parts += [
@@ -63,22 +66,23 @@ def numbers(session: Session) -> str:
     )
 
 
-def sweep(session: Session, settings: Settings, rates: dict[float, float]) -> tuple[Figure, str]:
+def dragged(number: int, ratio: float, point: Point) -> tuple[str, str]:
+    """A name and a caption for what the sweep knows nearest to a ratio that is dragged."""
+    return f"auxiliary {number}, about {ratio:g}", caption(
+        f"In place of auxiliary {number}: the sweep's decoder of the nearest ratio, {ratio:g}, which errs on "
+        f"{point.error_rate:.1%} of all held-out images. The one of exactly this ratio is trained when you let go."
+    )
+
+
+def sweep(session: Session, settings: Settings, points: dict[float, Point]) -> tuple[Figure, str]:
     """Error rate against ratio, and a caption."""
-    correlation = rank_correlation(rates)
-    figure = figures.ratio_sweep(rates, session.main_error_rate, correlation)
-    known = (
-        f" Spearman's rank correlation of ratio and error rate: {correlation:.2f}."
-        if correlation == correlation
-        else ""
-    )
-    return figure, caption(
-        f"One auxiliary decoder trained anew at each of {len(rates)} ratios, {describe(settings)}: wrong pixels on the "
-        f"held-out images.{known}"
-    )
+    rates = {ratio: point.error_rate for ratio, point in points.items()}
+    figure = figures.ratio_sweep(rates, session.main_error_rate, rank_correlation(points))
+    return figure, caption(f"{len(rates)} of {len(RATIOS)} ratios, {describe(settings)}")
 
 
 def describe(settings: Settings) -> str:
+    """All but the ratios."""
     return f"{settings.steps} steps, noise {settings.noise:g}, {settings.dropout:.0%} of the channels dropped"
 
 
@@ -98,7 +102,7 @@ def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
 def filtering(session: Session, judged: Judged) -> figures.Filtering:
     """The figure that a threshold moves."""
     image, dataset = session.held[judged.place], session.experiment.dataset
-    trust, rankings = judged.trust["ELN"], judged.rankings
+    trust, rankings = judged.trust["ELN"], judged.everywhere.rankings
     return figures.Filtering(
         image.image, image.truth, judged.prediction, trust, rankings, dataset.classes, dataset.colors
     )
@@ -106,7 +110,7 @@ def filtering(session: Session, judged: Judged) -> figures.Filtering:
 
 def filter_numbers(threshold: float, judged: Judged) -> str:
     """A table of what a threshold does on one image and over all held-out ones."""
-    every = judged.rankings["ELN"].at(threshold)
+    every = judged.everywhere.rankings["ELN"].at(threshold)
     names = ["pixels kept", "right among them", "precision of the dropped", "recall of errors"]
     rows = [*zip(names, map(percent, judged.here.at(threshold).values()), map(percent, every.values()), strict=True)]
     return table(["ELN", "this image", "all held-out"], [[*row] for row in rows])
@@ -137,16 +141,30 @@ dark is kept and right. Below, over all held-out images: precision against recal
 pixels among the kept ones; the dot is ELN at this threshold."""
 
 
-def learnt(before: Judged, after: Judged) -> str:
-    """How ELN's training here has changed what it finds."""
-    return caption(f"Before: {_detection(before)}.") + caption(
-        f"After {after.judge.eln_steps} steps here in all: {_detection(after)}. The run's own ELN stays as it is."
+def trainings(trained: list[tuple[str, Judged]]) -> str:
+    """A table of how well ELN finds the main decoder's errors: the run's own, then after each training here.
+
+    Args:
+        trained: the decoders of the training, in words, and what was judged after it; the first is before any.
+    """
+    own = trained[0][1].everywhere
+    names, rows = list(own.rankings), []
+    for decoders, judged in trained:
+        now, steps = judged.everywhere, judged.judge.eln_steps
+        found = [_with_interval(now.rankings[name].aupr, now.auprs[name]) for name in names]
+        gain = now.rankings["ELN"].aupr - own.rankings["ELN"].aupr
+        change = _with_interval(gain, now.auprs["ELN"] - own.auprs["ELN"], "+") if steps else ""
+        rows.append([f"{steps} steps" if steps else "the run's own", *found, change, decoders])
+    return table(["trained here", *names, "ELN minus the run's own", "last trained on"], rows, words=True) + caption(
+        f"AUPR of the main decoder's errors; in brackets the middle 95 % of {DRAWS} draws of as many held-out images. "
+        "The difference is drawn on the same images: where its interval holds 0, they do not say whether training "
+        "helped. The run's own ELN stays as it is."
     )
 
 
-def _detection(judged: Judged) -> str:
-    found = ", ".join(f"{name} {ranking.aupr:.3f}" for name, ranking in judged.rankings.items())
-    return f"AUPR of the errors of the {escape(judged.judge.name)}: {found}"
+def _with_interval(value: float, draws: np.ndarray, sign: str = "") -> str:
+    low, high = interval(draws)
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 def percent(share: float) -> str:

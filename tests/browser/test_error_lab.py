@@ -43,8 +43,8 @@ def project(tiny, tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(project, request):
-    """JupyterLab on a free port: its address."""
-    with jupyter_lab.served(project, getattr(request, "param", jupyter_lab.LIGHT)) as address:
+    """JupyterLab on a free port, with settings that a test may name: its address."""
+    with jupyter_lab.served(project, **getattr(request, "param", {})) as address:
         yield f"{address}/lab/tree/notebooks/error_lab.ipynb?token=t"
 
 
@@ -68,14 +68,14 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
     assert dragged["filter"] != shown["filter"]
     wait_until(lambda: found(page) == dragged)
 
-    slider(page, "ratio of auxiliary 1").press("ArrowRight")  # the exponent of 10 goes up by 0.05
-    harder = Settings((float(f"{10 ** (0.30103 + 0.05):.3g}"), 5.0))
+    slider(page, "ratio 1").press("ArrowRight")  # by a factor of 10 ** 0.05
+    harder = Settings((2.24, 5.0))
     changed = expected(session, harder, 0.57)
     assert changed["errors"] != dragged["errors"]
     wait_until(lambda: found(page) == changed)
 
     page.get_by_role("button", name="Train ELN").click()
-    page.get_by_text("After 20 steps here in all").wait_for()
+    page.get_by_role("cell", name="20 steps", exact=True).wait_for()
     list(session.train_eln(20, session.erring))
     learnt = expected(session, harder, 0.57)
     assert learnt["filter"] != changed["filter"]
@@ -89,13 +89,59 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
     assert cli.main(["run", "params/my_lab.yaml", "--dry-run"]) == 0
 
 
+@pytest.mark.parametrize(
+    "server",
+    [{}, {"subshells": "disabled"}, {"subshells": "perComm"}],
+    ids=["JupyterLab's default", "no subshells", "a subshell a widget"],
+    indirect=True,
+)
+def test_each_of_many_unhurried_moves_is_answered_by_its_own_tables_and_pictures(page, project):
+    run_all(page)
+    session, ratios, shares = open_session("runs/tiny"), [2.0, 5.0], [6, 14]  # of 20 of a power of 10
+
+    def answered(place: int) -> None:
+        shown = expected(session, Settings(tuple(ratios)), 0.5, place)
+        complaints = page.locator(".eln-complaint")
+        wait_until(lambda: found(page) == shown or complaints.count())
+        assert complaints.all_inner_texts() == []
+        time.sleep(1)
+
+    answered(0)
+    for moved in (0, 1, 0, 1, 0, 0, 1, 1):
+        slider(page, f"ratio {moved + 1}").press("ArrowRight")
+        shares[moved] += 1
+        ratios[moved] = float(f"{10 ** (shares[moved] / 20):.3g}")
+        answered(0)
+    for place in (1, 2):
+        slider(page, "image").first.press("ArrowRight")
+        answered(place)
+    page.get_by_role("button", name="Error rate by ratio").click()
+    page.get_by_text("(9 of 9 known)").wait_for()
+    page.locator(".eln-picture-sweep:not(.eln-pale) img").wait_for()
+    page.get_by_role("button", name="Train ELN").click()
+    page.get_by_role("cell", name="20 steps", exact=True).wait_for()
+    list(session.train_eln(20, session.erring))
+    answered(2)
+    for _ in range(96):
+        slider(page, "steps").last.press("ArrowRight")
+    page.get_by_role("button", name="Train ELN").click()
+    time.sleep(1)
+    page.get_by_role("button", name="Stop").last.click()
+    page.get_by_text("ready").last.wait_for()
+    steps = int(page.get_by_role("cell", name=" steps").last.inner_text().split()[0])
+    assert 20 < steps < 520
+    list(session.train_eln(steps - 20, session.erring))
+    answered(2)
+    assert "Traceback" not in (project / "server.log").read_text()
+
+
 @pytest.mark.parametrize("size", [(1280, 900), (1440, 900), (1920, 1080)])
 def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no_control(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
     run_all(page)
     errors = page.locator(".eln-picture-errors img").first
     errors.wait_for()
-    controls = [slider(page, name).first for name in ("image", "ratio of auxiliary 2", "dropped channels")]
+    controls = [slider(page, name).first for name in ("image", "ratio 2", "dropped")]
     go = page.get_by_role("button", name="Error rate by ratio")
     page.evaluate("document.querySelector('.eln-part').scrollIntoView()")
     before = [each.bounding_box() for each in (*controls, go)]
@@ -104,7 +150,7 @@ def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= size[1]
         assert box["x"] + box["width"] <= size[0]
-    slider(page, "auxiliary decoders").press("ArrowRight")
+    slider(page, "decoders").press("ArrowRight")
     page.get_by_text("auxiliary 3, held at").wait_for()
     assert [each.bounding_box() for each in (*controls, go)] == [pytest.approx(box, abs=1) for box in before]
     go.click()
@@ -118,7 +164,7 @@ def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no
     assert go.bounding_box() == pytest.approx(below, abs=1)
 
 
-@pytest.mark.parametrize("server", ["JupyterLab Dark"], indirect=True)
+@pytest.mark.parametrize("server", [{"theme": "JupyterLab Dark"}], indirect=True)
 def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, project):
     run_all(page)
     wait_until(lambda: all(corner(found(page)[name]) == (17, 17, 17) for name in ("errors", "maps", "filter")))
@@ -127,7 +173,7 @@ def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, 
     session = open_session("runs/tiny")
     box, truth = picture.bounding_box(), session.held[0].truth
     list(session.make_errors(Settings((2.0, 5.0))))
-    figure = views.errors(session, 0)[0]
+    figure = views.errors(session, 0)[0].figure
     figures.drawn(figure)
     row, column = figures.pixel_at(figure, 40 / box["width"], 60 / box["height"])
     page.get_by_text(f"truth: {session.experiment.dataset.classes[truth[row, column]]}").first.wait_for()
@@ -139,22 +185,22 @@ def corner(png: bytes) -> tuple:
     return Image.open(io.BytesIO(png)).getpixel((1, 1)) if png else ()
 
 
-def expected(session, settings: Settings, threshold: float) -> dict:
+def expected(session, settings: Settings, threshold: float, place: int = 0) -> dict:
     """Pictures and tables as the package gives them."""
     list(session.make_errors(settings))
-    judged = finish(session.find(0, 0))
+    judged = finish(session.find(place, 0))
     return {
-        "errors": figures.drawn(views.errors(session, 0)[0]),
+        "errors": views.errors(session, place)[0].png(),
         "maps": figures.drawn(views.maps(session, judged)[0]),
-        "filter": views.filtering(session, judged).png(threshold),
+        "filter": views.filtering(session, judged).at(threshold).png(),
         "tables": [cells(views.numbers(session)), cells(views.filter_numbers(threshold, judged))],
     }
 
 
 def found(page) -> dict:
-    """The same from the page."""
+    """The same from the page; a third table is that of trainings."""
     parts = page.evaluate(READ)
-    return {name: base64.b64decode(each) for name, each in parts["pictures"].items()} | {"tables": parts["tables"]}
+    return {name: base64.b64decode(each) for name, each in parts["pictures"].items()} | {"tables": parts["tables"][:2]}
 
 
 READ = """async () => {

@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from functools import partial
 
 import matplotlib
 import nbformat
@@ -309,8 +310,9 @@ def test_a_figure_shows_once_in_a_notebook():
 
 def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
     image, truth, mask = (each[0] for each in scenes[:3])
-    figure = figures.made_errors(image, truth, [truth, mask], ["main decoder", "auxiliary 1, ratio 2"], CLASSES, COLORS)
-    shown = texts(figure)
+    names = ["main decoder", "auxiliary 1, ratio 2"]
+    made = figures.MadeErrors(image, truth, [truth, mask], names, CLASSES, COLORS)
+    shown = texts(made.figure)
     assert "main decoder | its errors: 0.0%" in shown
     assert f"auxiliary 1, ratio 2 | its errors: {figures.error_rate(truth, mask):.1%}" in shown
     assert all(name in shown for name in [*CLASSES, "wrong", "void"])
@@ -342,7 +344,7 @@ def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
     moved, ranking = filtering
     truth, mask, wrongness = (each[0] for each in scenes[1:4])
     for threshold in (0.9, 0.4):
-        figure = moved.at(threshold)
+        figure = moved.at(threshold).figure
         keep, known = 1 - wrongness >= threshold, truth != 255
         assert f"kept at {threshold:.2f}: {keep[known].float().mean():.1%} of this image" in texts(figure)
         outcome = figure.axes[1].images[0].get_array()
@@ -355,8 +357,11 @@ def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
 
 
 def test_the_quick_picture_is_the_whole_figure_drawn_anew(filtering, scenes):
-    moved, _ = filtering
-    for threshold in (0.3, 0.95, 0.3):
-        quick = np.asarray(Image.open(io.BytesIO(moved.png(threshold))))
-        whole = np.asarray(Image.open(io.BytesIO(figures.drawn(moved.at(threshold)))))
+    image, truth, mask = (each[0] for each in scenes[:3])
+    made = figures.MadeErrors(image, truth, [truth, mask], ["main decoder", "auxiliary 1"], CLASSES, COLORS)
+    moves = [partial(filtering[0].at, threshold) for threshold in (0.3, 0.95, 0.3)]
+    moves += [partial(made.change, 1, "auxiliary 1, ratio 10", each) for each in (truth, mask)]
+    for move in moves:
+        quick = np.asarray(Image.open(io.BytesIO(move().png())))
+        whole = np.asarray(Image.open(io.BytesIO(figures.drawn(move().figure))))
         assert np.array_equal(quick, whole)

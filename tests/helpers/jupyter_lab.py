@@ -20,8 +20,12 @@ LIGHT = "JupyterLab Light"
 
 
 @contextmanager
-def served(project: Path, theme: str = LIGHT) -> Iterator[str]:
-    """JupyterLab in a folder, with settings of its own; gives its address, whose token is `t`."""
+def served(project: Path, theme: str = LIGHT, subshells: str = "") -> Iterator[str]:
+    """JupyterLab in a folder, with settings of its own; gives its address, whose token is `t`.
+
+    Args:
+        subshells: where widgets' messages go: `disabled`, `perComm` or `perCommTarget`; empty for the default.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,7 +38,7 @@ def served(project: Path, theme: str = LIGHT) -> Iterator[str]:
         "--allow-root",
     ]
     own = {f"JUPYTER_{kind}_DIR": str(project / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(_settings(project, theme))}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(_settings(project, theme, subshells))}
     command = [sys.executable, "-m", "jupyter", "lab", *options]
     with open(project / "server.log", "w") as log:
         process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
@@ -46,8 +50,9 @@ def served(project: Path, theme: str = LIGHT) -> Iterator[str]:
         process.wait(30)
 
 
-def _settings(project: Path, theme: str) -> Path:
+def _settings(project: Path, theme: str, subshells: str) -> Path:
     for name, values in {
+        "apputils-extension/kernels-settings": {"commsOverSubshells": subshells} if subshells else {},
         "notebook-extension/tracker": {"windowingMode": "none"},  # else cells out of sight are not on the page
         "apputils-extension/notification": {"fetchNews": "false"},  # no question about news
         "apputils-extension/themes": {"theme": theme},

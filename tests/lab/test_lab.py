@@ -2,10 +2,15 @@ import dataclasses
 
 import pytest
 import torch
+from torchmetrics.functional.classification import binary_average_precision
 
+from eln_kit.evaluation.errors import wrong_pixels
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.lab import Settings, open_session, views
-from eln_kit.lab.session import SWEEP, Session, finish, rank_correlation
+from eln_kit.lab.bootstrap import drawn_auprs, interval
+from eln_kit.lab.judging import Judged
+from eln_kit.lab.session import Session, finish
+from eln_kit.lab.sweeping import RATIOS, Point, nearest, rank_correlation
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import build, load
@@ -116,42 +121,100 @@ def test_errors_are_described_by_rate_boundary_overlap_and_confusions(session):
     assert sum(share for *_, share in second["taken_for"]) == pytest.approx(1)
 
 
-def test_a_sweep_gives_an_error_rate_for_every_ratio(session):
-    shares, found = zip(*session.sweep(Settings((2.0,), steps=1)), strict=True)
-    assert list(found[-1]) == SWEEP
-    assert list(shares) == sorted(shares)
+def test_a_sweep_gives_predictions_and_an_error_rate_for_every_ratio_and_is_not_made_twice(session):
+    settings = Settings((2.0,), steps=1)
+    shares = list(session.sweep(settings))
+    points = session.points(settings)
+    assert list(points) == RATIOS
+    assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert rank_correlation({1.0: 0.1, 10.0: 0.2, 100.0: 0.4}) == pytest.approx(1)
+    wrong = sum(
+        wrong_pixels(mask, each.truth).sum() for mask, each in zip(points[1.0].masks, session.held, strict=True)
+    )
+    known = sum((each.truth != 255).sum() for each in session.held)
+    assert points[1.0].error_rate == pytest.approx((wrong / known).item())
+    assert len(list(session.sweep(Settings((7.0, 8.0), steps=1)))) == len(RATIOS)  # of other ratios, the same sweep
+    assert session.points(settings) == points
+    assert session.points(Settings((2.0,), steps=2)) == {}
+
+
+def test_a_sweep_that_was_left_goes_on_where_it_was(session):
+    settings = Settings((2.0,), steps=1)
+    work = session.sweep(settings)
+    for _ in range(5):
+        next(work)
+    points = session.points(settings)
+    assert 0 < len(points) < 9
+    list(session.sweep(settings))
+    assert all(session.points(settings)[ratio] is point for ratio, point in points.items())
+
+
+def test_the_nearest_ratio_is_the_smallest_factor_away():
+    points = dict.fromkeys((1.0, 10.0, 100.0), Point([], 0.5))
+    assert [nearest(points, ratio) for ratio in (3.0, 3.3, 31.0, 32.0)] == [1.0, 10.0, 10.0, 100.0]
+    assert nearest({}, 2.0) is None
+    assert rank_correlation({ratio: Point([], ratio / 100) for ratio in points}) == pytest.approx(1)
+    assert rank_correlation(points) != rank_correlation(points)  # NaN
 
 
 def test_training_eln_here_leaves_the_run_as_it_is(trained, session):
     path = trained / "2_error_localization" / checkpoint.FILE
-    before, eln = path.read_bytes(), [p.detach().clone() for p in session.eln.parameters()]
+    before, eln = path.read_bytes(), [p.detach().clone() for p in session.learner.eln.parameters()]
     list(session.make_errors(QUICK))
     assert list(session.train_eln(2, session.erring)) == [0, 0.5, 1]
-    assert not all(map(torch.equal, eln, session.eln.parameters()))
+    assert not all(map(torch.equal, eln, session.learner.eln.parameters()))
     assert path.read_bytes() == before
-    assert session.eln_steps == 2
+    assert session.learner.steps == 2
+
+
+def test_eln_becomes_the_runs_own_again_and_learns_as_it_did_then(session):
+    list(session.make_errors(QUICK))
+    own, first = finish(session.find(0, 0)), trained_eln(session)
+    list(session.make_errors(Settings((1.0,), steps=3, noise=5.0)))
+    session.learner.reset()
+    assert torch.equal(finish(session.find(0, 0)).trust["ELN"], own.trust["ELN"])
+    other = trained_eln(session)
+    assert not torch.equal(first.everywhere.rankings["ELN"].trust, other.everywhere.rankings["ELN"].trust)
+    session.learner.reset()
+    list(session.make_errors(QUICK))
+    assert torch.equal(first.trust["ELN"], trained_eln(session).trust["ELN"])
+
+
+def trained_eln(session: Session) -> Judged:
+    list(session.train_eln(3, session.erring))
+    return finish(session.find(0, 0))
+
+
+def test_an_interval_covers_the_areas_of_images_drawn_again(session):
+    trust, wrong = [torch.tensor([0.1, 0.4, 0.6, 0.9]), torch.tensor([0.2, 0.8])], [torch.tensor([1, 0, 1, 0]) > 0] * 2
+    wrong[1] = wrong[1][:2]
+    draws = drawn_auprs(trust, wrong)
+    alone = [binary_average_precision(1 - t, w.long()).item() for t, w in zip(trust, wrong, strict=True)]
+    both = binary_average_precision(1 - torch.cat(trust), torch.cat(wrong).long()).item()
+    assert {round(float(each), 5) for each in draws} == {round(each, 5) for each in (*alone, both)}
+    low, high = interval(draws)
+    assert low <= both <= high
 
 
 def test_eln_learns_here_at_the_rates_of_the_run(session):
     knobs = {"optimizer.lr": 0.01, "optimizer.eln_lr_factor": 0.1, "optimizer.encoder_lr_factor": 0.5}
     experiment = dataclasses.replace(session.experiment, params=build(session.params.model_dump(), knobs))
     session = Session(experiment, session.stage, experiment.networks())
-    rates = {id(p): group["lr"] for group in session.optimizer.param_groups for p in group["params"]}
-    assert rates.keys() == {id(p) for p in session.eln.parameters()}
-    assert rates[id(next(session.eln.encoder.parameters()))] == pytest.approx(0.0005)
-    assert rates[id(session.eln.judge[0].weight)] == pytest.approx(0.001)
-    assert rates[id(session.eln.shift)] == pytest.approx(0.01)
+    learner = session.learner
+    rates = {id(p): group["lr"] for group in learner.optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == {id(p) for p in learner.eln.parameters()}
+    assert rates[id(next(learner.eln.encoder.parameters()))] == pytest.approx(0.0005)
+    assert rates[id(learner.eln.judge[0].weight)] == pytest.approx(0.001)
+    assert rates[id(learner.eln.shift)] == pytest.approx(0.01)
 
 
 def test_old_rankings_are_forgotten(session, monkeypatch):
     monkeypatch.setattr("eln_kit.lab.session.KEPT", 2)
     for steps in range(4):
-        session.eln_steps = steps
+        session.learner.version = steps
         found = finish(session.find(0, 0))
-    assert len(session._rankings) == 2
-    assert found.rankings in session._rankings.values()
+    assert len(session._measured) == 2
+    assert found.everywhere in session._measured.values()
 
 
 def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session, tmp_path, monkeypatch):
@@ -183,7 +246,6 @@ def test_what_is_not_defined_is_a_dash_and_names_are_escaped(session, monkeypatc
     judged = finish(session.find(0, 0))
     assert "nan" not in views.filter_numbers(0.0, judged) + views.filter_numbers(1.1, judged)
     assert "–" in views.filter_numbers(0.0, judged)
-    assert rank_correlation(dict.fromkeys(SWEEP, 0.5)) != rank_correlation(dict.fromkeys(SWEEP, 0.5))
     item = dataclasses.replace(session.held[0].item, id="a&b<i>c")
     monkeypatch.setattr(session, "held", [dataclasses.replace(session.held[0], item=item)])
     assert "a&amp;b&lt;i&gt;c" in views.errors(session, 0)[1]

@@ -1,8 +1,9 @@
 """The lab's controls and the work beside them, without a browser."""
 
-import asyncio
 import io
 import re
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -13,76 +14,136 @@ from eln_kit import lab
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.lab import views
 from eln_kit.lab.desk import Desk
-from eln_kit.lab.session import Session, finish
+from eln_kit.lab.learner import Learner
+from eln_kit.lab.session import finish
 from eln_kit.lab.settings import Settings
 from eln_kit.lab.worker import Worker
 
 pytestmark = pytest.mark.slow
-LOOP = asyncio.new_event_loop()  # a kernel has one
 
 
-def test_new_work_replaces_the_old_and_controls_are_served_between_pieces():
-    async def scenario():
-        worker, shown, served = Worker(shown_as := []), [], []
-        worker.failed = shown_as.append
-
-        def count(name, pieces):
-            for piece in range(pieces):
-                yield lambda piece=piece: shown.append((name, piece))
-
-        worker.start("look", count("old", 1000))
-        await asyncio.sleep(0.01)
-        served.append(len(shown))
-        worker.start("look", count("new", 3))
-        while worker.busy("look"):
-            await asyncio.sleep(0.01)
-        return shown, served
-
-    shown, served = LOOP.run_until_complete(scenario())
-    assert 0 < served[0] < 1000
-    assert shown[-3:] == [("new", 0), ("new", 1), ("new", 2)]
-    assert len([name for name, _ in shown if name == "old"]) < 1000
+@pytest.fixture
+def worker():
+    made = Worker(lambda *trouble: made.troubles.append(trouble))
+    made.troubles = []
+    yield made
+    made.close()
 
 
-def test_an_expected_error_in_the_background_becomes_a_line():
-    lines = []
-
-    async def scenario():
-        def broken():
-            yield lambda: None
-            raise DataError("b.png: cannot be read")
-
-        worker = Worker(lines.append)
-        worker.start("look", broken())
-        while worker.busy("look"):
-            await asyncio.sleep(0.01)
-
-    LOOP.run_until_complete(scenario())
-    assert lines == ["b.png: cannot be read"]
+def wait_for(is_true) -> None:
+    end = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
-def busy(desk: Desk) -> bool:
-    return any(map(desk.worker.busy, desk.worker.tasks))
+def settle(worker: Worker) -> None:
+    wait_for(lambda: not worker.busy())
+
+
+def counting(shown: list, name: str, pieces: int):
+    for piece in range(pieces):
+        yield lambda piece=piece: shown.append((name, piece))
+
+
+def test_new_work_replaces_the_old_whose_piece_at_hand_shows_nothing_more(worker):
+    shown: list = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def old():
+        yield from counting(shown, "old", 3)
+        begun.set()
+        go_on.wait(60)
+        yield from counting(shown, "late", 3)
+
+    worker.start("look", old())
+    begun.wait(60)
+    worker.start("look", counting(shown, "new", 3))
+    go_on.set()
+    settle(worker)
+    assert [name for name, _ in shown] == ["old"] * 3 + ["new"] * 3
+
+
+def test_works_take_turns_and_idle_work_waits_for_all_others(worker):
+    shown: list = []
+    with worker.showing:  # nothing is shown before all are there
+        worker.start("a", counting(shown, "a", 3))
+        worker.start("idle", counting(shown, "idle", 2), idle=True)
+        worker.start("b", counting(shown, "b", 3))
+    wait_for(lambda: len(shown) == 8)
+    assert [name for name, _ in shown] == ["a", "b"] * 3 + ["idle"] * 2
+
+
+def test_work_that_is_to_rest_first_may_be_replaced_meanwhile(worker):
+    shown: list = []
+    worker.start("ratio", counting(shown, "first", 1), after=0.1)
+    worker.start("ratio", counting(shown, "second", 1), after=0.1)
+    assert worker.busy()
+    assert not shown
+    settle(worker)
+    assert shown == [("second", 0)]
+
+
+def test_work_is_given_from_many_threads_and_computed_and_shown_in_one_at_a_time(worker):
+    seen: list = []
+
+    def piece(name):
+        for _ in range(20):
+            seen.append(threading.current_thread())
+            yield lambda: seen.append(threading.current_thread())
+
+    def give(name):
+        for _ in range(20):
+            worker.start(name, piece(name))
+            worker.at_once(name, lambda: time.sleep(0.001))
+
+    threads = [threading.Thread(target=give, args=(f"{number}",)) for number in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    settle(worker)
+    assert {*seen} == {worker.thread}
+    assert worker.troubles == []
+
+
+def test_an_expected_error_becomes_a_line_and_an_unexpected_one_has_its_traceback_in_the_log(worker, capfd):
+    def broken(error):
+        yield lambda: None
+        raise error
+
+    worker.start("look", broken(DataError("b.png: cannot be read")))
+    settle(worker)
+    assert worker.troubles == [("look", "b.png: cannot be read")]
+    assert capfd.readouterr().err == ""
+    worker.start("look", broken(ValueError("odd")))
+    settle(worker)
+    worker.at_once("showing", lambda: 1 / 0)
+    assert worker.troubles[1:] == [("look", "ValueError: odd"), ("showing", "ZeroDivisionError: division by zero")]
+    assert "raise error" in capfd.readouterr().err
+
+
+def test_a_closed_worker_ends_its_thread_at_once(worker):
+    worker.start("long", counting([], "long", 10**9))
+    worker.close()
+    assert not worker.thread.is_alive()
 
 
 def settled(desk: Desk, act) -> None:
     """Do something at the desk, and wait until all that follows from it is done."""
-
-    async def scenario():
-        act()
-        while busy(desk):
-            await asyncio.sleep(0.01)
-
-    LOOP.run_until_complete(scenario())
+    act()
+    settle(desk.worker)
 
 
 @pytest.fixture
-def desk(session) -> Desk:
+def desk(session, monkeypatch):
+    monkeypatch.setattr(Desk, "prepare", lambda *_: None)  # what a test computes is not to meet it
     desk = Desk(session)
     desk.make.steps.unobserve_all()
     desk.make.steps.value = 10
     settled(desk, desk.refresh)
-    return desk
+    yield desk
+    desk.close()
 
 
 def test_controls_show_what_the_session_computes(desk, session):
@@ -91,7 +152,7 @@ def test_controls_show_what_the_session_computes(desk, session):
     judged = finish(session.find(0, 0))
     for value in (0.3, 0.8):
         threshold.value = value
-        assert desk.find.filtered.image.value == views.filtering(session, judged).png(value)
+        assert desk.find.filtered.image.value == views.filtering(session, judged).at(value).png()
         assert desk.find.numbers.value == views.filter_numbers(value, judged)
 
 
@@ -120,15 +181,16 @@ def test_a_decoder_taken_away_while_it_is_looked_at_gives_way_to_the_others(desk
 
 def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
     settled(desk, desk.train_eln)
-    assert session.eln_steps == 20
-    assert "After 20 steps here in all: AUPR of the errors of the main decoder: ELN" in desk.what.learnt.value
+    assert session.learner.steps == 20
+    assert len(desk.works.trained) == 2
+    assert desk.what.trainings.value == views.trainings(desk.works.trained)
 
     def train_and_stop():
         desk.train_eln()
         desk.status.stop.click()
 
     settled(desk, train_and_stop)
-    assert session.eln_steps < 40
+    assert session.learner.steps < 40
     desk.save_pictures()
     names = {path.name for path in (trained / "error_lab").glob("*.png")}
     assert {"errors.png", "ratios.png", "maps.png", "filter.png"} <= names
@@ -158,27 +220,35 @@ def test_looking_at_another_image_while_eln_trains_shows_that_image_and_no_error
     settled(desk, train_and_look)
     assert [each.value for each in desk.complaints] == [""] * 3
     assert desk.find.judged.place == 2
-    assert session.eln_steps == desk.find.judged.judge.eln_steps == 30
-    assert desk.find.filtered.image.value == views.filtering(session, finish(session.find(2, 0))).png(0.5)
+    assert session.learner.steps == desk.find.judged.judge.eln_steps == 30
+    assert desk.find.filtered.image.value == views.filtering(session, finish(session.find(2, 0))).at(0.5).png()
 
 
 def test_eln_is_trained_on_errors_that_are_made_to_the_end(desk, session):
     def change_and_train():
-        desk.make.ratios[0].value = 4.0
+        desk.make.ratios[0].value = 3.98
         desk.train_eln()
 
     settled(desk, change_and_train)
     assert [len(each.ratios) for each in session.erring] == [10, 10]
 
 
-def test_work_that_fails_leaves_the_status_ready_and_stop_off(desk, monkeypatch, capsys):
-    monkeypatch.setattr(Session, "_eln_step", lambda *_: 1 / 0)
+def is_pale(shown) -> bool:
+    return "eln-pale" in shown._dom_classes
+
+
+def test_work_that_fails_is_told_by_the_status_and_leaves_pale_what_it_would_have_shown(desk, monkeypatch):
+    monkeypatch.setattr(Learner, "_step", lambda *_: 1 / 0)
     settled(desk, desk.train_eln)
     assert "ZeroDivisionError" in desk.complaints[0].value
     assert desk.status.stop.disabled
-    assert desk.status.words.value == "ready"
+    assert desk.status.words.value == "failed: training ELN"
+    assert is_pale(desk.find.maps)
+    assert not is_pale(desk.make.errors)
     settled(desk, desk.refresh)
     assert desk.complaints[0].value == ""
+    assert desk.status.words.value == "ready"
+    assert not is_pale(desk.find.maps)
 
 
 def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monkeypatch):
@@ -199,33 +269,28 @@ def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monk
 def test_another_image_is_shown_while_something_trains_which_the_status_says_and_stop_ends(desk, session, work):
     train = {"decoders": partial(setattr, desk.make.steps, "value", 400), "sweep": desk.sweep, "eln": desk.train_eln}
 
-    async def scenario():
-        before = desk.make.errors.image.value
-        train[work]()
-        desk.make.image.value = 3
-        while desk.find.maps.under[0] != 2:
-            await asyncio.sleep(0.001)
-        assert desk.make.errors.image.value != before
-        assert "training" in desk.status.words.value
-        assert not desk.status.stop.disabled
-        desk.status.stop.click()
-        while busy(desk):
-            await asyncio.sleep(0.01)
-
     desk.make.steps.value = 200 if work == "sweep" else 10
-    desk.make.steps.observe(desk.refresh, "value")
+    desk.make.steps.observe(lambda _: desk.refresh(), "value")
     desk.what.steps.value = 500
-    LOOP.run_until_complete(scenario())
+    before = desk.make.errors.image.value
+    train[work]()
+    desk.make.image.value = 3
+    wait_for(lambda: desk.find.maps.seen[1][0] == 2)
+    assert desk.make.errors.image.value != before
+    assert "training" in desk.status.words.value
+    assert not desk.status.stop.disabled
+    desk.status.stop.click()
+    settle(desk.worker)
     assert desk.status.stop.disabled
     assert desk.status.words.value == "ready"
     assert all(0 < len(each.ratios) < 400 for each in session.erring)
-    assert session.eln_steps < 500
-    assert len(dict(desk.rates[1] if desk.rates else ())) < 9
+    assert session.learner.steps < 500
+    assert len(session.points(desk.make.settings)) < 9
 
 
 def test_decoders_that_were_stopped_are_shown_and_measured_as_they_are(desk, session):
     def change_and_stop():
-        desk.make.ratios[0].value = 4.0
+        desk.make.ratios[0].value = 3.98
         desk.status.stop.click()
 
     settled(desk, change_and_stop)
@@ -257,9 +322,9 @@ def test_the_pixel_under_the_mouse_is_read_with_truth_prediction_and_trust(desk,
     mouse = desk.parts[1].children[2]
     truth = session.held[0].truth
     names = session.experiment.dataset.classes
-    desk.find.maps.figure.canvas.draw()
-    axis = desk.find.maps.figure.axes[1]
-    x, y = axis.transData.transform((5, 20)) / desk.find.maps.figure.bbox.size
+    desk.find.maps.seen[0].canvas.draw()
+    axis = desk.find.maps.seen[0].axes[1]
+    x, y = axis.transData.transform((5, 20)) / desk.find.maps.seen[0].bbox.size
     mouse.value = f"maps {x:.4f} {1 - y:.4f}"
     assert f"truth: <b>{names[truth[20, 5]]}</b>" in desk.reading.value
     assert f"trust of ELN: {session.judge(0, 0).trust['ELN'][20, 5]:.0%}" in desk.reading.value
