@@ -108,7 +108,7 @@ def _curve(records: list[dict], name: str) -> Curve | None:
     series = [(record["step"], record[name]) for record in records if isinstance(record.get(name), int | float)]
     if len(series) < 2:
         return None
-    series = series[:: max(1, len(series) // POINTS)] + series[-1:]
+    series = series[:: -max(1, len(series) // POINTS)][::-1]  # with the last one
     top, first = 1 if name in SHARES else max(value for _, value in series) or 1, series[0][0]
     wide, tall = WIDTH / max(series[-1][0] - first, 1), HEIGHT / top
     points = " ".join(f"{(step - first) * wide:.1f},{HEIGHT - value * tall:.1f}" for step, value in series)
