@@ -32,9 +32,10 @@ LAB_SETTINGS = .venv/share/jupyter/lab/settings
 
 lab: .venv/installed  ## JupyterLab on the notebooks; opening and running them leaves git clean
 	@git config filter.nbstripout.clean '$(STRIP)' || true  # no clone, no filter
-	@mkdir -p $(LAB_SETTINGS)  # no autosave: what is run changes no file until it is saved
-	@echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false}}' > $(LAB_SETTINGS)/overrides.json
-	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+	@mkdir -p $(LAB_SETTINGS)  # no autosave: what is run changes no file until it is saved; the start page is shown as a page
+	@echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false, "defaultViewers": {"markdown": "Markdown Preview"}}}' \
+		> $(LAB_SETTINGS)/overrides.json
+	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/README.md
 
 docs: $(if $(RUN),.venv/installed,run)  ## the site, build/docs/index.html, with the notebooks of make run: make docs RUN=runs/camvid
 	.venv/bin/sphinx-build -W --keep-going -q -d build/doctrees -D eln_run=$(or $(RUN),runs/shapes) docs build/docs

@@ -25,7 +25,7 @@ from eln_kit.store.experiment import Experiment, load_params
 from eln_kit.store.lock import is_held
 from eln_kit.store.params_file import build, load, save
 
-CODE = HTML(  # lines of source scroll sideways instead of breaking inside words
+CODE = (  # lines of source scroll sideways instead of breaking inside words
     "<style>.jp-RenderedHTMLCommon pre { white-space: pre; word-break: normal; overflow-x: auto;"
     " font-family: var(--jp-code-font-family), monospace; font-size: var(--jp-code-font-size) }</style>"
 )
@@ -53,8 +53,9 @@ def open_experiment(namespace: dict) -> Experiment:
     experiment = open_branch(branched(params))
     checkpoint.check_stages(experiment.folder, experiment.params)
     _keep_params(experiment)
-    display(CODE)
     print(summary(experiment))
+    changed = experiment.params.changed()
+    display(HTML(CODE + _folded(f"{len(changed)} knobs differ from their defaults", "\n".join(changed))))
     return experiment
 
 
@@ -69,18 +70,15 @@ def _keep_params(experiment: Experiment) -> None:
 
 
 def summary(experiment: Experiment) -> str:
-    """Three lines on top of a notebook: the run and its finished stages, the data, what differs from the defaults."""
-    params, split = experiment.params, experiment.split
+    """Two lines on top of a notebook: the run and its finished stages, the data."""
+    split = experiment.split
     done = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
-    defaults = Params().flat() | {"run.folder": params.run.folder}
-    changed = [f"{knob}={value}" for knob, value in params.flat().items() if value != defaults[knob]]
     counts = f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images"
     if experiment.extra:
         counts += f", {len(experiment.extra)} of them with a predicted mask"
     return (
         f"run      {experiment.folder}; finished: {', '.join(done) or 'no stage yet'}\n"
-        f"data     {experiment.dataset.name}, {len(experiment.dataset.classes)} classes; {counts}\n"
-        f"changed  {' '.join(changed) or 'nothing: all knobs have their defaults'}"
+        f"data     {experiment.dataset.name}, {len(experiment.dataset.classes)} classes; {counts}"
     )
 
 
@@ -149,7 +147,11 @@ def source(thing: Callable) -> None:
         code = before + rest.partition('"""\n')[2].lstrip("\n")
     display(Markdown(f"```python\n{code}```"))
     place = f"{thing.__module__.replace('.', '/')}.py"
-    display(HTML(f"<details><summary>all of it, from {place}</summary><pre>{html.escape(whole)}</pre></details>"))
+    display(HTML(_folded(f"all of it, from {place}", whole)))
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary><pre>{html.escape(text)}</pre></details>"
 
 
 def _one_line(shell, kind, error, traceback, tb_offset=None) -> list[str]:

@@ -407,3 +407,8 @@ class Params(Section):
         """Every knob as `section.knob`."""
         sections = self.model_dump().items()
         return {f"{section}.{knob}": value for section, knobs in sections for knob, value in knobs.items()}
+
+    def changed(self) -> list[str]:
+        """`section.knob=value` of what differs from the defaults, but for the run's folder."""
+        defaults = Params().flat() | {"run.folder": self.run.folder}
+        return [f"{knob}={value}" for knob, value in self.flat().items() if value != defaults[knob]]

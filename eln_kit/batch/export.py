@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 from eln_kit.batch.templating import rendered
 from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.model import open_run
+from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import DataError, Fault
 from eln_kit.models.features import upsample
@@ -38,6 +39,7 @@ def export(run: Path, to: str, out: Path) -> Path:
     """
     experiment, stage, segmenter, eln = open_run(run)
     graph, file = Graph(segmenter, eln).cpu(), out / FILES[to]
+    print(f"{run}: tracing the networks and writing them as {to}: a minute or more", flush=True)
     about = json.dumps(_about(experiment), indent=1)
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -49,6 +51,7 @@ def export(run: Path, to: str, out: Path) -> Path:
         reason = " ".join(str(error).split())[:200]
         raise Fault(f"{run}: its networks cannot be exported to {to} ({reason}); try the other format") from None
     if to == "onnx":
+        print("comparing what onnxruntime says with the networks", flush=True)
         check(content, graph)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -104,10 +107,11 @@ def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
     dataset, params = experiment.dataset, experiment.params
     measured, detectors = None, []
     if dataset.val:
+        print(f"measuring {len(validation_items(dataset, params))} validation images for the model card", flush=True)
         measured = segmentation.measure(segmenter, dataset, params)
         detectors = error_detection(segmenter, eln, dataset, params)
     shown: dict = {"dataset": dataset, "measured": measured, "detectors": detectors, "params": params, "stage": stage}
-    shown |= {"images": len(segmentation.validation_items(dataset, params)), "file": FILES[to], "to": to}
+    shown |= {"images": len(validation_items(dataset, params)), "file": FILES[to], "to": to}
     return rendered("card.md", experiment.folder, name=experiment.folder.name, **shown)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from eln_kit.figures.curves import SHARES, WORDS
 from eln_kit.method.stage import Stage
 from eln_kit.method.stages import stages_of
 from eln_kit.params import Params
@@ -29,12 +30,11 @@ WIDTH, HEIGHT = 200, 60
 
 @dataclass(frozen=True)
 class Curve:
-    """A series of the log: its name, the points of an SVG polyline, and its first, least, greatest and last value."""
+    """A series of the log: its name, the points of an SVG polyline over an axis from 0 to `top`, and its last value."""
 
     name: str
     points: str
-    low: float
-    high: float
+    top: float
     last: float
 
 
@@ -108,9 +108,8 @@ def _curve(records: list[dict], name: str) -> Curve | None:
     series = [(record["step"], record[name]) for record in records if isinstance(record.get(name), int | float)]
     if len(series) < 2:
         return None
-    series = series[:: max(1, len(series) // POINTS)] + series[-1:]
-    values = [value for _, value in series]
-    low, high, first = min(values), max(values), series[0][0]
-    wide, tall = WIDTH / max(series[-1][0] - first, 1), HEIGHT / ((high - low) or 1)
-    points = " ".join(f"{(step - first) * wide:.1f},{HEIGHT - (value - low) * tall:.1f}" for step, value in series)
-    return Curve(name, points, low, high, values[-1])
+    series = series[:: -max(1, len(series) // POINTS)][::-1]  # with the last one
+    top, first = 1 if name in SHARES else max(value for _, value in series) or 1, series[0][0]
+    wide, tall = WIDTH / max(series[-1][0] - first, 1), HEIGHT / top
+    points = " ".join(f"{(step - first) * wide:.1f},{HEIGHT - value * tall:.1f}" for step, value in series)
+    return Curve(WORDS.get(name, name.replace("_", " ")), points, top, series[-1][1])

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -95,6 +96,7 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         check_stages(folder, params)
         with held(folder, patience=0), Stop() as stop:
             save(params, folder / "params.yaml")
+            print(textwrap.fill(f"changed  {' '.join(params.changed()) or 'nothing'}", 120, subsequent_indent=" " * 9))
             with index.renewed(folder):
                 _run_all(folder, sources, params.model_dump(), stop)
     except OSError as error:

@@ -19,8 +19,9 @@ WORDS = {  # names in metrics.jsonl that are not words
     "kept_share": "pixels kept",
     "kept_accuracy": "right among them",
     "miou": "mIoU",
+    "held_out_miou": "mIoU, held-out images",
 }
-SHARES = ("kept_share", "kept_accuracy", "miou")  # in percent; all else is a loss
+SHARES = ("kept_share", "kept_accuracy", "miou", "held_out_miou")  # in percent; all else is a loss
 
 
 def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:

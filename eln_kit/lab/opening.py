@@ -1,5 +1,8 @@
-"""Where the error lab starts: a run's checkpoint, or a small run of its own on generated scenes."""
+"""Where the error lab starts: a run's checkpoint, the newest one's, or a small run of its own on generated scenes."""
 
+from pathlib import Path
+
+from eln_kit import __version__
 from eln_kit.faults import ParamsError
 from eln_kit.lab.session import Session
 from eln_kit.method.stages import STAGES, ErrorLocalization, Supervised
@@ -21,16 +24,28 @@ SMALL = {  # under a minute on two cores
 def open_session(run: str = "", stage: str = "", knobs: str = "") -> Session:
     """A session on a run folder's networks after `stage`, by default the last finished of stages 1 to 3.
 
-    Without `run`, a small experiment on generated scenes is trained, or loaded where it was trained before.
+    Without `run` and `knobs` it is the newest finished run; where there is none, or with knobs, a small experiment on
+    generated scenes is trained, or loaded where it was trained before.
 
     Raises:
         ParamsError, DataError, CheckpointError: the run cannot be used.
     """
     if stage and stage not in STAGE_NAMES:
         raise ParamsError(f"stage = {stage!r}: should be one of {', '.join(STAGE_NAMES)}, or empty for the last")
-    experiment = reopen(resolve(run), knobs) if run else _small(knobs)
+    folder = resolve(run) if run else None if knobs else newest_run()
+    experiment = reopen(folder, knobs) if folder else _small(knobs)
     stage = stage or _last_finished(experiment)
     return Session(experiment, stage, experiment.networks(after=stage))
+
+
+def newest_run() -> Path | None:
+    """The run in `runs/` that was measured last, of those that this version has made."""
+    results = resolve("runs").glob("*/4_evaluate/results.json")
+    for file in sorted(results, key=lambda file: file.stat().st_mtime, reverse=True):
+        path = file.parents[1] / ErrorLocalization.name / checkpoint.FILE
+        if checkpoint.exists(path) and checkpoint.load(path)["version"] == __version__:
+            return file.parents[1]
+    return None
 
 
 def _last_finished(experiment: Experiment) -> str:

@@ -74,7 +74,10 @@ def test_whole_numbers_round_as_round_does():
 
 def test_an_exported_file_is_loaded_as_a_run_is(trained, tmp_path, capsys):
     assert cli.main(["export", str(trained), "--to", "torch", "--out", str(tmp_path)]) == 0
-    assert str(tmp_path / "model.pt2") in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == str(tmp_path / "model.pt2")
+    assert "tracing the networks" in printed[0], "it says what takes so long"
+    assert "measuring 3 validation images" in printed[1]
     labels = ["--images", str(tmp_path), "--out", str(tmp_path / "out")]
     assert cli.main(["predict", str(tmp_path / "model.pt2"), *labels]) == 2
     assert capsys.readouterr().err == "an exported file cannot rank images; give the run folder instead\n"

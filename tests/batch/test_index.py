@@ -43,6 +43,14 @@ def test_time_left_is_each_stages_own_speed_and_before_it_has_one_that_of_the_la
     assert live.seconds_left(trainings) == pytest.approx(expected)
 
 
+def test_curves_begin_at_zero_and_shares_end_at_one_so_that_noise_fills_no_plot(run):
+    lines = [{"step": step, "main": main, "kept_share": 0.6} for step, main in ((10, 4.0), (30, 1.0))]
+    log(run, "1_supervised", *map(json.dumps, lines))
+    main, kept = live.trainings(run, PARAMS, {})[0].curves
+    assert (main.name, main.points, main.top, main.last) == ("main decoder, on labels", "0.0,0.0 200.0,45.0", 4.0, 1.0)
+    assert (kept.name, kept.points) == ("pixels kept", "0.0,24.0 200.0,24.0")
+
+
 def test_lines_of_a_log_that_are_half_written_are_left_out(run):
     log(run, "1_supervised", "{", record(10), "7", '{"main": 1}', record(20)[:-9])
     assert [each["step"] for each in live.read_log(run / "1_supervised/metrics.jsonl")] == [10]

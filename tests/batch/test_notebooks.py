@@ -43,6 +43,11 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
     assert {name for name in defaults if not name.startswith("__")} == set(expected)
 
 
+def test_the_start_page_links_every_notebook():
+    page = (project_root() / "notebooks/README.md").read_text()
+    assert {f"{file.stem}]({file.name})" for file in FILES} == set(re.findall(r"\[(\w+\]\(\w+\.ipynb\))", page))
+
+
 def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(tiny, tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny().model_dump()))

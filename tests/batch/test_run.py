@@ -60,6 +60,8 @@ def test_runs_in_order_goes_on_and_says_so(project, capfd):
     assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 1
     out, err = capfd.readouterr()
     assert f"{sys.executable} 7\n" in out
+    assert out.startswith("changed  supervised.steps=7\n")
+    assert out.count("supervised.steps=7") == 1, "what differs from the defaults is told once"
     assert err == "2_b: failed in cell [3]: ZeroDivisionError: division by zero\n"
     page = (project / "runs/toy/index.html").read_text()
     assert "ZeroDivisionError" in page
@@ -70,7 +72,7 @@ def test_runs_in_order_goes_on_and_says_so(project, capfd):
     write(project, "2_b", "print('mended')")
     assert start("1_a", "2_b", settings=["supervised.steps=7"]) == 0
     out, _ = capfd.readouterr()
-    assert out.startswith("1_a: finished before, skipped\n2_b: running\nmended\n2_b: finished in ")
+    assert "\n1_a: finished before, skipped\n2_b: running\nmended\n2_b: finished in " in out
     assert out.endswith("index.html\n")
 
     assert start("1_a", settings=["supervised.steps=8"]) == 0

@@ -290,7 +290,7 @@ def test_the_bounds_long_name_leaves_room_for_the_curves():
     drawn = figures.error_detection({"ELN": curve, BOUND: curve})
     drawn.draw_without_rendering()
     assert drawn.axes[0].get_position().width > 0.7
-    assert "bound, AUPR 0.500" in texts(drawn)
+    assert f"{BOUND}, AUPR 0.500" in texts(drawn)
 
 
 def test_error_detection_shows_the_error_rate():

@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import shutil
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.lab import Settings, open_session, views
 from eln_kit.lab.bootstrap import drawn_auprs, interval
 from eln_kit.lab.judging import Judged
+from eln_kit.lab.opening import newest_run
 from eln_kit.lab.session import Session, finish
 from eln_kit.lab.sweeping import RATIOS, Point, nearest, rank_correlation
 from eln_kit.store import checkpoint
@@ -27,6 +30,22 @@ def weights(session: Session) -> list[torch.Tensor]:
 def test_a_run_opens_after_its_last_stage_or_after_the_one_named(trained):
     assert open_session(str(trained)).stage == "2_error_localization"
     assert open_session(str(trained), "1_supervised").stage == "1_supervised"
+
+
+def test_without_a_run_the_newest_finished_one_is_taken_that_this_version_has_made(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert newest_run() is None
+    for age, name in enumerate(("new", "old", "unfinished", "other_version")):
+        shutil.copytree(trained, tmp_path / "runs" / name)
+        if name != "unfinished":
+            results = tmp_path / "runs" / name / "4_evaluate/results.json"
+            results.parent.mkdir()
+            results.touch()
+            os.utime(results, (age, 0 if name == "old" else 1000 + age))
+    path = tmp_path / "runs/other_version/2_error_localization" / checkpoint.FILE
+    checkpoint.save(path, checkpoint.load(path) | {"version": "0.0.1"})
+    assert newest_run() == tmp_path / "runs/new"
+    assert open_session().experiment.folder == tmp_path / "runs/new"
 
 
 def test_a_run_that_cannot_be_opened_says_why_in_one_line(trained, tmp_path):
