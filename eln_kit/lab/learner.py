@@ -10,6 +10,7 @@ from torch import Tensor
 from eln_kit.lab.erring import BATCH, Erring
 from eln_kit.lab.frozen import Crops
 from eln_kit.method.losses import judgement_loss
+from eln_kit.method.stages import follow_weight
 from eln_kit.models import Networks
 from eln_kit.params import Optimizer, Params
 
@@ -52,7 +53,9 @@ class Learner:
     def _step(self, logits: Tensor, part: Crops, count: int) -> None:
         looks = [look.repeat(count, 1, 1, 1) for look in part.looks]
         judged = self.eln.train()(part.image.repeat(count, 1, 1, 1), logits, looks)
-        loss = judgement_loss(judged, logits, part.mask, self.params.error_localization, count)
+        knobs = self.params.error_localization
+        loss = judgement_loss(judged, logits, part.mask, knobs, count)
+        follow_weight(self.eln, logits[: len(part.mask)], part.mask, knobs)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

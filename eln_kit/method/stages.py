@@ -26,10 +26,18 @@ from eln_kit.method.losses import (
 from eln_kit.method.regions import at_features, mix, random_boxes, random_windows
 from eln_kit.method.stage import Outcome, Stage
 from eln_kit.models import Networks, Prediction
-from eln_kit.models.error_localizer import confidence_logit, entropy, further_views, mean_prediction, mirrored
+from eln_kit.models.error_localizer import (
+    ErrorLocalizer,
+    confidence_logit,
+    entropy,
+    further_views,
+    mean_prediction,
+    mirrored,
+)
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.models.segmenter import Features
+from eln_kit.params import ErrorLocalization as Knobs
 from eln_kit.params import Params
 
 
@@ -87,12 +95,6 @@ class ErrorLocalization(Stage):
             seen = [student.encoder(student.normalize(view)) for view in mirrored(image, eln.scales)]
         return decoded + [self.without_dropout(each).flip(3) for each in seen]
 
-    def follow_weight(self, logits: Tensor, mask: Tensor) -> None:
-        """Tell ELN what the main decoder's wrong pixels weigh in this step, where its loss weighs them."""
-        knobs = self.params.error_localization
-        if knobs.calibrated and knobs.target == "right":
-            self.networks.eln.follow_weight(wrong_pixels_weight(correctness(logits, mask), knobs.max_weight))
-
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
@@ -104,7 +106,7 @@ class ErrorLocalization(Stage):
         every, looks = self.without_dropout(features), self.looks(image, features)
         judged = self.networks.eln(image.repeat(count, 1, 1, 1), every, looks)
         eln = judgement_loss(judged, every, mask, knobs, count)
-        self.follow_weight(every[: len(mask)], mask)
+        follow_weight(self.networks.eln, every[: len(mask)], mask, knobs)
 
         losses = {"main": main, "auxiliary": auxiliary_loss(auxiliary, main, knobs.ratios), "eln": eln}
         measures = {f"ratio/{k}": over_processes(loss) / over_processes(main) for k, loss in enumerate(auxiliary, 1)}
@@ -129,7 +131,7 @@ class Bound(ErrorLocalization):
         with torch.no_grad(), evaluating(student):
             logits = student(image).logits
         judged = eln(image, logits, eln.look_again(student, image))
-        self.follow_weight(logits, batch["truth"])
+        follow_weight(eln, logits, batch["truth"], self.params.error_localization)
         return {"eln": judgement_loss(judged, logits, batch["truth"], self.params.error_localization)}, {}
 
 
@@ -275,6 +277,12 @@ class SemiSupervised(ErrorLocalization):
         )
         classes = student.logits.shape[1]
         return contrastive_loss(student_maps, teacher_maps, label_maps, self.knobs.temperature, classes)
+
+
+def follow_weight(eln: ErrorLocalizer, logits: Tensor, mask: Tensor, knobs: Knobs) -> None:
+    """Tell ELN what the main decoder's wrong pixels, `B C h w` against `B H W`, weigh in this step, if they do."""
+    if knobs.calibrated and knobs.target == "right":
+        eln.follow_weight(wrong_pixels_weight(correctness(logits, mask), knobs.max_weight))
 
 
 def strong_names(params: Params) -> list[str]:

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from eln_kit.data import Item, Split
-from eln_kit.method.stages import Bound, Control, ErrorLocalization, SemiSupervised, Supervised, stages_of
+from eln_kit.method.stages import (
+    Bound,
+    Control,
+    ErrorLocalization,
+    SemiSupervised,
+    Supervised,
+    follow_weight,
+    stages_of,
+)
 from eln_kit.models import Networks
 from eln_kit.models.features import Features, upsample
 from eln_kit.models.segmenter import complementary_channels
@@ -255,7 +263,7 @@ def test_eln_follows_the_weight_of_the_main_decoders_wrong_pixels(tiny, batch, c
     mask = torch.ones(2, 32, 32, dtype=torch.long)
     mask[:, :24] = 0  # three right pixels for a wrong one
     for _ in range(200):
-        stage.follow_weight(logits, mask)
+        follow_weight(stage.networks.eln, logits, mask, stage.params.error_localization)
     assert stage.networks.eln.log_weight.exp().item() == pytest.approx(3 if calibrated else 1, rel=1e-3)
 
 
