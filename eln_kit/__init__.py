@@ -1,6 +1,6 @@
 """Semi-supervised semantic segmentation with an error localization network (Kwon and Kwak, CVPR 2022)."""
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 
 def load(place):
