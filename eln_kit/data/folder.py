@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from eln_kit.data.classes import Classes, read_classes
 from eln_kit.data.items import VOID, DataSet, Item, spread
 from eln_kit.data.palette import palette
-from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES, is_colored, pack, read_colors, read_values
+from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES, is_colored, pack, palette_of, read_colors, read_values
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve, resolve_shipped
@@ -162,8 +163,12 @@ def _classes_in_masks(masks: list[Path], default: Path) -> Classes:
 
 
 def _guess_color(masks: list[Path], classes: Classes) -> bool:
-    """Whether masks are meant by colour: one has colours other than greys, or just those of the classes."""
+    """Whether masks are meant by colour: one has colours other than greys, or just those of the classes; or palettes
+    give one index the colours of two classes.
+    """
     known = set(pack(classes.colors).tolist())
+    if classes.has_colors and _palettes_differ(masks, known):
+        return True
     for mask in spread(masks, SAMPLE) if classes.has_colors else []:
         try:
             found = set(np.unique(read_colors(mask)).tolist()) if is_colored(mask) else set()
@@ -171,4 +176,15 @@ def _guess_color(masks: list[Path], classes: Classes) -> bool:
             continue
         if found and (found <= known or any(each != (each & 255) * 0x010101 for each in found)):
             return True
+    return False
+
+
+def _palettes_differ(masks: list[Path], known: set[int]) -> bool:
+    """Whether two of the masks give one index different colours that are known."""
+    meant: dict[int, int] = {}
+    for mask in masks:
+        with suppress(DataError):  # told when every file is read
+            for index, color in palette_of(mask).items():
+                if color in known and meant.setdefault(index, color) != color:
+                    return True
     return False

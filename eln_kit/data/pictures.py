@@ -103,6 +103,11 @@ def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
 def read_values(path: Path) -> np.ndarray:
     """A mask's values as uint8 `H W`: of a palette its indices, of colour with three equal channels one of them."""
     mask, mode = _pixels(path)
+    if mask.dtype.kind == "f" and not (mask == mask.round()).all():
+        raise DataError(f"{path}: holds fractions or NaN; save class indices, which are whole numbers")
+    if mode in ("LA", "PA", "RGBA", "CMYK") and np.ptp(mask[..., -1]) and not np.ptp(mask[..., :-1], axis=(0, 1)).any():
+        channel = "black (K)" if mode == "CMYK" else "alpha"
+        raise DataError(f"{path}: only its {channel} channel says anything; save the mask as grey values or a palette")
     if mask.ndim == 3 and (mode == "LA" or (mask[..., :3] == mask[..., :1]).all()):
         mask = mask[..., 0]
     if mask.ndim != 2:
@@ -126,6 +131,13 @@ def pack(colors: np.ndarray) -> np.ndarray:
     """`... 3` -> `...`: one uint32 a colour, 0xRRGGBB."""
     red, green, blue = np.moveaxis(np.asarray(colors, dtype=np.uint32), -1, 0)
     return red << 16 | green << 8 | blue
+
+
+def palette_of(path: Path) -> dict[int, int]:
+    """Of a palette picture the packed colour of each index, by its header alone; of others nothing."""
+    with opened(path) as file:
+        colors = np.array(file.getpalette("RGB") if file.mode == "P" else []).reshape(-1, 3)
+    return dict(enumerate(pack(colors).tolist()))
 
 
 def is_colored(path: Path) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from trees import (
     fails,
     folder,
@@ -183,3 +184,20 @@ def test_an_unlabelled_image_of_the_name_of_a_training_image_is_refused(tmp_path
         write_mask(tmp_path / "masks" / f"{name}.png", (0, 1), (8, 8))
     with fails(r"images/train/unlabeled/x and images/unlabeled/x have the same id"):
         folder(tmp_path)
+
+
+def test_palettes_that_order_the_classes_colours_differently_are_read_by_colour(tmp_path):
+    folder_tree(tmp_path, train=2, val=1)
+    colors = {"red": [255, 0, 0], "green": [0, 255, 0]}
+    classes = "".join(f"  - {{name: {name}, color: {color}}}\n" for name, color in colors.items())
+    (tmp_path / "dataset.yaml").write_text(f"classes:\n{classes}")
+    values = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16) % 2
+    for place, order in {"train/00": "red green", "train/01": "green red", "val/00": "red green"}.items():
+        file = Image.fromarray(values).convert("P")
+        file.putpalette([value for each in order.split() for value in colors[each]])
+        file.save(tmp_path / f"masks/{place}.png")
+    dataset = folder(tmp_path)
+    assert any("read by colour" in note for note in dataset.notes)
+    one, other = (read_mask(item, dataset).numpy() for item in dataset.train)
+    assert (one == values).all()
+    assert (other == 1 - values).all()

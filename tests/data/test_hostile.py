@@ -268,3 +268,35 @@ def test_of_any_tree_every_mask_counts_or_is_named(tmp_path, data):
         assert sorted(used + unused) == sorted(written)
         assert {path.suffix for path in used} <= {".png", ".bmp", ".tif", ".gif"}
         assert len(found.masks) == len(used) + 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.full((12, 16), 0.93, np.float32), "holds fractions or NaN"),
+        (np.where(np.arange(16) < 8, np.nan, 1).astype(np.float32)[None].repeat(12, 0), "holds fractions or NaN"),
+        ("RGBA", "only its alpha channel says anything"),
+        ("LA", "only its alpha channel says anything"),
+        ("CMYK", r"only its black \(K\) channel says anything"),
+    ],
+)
+def test_a_mask_whose_classes_would_all_be_read_as_0_is_refused(tmp_path, mask, words):
+    if isinstance(mask, str):
+        picture = np.zeros((12, 16, len(mask)), np.uint8)
+        picture[:, 8:, -1] = 1
+        file = Image.frombytes(mask, (16, 12), picture.tobytes())
+    else:
+        file = Image.fromarray(mask)
+    file.save(tmp_path / "mask.tif")
+    with fails(words):
+        read_mask(Item("a", write_image(tmp_path / "a.png"), tmp_path / "mask.tif"), TWO_CLASSES)
+
+
+def test_a_mask_of_whole_floating_point_numbers_and_one_with_a_plain_alpha_channel_are_read(tmp_path):
+    image = write_image(tmp_path / "a.png")
+    whole = np.tile(np.arange(16) // 8, (12, 1))
+    Image.fromarray(whole.astype(np.float32)).save(tmp_path / "float.tif")
+    opaque = np.stack([whole, np.full_like(whole, 255)], -1).astype(np.uint8)
+    Image.frombytes("LA", (16, 12), opaque.tobytes()).save(tmp_path / "la.png")
+    for name in ("float.tif", "la.png"):
+        assert (read_mask(Item("a", image, tmp_path / name), TWO_CLASSES).numpy() == whole).all()
