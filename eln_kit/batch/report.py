@@ -25,6 +25,16 @@ def table(results: dict) -> str:
     return "\n\n".join(_text(head, rows) for head, rows in _tables(results) if rows)
 
 
+def _calibration(eln: dict) -> Iterator[str]:
+    if "ece_before" not in eln:
+        return
+    before, after = eln["ece_before"], eln["reliability"]["ece"]
+    if images := eln["calibrated_on"]:
+        yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
+    else:
+        yield f"Its trust is a score (ECE {after:.3f}): no image was held out of training to calibrate it (data.held_out)."
+
+
 def html(results: dict) -> str:
     """The same tables for a notebook, and what to notice where segmentation was measured."""
     sentences = notable(results) if "segmentation" in results else []
@@ -120,6 +130,7 @@ def _detection(found: dict[str, dict]) -> Iterator[str]:
         better = "better" if eln > softmax else "no better"
         aupr = f"AUPR {eln:.3f} and {softmax:.3f}"
         yield f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: {aupr}."
+        yield from _calibration(found[f"after stage {stage}, ELN"])
         if mean is not None:
             yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
         if taught is not None:

@@ -31,7 +31,7 @@ def error_detection(
     Returns:
         For each detector what `measure_detector` gives, with its `name`, the number of `passes` of an image through an
         encoder, and the `pixels` in them over the image's. ELN's has `ece_before`, the calibration error of its score
-        before calibration.
+        before calibration, and `calibrated_on`, a number of held-out images.
     """
     generator = torch.Generator().manual_seed(0)
     elns, samples = {"ELN": eln} | ({BOUND: bound} if bound else {}), []
@@ -51,6 +51,7 @@ def error_detection(
     ]
     judged, right = pooled["ELN"]
     rows[0]["ece_before"] = reliability(eln.uncalibrated(judged.to(eln.slope.device)).sigmoid().cpu(), right > 0)["ece"]
+    rows[0]["calibrated_on"] = params.data.held_out if params.error_localization.calibrated else 0
     return rows
 
 
