@@ -32,7 +32,7 @@ def _calibration(eln: dict) -> Iterator[str]:
     if images := eln["calibrated_on"]:
         yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
     else:
-        yield f"Its trust is a score (ECE {after:.3f}): no image was held out of training to calibrate it (data.held_out)."
+        yield f"Its trust is a score (ECE {after:.3f}): no image was held out to calibrate it (data.held_out)."
 
 
 def html(results: dict) -> str:
