@@ -270,6 +270,7 @@ def test_what_stands_out_is_computed_from_the_results():
 
     control, spread = "control, averaged as the teacher is", {"images": 100, "units": 100}
     gain = {"over": control, "miou": 0.03, "low": 0.01, "high": 0.048}
+    calibration = {"ece_before": 0.1, "calibrated_on": 10, "reliability": {"ece": 0.02}}
     results = {
         "classes": ["sky", "road", "pole"],
         "segmentation": [
@@ -278,19 +279,13 @@ def test_what_stands_out_is_computed_from_the_results():
             row(control, 0.42, 12, [0.5, 0.34, None]),
         ],
         "error_detection": [
-            {
-                "name": "after stage 2, ELN",
-                "aupr": 0.5,
-                "ece_before": 0.1,
-                "calibrated_on": 10,
-                "reliability": {"ece": 0.02},
-            },
+            {"name": "after stage 2, ELN", "aupr": 0.5} | calibration,
             {"name": "after stage 2, 1 - max softmax", "aupr": 0.6},
             {"name": "after stage 2, mean of the views", "aupr": 0.55},
         ],
     }
-    said, classes, detection, calibration, mean = report.notable(results)
-    assert calibration == "Its trust is calibrated on 10 held-out images: ECE 0.020, and 0.100 before."
+    said, classes, detection, calibrated, mean = report.notable(results)
+    assert calibrated == "Its trust is calibrated on 10 held-out images: ECE 0.020, and 0.100 before."
     assert "+3.0 points against control, averaged as the teacher is (12 steps; the teacher had 12)" in said
     assert "these 100 validation images it would lie between +1.0 and +4.8 (95 %, bootstrap)" in said
     assert classes == "By class: road changes by +16.0 points of IoU, sky by -10.0."
