@@ -24,6 +24,7 @@ from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.experiment import Experiment, load_params
 from eln_kit.store.lock import is_held
 from eln_kit.store.params_file import build, load, save
+from eln_kit.strip import Strip
 
 CODE = (  # lines of source scroll sideways instead of breaking inside words
     "<style>.jp-RenderedHTMLCommon pre { white-space: pre; word-break: normal; overflow-x: auto;"
@@ -114,9 +115,13 @@ def choose(draw: Callable[..., Figure], kept: dict[Path, dict], **choices: dict[
 def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[str, Any]]) -> w.VBox:
     picture, controls = w.Image(layout=w.Layout(max_width="100%", object_fit="contain")), {}
     for argument, values in choices.items():
-        options = {"description": argument, "continuous_update": False, "layout": w.Layout(width="600px")}
         now = next(name for name, value in values.items() if value == start[argument])
-        controls[argument] = w.SelectionSlider(options=list(values), value=now, **options)
+        pictures = {name: _pictured(value) for name, value in values.items()}
+        if any(pictures.values()):
+            controls[argument] = Strip(pictures, now)
+        else:
+            options = {"description": argument, "continuous_update": False, "layout": w.Layout(width="600px")}
+            controls[argument] = w.SelectionSlider(options=list(values), value=now, **options)
 
     def show(_=None) -> None:
         arguments = {argument: choices[argument][control.value] for argument, control in controls.items()}
@@ -126,6 +131,12 @@ def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[s
         control.observe(show, "value")
     show()
     return w.VBox([*controls.values(), picture])
+
+
+def _pictured(choice) -> Item | None:
+    """The one image that a choice is; None where it is several or something else."""
+    (only,) = choice if isinstance(choice, list) and len(choice) == 1 else (choice,)
+    return only if isinstance(only, Item) else None
 
 
 def each(together: list[Item], every: list[Item]) -> dict[str, list[Item]]:

@@ -47,26 +47,44 @@ def views(weak, strong) -> Figure:
     return grid(_two_a_row(pairs))
 
 
-def predictions(images, truths, predictions, classes, colors) -> Figure:
+def predictions(images, truths, predictions, classes, colors, highlight: int | None = None) -> Figure:
     """A row an image: image, truth, and each predictor's mask followed by its errors.
 
     Args:
         truths: masks, or None when nobody knows; the errors are left out then.
         predictions: `{name: masks}`
+        highlight: a class to show alone, with the errors that have to do with it; None for all.
     """
-    rows = []
+    colors, rows = only(highlight, colors), []
     for i, image in enumerate(images):
         row = [(as_picture(image), "image")]
         if truths is not None:
-            row.append((colorize(truths[i], colors), "truth"))
+            row.append((colorize(truths[i], colors), _titled("truth", truths[i], classes, highlight)))
         for name, masks in predictions.items():
-            row.append((colorize(masks[i], colors), name))
+            row.append((colorize(masks[i], colors), _titled(name, masks[i], classes, highlight)))
             if truths is not None:
-                rate = error_rate(truths[i], masks[i])
-                row.append((error_map(image, truths[i], masks[i]), f"{rate:.1%} wrong"))
+                row.append(_errors(image, truths[i], masks[i], classes, highlight))
         rows.append(row)
     shown = [mask for masks in predictions.values() for mask in masks]
     return grid(rows, class_legend(classes, colors, truths, wrong=truths is not None, predictions=shown))
+
+
+def _titled(name: str, mask, classes, highlight: int | None) -> str:
+    """The name, and that a highlighted class is not there, so that no panel is blank without a word."""
+    missing = highlight is not None and not (array(mask) == highlight).any()
+    return f"{name}: no {classes[highlight]}" if missing else name
+
+
+def _errors(image, truth, prediction, classes, highlight: int | None) -> tuple[np.ndarray, str]:
+    """Error map and share of wrong pixels; of a class, among those that are or are said to be of it."""
+    truth, prediction = array(truth), array(prediction)
+    if highlight is None:
+        return error_map(image, truth, prediction), f"{error_rate(truth, prediction):.1%} wrong"
+    there, said = (np.where(mask == IGNORE, IGNORE, mask == highlight) for mask in (truth, prediction))
+    either = ((there == 1) | (said == 1)) & (truth != IGNORE) & (prediction != IGNORE)
+    name = classes[highlight]
+    title = f"{name}: {share_of((there != said)[either]):.1%} wrong" if either.any() else f"no {name} in this image"
+    return error_map(image, there, said), title
 
 
 def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> Figure:

@@ -232,10 +232,27 @@ def test_dropped_pixels_are_striped_and_void_ones_grey():
     assert (picture[:, 15:] == grid.VOID).all()
 
 
-def test_one_class_keeps_its_colour_and_the_others_are_pale():
-    assert figures.only(2, COLORS)[2].tolist() == COLORS[2].tolist()
-    assert (figures.only(2, COLORS)[[0, 1, 3]] == 235).all()
-    assert (figures.only(None, COLORS) == COLORS).all()
+def test_a_highlighted_class_stands_alone_with_its_own_errors():
+    image, truth, mask = np.zeros((3, 2, 4), np.float32), np.zeros((2, 4), int), np.zeros((2, 4), int)
+    truth[0] = [2, 2, 2, 255]
+    mask[0] = [2, 2, 1, 2]  # one missed, none invented but where the truth is void
+    mask[1] = [1, 1, 1, 2]  # one invented, and three errors of other classes
+    figure = figures.predictions([image], [truth], {"mine": [mask]}, CLASSES, COLORS, highlight=2)
+    assert [axis.get_title() for axis in figure.axes[1:4]] == ["truth", "mine", "disc: 50.0% wrong"]
+    assert (figure.axes[2].images[0].get_array()[0, 0] == COLORS[2]).all()
+    assert (figure.axes[2].images[0].get_array()[1, 0] == 235).all()
+    wrong = (figure.axes[3].images[0].get_array() == grid.WRONG).all(2)
+    assert wrong.tolist() == [[False, False, True, False], [False, False, False, True]]
+
+
+def test_a_panel_without_the_highlighted_class_says_so():
+    image, truth, mask = np.zeros((3, 4, 4), np.float32), np.zeros((4, 4), int), np.ones((4, 4), int)
+    figure = figures.predictions([image], [truth], {"mine": [mask]}, CLASSES, COLORS, highlight=3)
+    assert [axis.get_title() for axis in figure.axes[1:4]] == [
+        "truth: no ring",
+        "mine: no ring",
+        "no ring in this image",
+    ]
 
 
 def test_on_dark_paper_letters_axes_and_black_lines_are_light_and_on_white_nothing_changes():
