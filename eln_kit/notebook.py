@@ -26,8 +26,9 @@ from eln_kit.store.lock import is_held
 from eln_kit.store.params_file import build, load, save
 from eln_kit.strip import Strip
 
-CODE = (  # lines of source scroll sideways instead of breaking inside words
-    "<style>.jp-RenderedHTMLCommon pre { white-space: pre; word-break: normal; overflow-x: auto;"
+STYLE = (  # lines of source scroll sideways, and text breaks between words
+    "<style>.jp-OutputArea-output.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere }"
+    " .jp-RenderedHTMLCommon pre { white-space: pre; word-break: normal; overflow-x: auto;"
     " font-family: var(--jp-code-font-family), monospace; font-size: var(--jp-code-font-size) }</style>"
 )
 
@@ -56,7 +57,7 @@ def open_experiment(namespace: dict) -> Experiment:
     _keep_params(experiment)
     print(summary(experiment))
     changed = experiment.params.changed()
-    display(HTML(CODE + _folded(f"{len(changed)} knobs differ from their defaults", "\n".join(changed))))
+    display(HTML(STYLE + _folded(f"{len(changed)} knobs differ from their defaults", "\n".join(changed))))
     return experiment
 
 

@@ -54,7 +54,6 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "run"
-    folder.mkdir()
     assert str(folder / "index.html") in printed
     assert "mIoU" in printed
     results = json.loads((folder / "4_evaluate" / "results.json").read_text())
@@ -91,7 +90,7 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
     executed = (tmp_path / "lab.ipynb").read_text()
     assert f"{folder}, after 3_semi_supervised: 4 labelled and 8 unlabelled images" in executed
     assert executed.count("image/png") == len(list((folder / "error_lab").glob("*.png"))) == 3 * 3 + 3
-    assert "After 20 steps here in all" in executed
+    assert "20 steps" in executed, "ELN was trained on"
 
 
 def test_a_run_that_stage_3_would_end_is_refused_by_the_first_notebook(tiny, tmp_path, capsys):
