@@ -148,7 +148,7 @@ class Case:
 class Detector(NamedTuple):
     """A score and what is to be known of it.
 
-    Attributes:
+    Args:
         is_probability: of being wrong.
         passes: the scale of the image in each of its passes through a network, or through a decoder alone.
         predicts: logits of the prediction that it judges, float `1 C H W`, where that is another one.
