@@ -73,7 +73,7 @@ def moving(page: Page) -> list[Image.Image]:
     settle(page)
     frames = [frame(page)]
     for _ in range(RATIOS):
-        press(page, "ratio of auxiliary 1", "ArrowRight", 2)
+        press(page, "ratio 1", "ArrowRight", 2)
         frames.append(frame(page))
     return frames
 

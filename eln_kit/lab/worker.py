@@ -85,8 +85,11 @@ class Worker:
             try:
                 self._take(*turn)
             except Exception as error:
-                if self._end(*turn):
-                    self._tell(turn[0], error)
+                name, work = turn
+                if self.works.get(name) is work:  # one that was replaced ends unheard
+                    self._tell(name, error)
+                self._end(name, work)
+                del work
             del turn  # a closed session is not kept until the next turn
 
     def _take(self, name: str, work: Work) -> None:
@@ -111,13 +114,11 @@ class Worker:
                 self.changed.wait(min((work.begins - now for work in self.works.values()), default=None))
             return None
 
-    def _end(self, name: str, work: Work) -> bool:
-        """Forget some work, and say whether it was there still: one that was replaced ends unheard."""
+    def _end(self, name: str, work: Work) -> None:
+        """Forget some work, if it was not replaced meanwhile."""
         with self.changed:
-            if self.works.get(name) is not work:
-                return False
-            del self.works[name]
-            return True
+            if self.works.get(name) is work:
+                del self.works[name]
 
     def _tell(self, name: str, error: Exception) -> None:
         """An unexpected error's traceback goes into the server's log."""

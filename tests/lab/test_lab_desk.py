@@ -251,6 +251,71 @@ def test_work_that_fails_is_told_by_the_status_and_leaves_pale_what_it_would_hav
     assert not is_pale(desk.find.maps)
 
 
+def test_a_dragged_ratio_shows_at_once_what_the_sweep_has_nearest_and_is_trained_when_it_rests(
+    desk, session, monkeypatch
+):
+    monkeypatch.setattr("eln_kit.lab.desk.PAUSE", 1.0)
+    list(session.sweep(desk.make.settings))
+    expected = views.errors(session, 0)[0]
+    mask = session.points(desk.make.settings)[31.6].masks[0]
+    for ratio in (89.1, 28.2, 35.5):
+        desk.make.ratios[1].value = ratio
+    assert desk.make.errors.image.value == expected.change(2, "auxiliary 2, about 31.6", mask).png()
+    assert not is_pale(desk.make.errors)
+    assert is_pale(desk.make.numbers)
+    assert torch.equal(desk.make.errors.seen[1][1]["auxiliary 2, about 31.6"], mask)
+    settle(desk.worker)
+    assert session.names[2] == "auxiliary 2, ratio 35.5"
+    assert desk.make.errors.image.value == views.errors(session, 0)[0].png()
+
+
+def test_a_ratio_is_dragged_before_a_sweep_is_known_without_a_word(desk, session):
+    settled(desk, partial(setattr, desk.make.ratios[0], "value", 10.0))
+    assert session.names[1] == "auxiliary 1, ratio 10"
+    assert desk.complaints[0].value == ""
+
+
+def test_the_sweep_is_prepared_while_nobody_waits(session):
+    desk = Desk(session)
+    desk.make.steps.value = 10
+    wait_for(lambda: len(session.points(desk.make.settings)) == 9 and not desk.worker.works)
+    assert desk.status.words.value == "ready"
+    assert "9 of 9" in desk.make.go.description
+    desk.close()
+
+
+def test_the_status_is_ready_only_when_nothing_shown_is_pale(desk):
+    shown = desk.make.errors, desk.make.numbers, desk.make.curves, desk.find.maps, desk.find.filtered, desk.find.numbers
+    ready: list = []
+
+    def look(change):
+        if change["new"] == "ready":
+            ready.append([is_pale(each) for each in shown])
+
+    desk.status.words.observe(look, "value")
+    for control, value in (
+        (desk.make.ratios[0], 10.0),
+        (desk.find.which, 1),
+        (desk.make.count, 3),
+        (desk.make.image, 2),
+    ):
+        settled(desk, partial(setattr, control, "value", value))
+    assert ready == [[False] * 6] * 4
+
+
+def test_eln_is_reset_to_the_runs_own(desk, session):
+    before = desk.find.maps.image.value
+    settled(desk, desk.train_eln)
+    assert desk.find.maps.image.value != before
+    settled(desk, desk.reset_eln)
+    assert session.learner.steps == 0
+    assert desk.find.maps.image.value == before
+    settled(desk, desk.train_eln)
+    table = desk.what.trainings.value
+    assert table.count("<td>20 steps</td>") == 2
+    assert table.count("<td>the run&#x27;s own</td>") == 1
+
+
 def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monkeypatch):
     for folder in ("params", "notebooks"):
         (tmp_path / folder).mkdir()
