@@ -8,6 +8,7 @@ import yaml
 
 from eln_kit import cli
 from eln_kit.batch import compare, sweep
+from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import save
@@ -44,10 +45,8 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert "after stage 3, ELN" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
     assert "after stage 3, ELN" not in (folder / "no_filter" / "0" / "4_evaluate" / "results.json").read_text()
     assert "ensemble" in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
-    assert any(
-        "bound" in name for name in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
-    )
-    assert "after stage 2, bound" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
+    assert BOUND in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    assert f"after stage 2, {BOUND}" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
     assert not (folder / "no_filter" / "1" / compare.DETECTORS).exists()
     assert cli.main(["sweep", str(file)]) == 0
     assert "step" not in capsys.readouterr().out

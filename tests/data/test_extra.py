@@ -69,7 +69,7 @@ def test_training_draws_real_and_extra_masks_and_check_counts_them(tree, tmp_pat
     experiment = open_experiment(params)
     drawn = ids(weighted(experiment.labeled, experiment.extra, 0.25))
     assert [drawn.count(id) for id in ("00", "01", "02", "03", "unlabeled/02")] == [4, 4, 1, 1, 0]
-    assert cli.main(["check", "shapes", *_sets(data)]) == 0
+    assert cli.main(["check", "photos", *_sets(data)]) == 0
     assert "2 unlabelled images have a predicted mask" in capsys.readouterr().out
 
 
@@ -100,7 +100,7 @@ def test_masks_that_fit_no_image_or_hold_no_class_are_one_line_each(tree, tmp_pa
     with fails("holds no PNG"):
         found(predicted(tree).model_copy(update={"extra_masks": str(tmp_path / "empty")}))
     data = predicted(tree, "02", classes=(7,))
-    assert cli.main(["check", "shapes", *_sets(data)]) == 1
+    assert cli.main(["check", "photos", *_sets(data)]) == 1
     assert capsys.readouterr().err.count("value 7 is no class") == 1
 
 
