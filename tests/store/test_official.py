@@ -197,7 +197,7 @@ def test_tensors_too_many_or_too_few_are_named(saved, tmp_path):
     with pytest.raises(CheckpointError, match=r"eln_state_dict has neck\.weight, which the official"):
         official.translate(tmp_path, more)
     states = official.translate(tmp_path, state)
-    assert sum(map(len, states.values())) == sum(len(state[section]) for section in official.SECTIONS) - 2 * 4
+    assert sum(map(len, states.values())) == sum(len(state[section]) for section in official.SECTIONS) - 2 * 4 + 3
     shallow = {name: each for name, each in state["enc_state_dict"].items() if ".layer3.5." not in name}
     with pytest.raises(CheckpointError, match="its encoder has 5 blocks in layer3"):
         official._depth(tmp_path, {"enc_state_dict": shallow})
