@@ -10,6 +10,7 @@ from torch import Tensor
 from eln_kit.data import Item, largest_shares, read_image, spread
 from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.predict import predict, prepare
+from eln_kit.faults import CheckpointError
 from eln_kit.method.filters import plausible
 from eln_kit.models import Segmenter
 from eln_kit.models.features import predicted
@@ -71,7 +72,12 @@ def sentences(found: dict) -> Iterator[str]:
 def kept_stage(folder: Path) -> str:
     """The stage whose network is to be used, where stage 3 has finished: stage 3's, unless it has done harm."""
     file = folder / FILE
-    return json.loads(file.read_text())["kept"] if file.is_file() else "3_semi_supervised"
+    if not file.is_file():
+        return "3_semi_supervised"
+    try:
+        return "2_error_localization" if json.loads(file.read_text())["harm"] else "3_semi_supervised"
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{file}: cannot be read; delete it, and run notebook 3 again") from None
 
 
 def _mask(network: Segmenter, item: Item, experiment: Experiment) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from eln_kit.evaluation import guard
+from eln_kit.faults import CheckpointError
 from eln_kit.store.experiment import open_experiment
 
 
@@ -53,3 +54,10 @@ def test_without_unlabelled_images_nothing_is_said_and_stage_3_is_kept(tiny):
     assert list(guard.sentences(found)) == []
     assert found["kept"] == "3_semi_supervised"
     assert found["agreement"] == pytest.approx(0)
+
+
+def test_a_broken_file_of_the_guard_is_one_line(tmp_path):
+    (tmp_path / guard.FILE).parent.mkdir()
+    (tmp_path / guard.FILE).write_text("{")
+    with pytest.raises(CheckpointError, match=r"guard\.json: cannot be read; delete it"):
+        guard.kept_stage(tmp_path)
