@@ -99,6 +99,12 @@ def mean_over_images(values: list[float | None], seed: int = 0) -> dict[str, flo
     return {"mean": float(np.mean(known)) if known else None, "low": low, "high": high, "images": len(known)}
 
 
+def interval(draws: Tensor | np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of what bootstrap draws gave, NaN left out."""
+    low, high = np.nanquantile(np.asarray(draws), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def _ranks(score: Tensor) -> Tensor:
     """Scores in their order, spread over 0..1, equal ones equal: torchmetrics takes others for logits."""
     values, place = score.unique(return_inverse=True)

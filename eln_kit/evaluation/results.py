@@ -2,6 +2,7 @@
 
 from eln_kit.data import groups_of
 from eln_kit.evaluation import segmentation
+from eln_kit.evaluation.measures import interval
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import CheckpointError
 from eln_kit.method.stages import STAGES
@@ -61,13 +62,13 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
     for name, (network, steps) in rows.items():
         counts = segmentation.confusion(network, items, dataset, params)
         draws[name] = segmentation.resampled(counts, groups)
-        low, high = segmentation.interval(draws[name])
+        low, high = interval(draws[name])
         spread = {"low": low, "high": high, "images": len(items), "units": len(set(groups))}
         row = segmentation.summarize_confusion(counts.sum(0), dataset.classes)
         found[name] = {"name": name, "steps": steps, **row, **spread}
     baseline = next((name for name in BASELINES if name in found), "")
     if baseline and TEACHER in found:
-        low, high = segmentation.interval(draws[TEACHER] - draws[baseline])
+        low, high = interval(draws[TEACHER] - draws[baseline])
         gain = found[TEACHER]["miou"] - found[baseline]["miou"]
         found[TEACHER]["gain"] = {"over": baseline, "miou": gain, "low": low, "high": high}
     return list(found.values())

@@ -56,12 +56,6 @@ def resampled(counts: Tensor, groups: list[str], draws: int = 2000) -> Tensor:
     return (right / union).nanmean(1)
 
 
-def interval(values: Tensor) -> tuple[float, float]:
-    """The middle 95 % of resampled values."""
-    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high
-
-
 def together(items: list[Item], dataset: DataSet, params: Params) -> Iterator[tuple[Tensor, Tensor]]:
     """Images as the network sees them, float `B 3 h w`, and their masks, uint8 `B H W`, in the order of the items.
 

@@ -32,9 +32,3 @@ def drawn_auprs(trust: Sequence[Tensor], wrong: Sequence[Tensor]) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         precision = caught / np.maximum(among, 1)
         return (np.diff(caught, prepend=0) * precision).sum(1) / caught[:, -1]
-
-
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of what was drawn."""
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)

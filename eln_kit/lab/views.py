@@ -9,7 +9,8 @@ from torch import Tensor
 
 from eln_kit import figures
 from eln_kit.data import VOID
-from eln_kit.lab.bootstrap import DRAWS, interval
+from eln_kit.evaluation.measures import interval
+from eln_kit.lab.bootstrap import DRAWS
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.session import BOUNDARY, MAIN, Session
 from eln_kit.lab.settings import Settings

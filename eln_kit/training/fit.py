@@ -103,7 +103,8 @@ def _train(stage: Stage, experiment: Experiment, state: dict) -> None:
     optimizer = make_optimizer(stage, params.optimizer)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert_sync_batchnorm(stage.networks)  # PyTorch has none for the CPU
-    stage.class_weights, stage.largest_shares = experiment.class_weights, experiment.largest_shares
+    stage.class_weights = experiment.class_weights
+    stage.largest_shares = experiment.largest_shares if stage.unlabeled else None
     stage.to(accelerator.device, memory_format=layout(params.run))  # type: ignore[call-overload]
     model, optimizer = accelerator.prepare(stage, optimizer)
     if state["optimizer"]:

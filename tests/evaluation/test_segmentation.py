@@ -5,6 +5,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from eln_kit.data import VOID, read_mask
 from eln_kit.data.survey import survey
 from eln_kit.evaluation import measures, segmentation, trust
+from eln_kit.evaluation.measures import interval
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.store.experiment import open_experiment
 
@@ -101,10 +102,10 @@ def test_resampled_images_spread_as_they_differ_and_groups_are_drawn_whole():
     good, bad = torch.tensor([[[10.0, 0], [0, 10]], [[5.0, 5], [5, 5]]])  # mIoU 1 and 1/3
     counts = torch.stack([good, bad] * 20).double()
     values = segmentation.resampled(counts, [str(place) for place in range(40)])
-    low, high = segmentation.interval(values)
+    low, high = interval(values)
     assert low < segmentation.summarize_confusion(counts.sum(0), ["a", "b"])["miou"] < high
     in_two = segmentation.resampled(counts, ["good", "bad"] * 20)
-    assert segmentation.interval(in_two) == pytest.approx((1 / 3, 1))
+    assert interval(in_two) == pytest.approx((1 / 3, 1))
     assert segmentation.resampled(counts, ["one"] * 40).unique().numel() == 1
     assert (segmentation.resampled(counts, ["good", "bad"] * 20) - in_two).abs().max() == 0, "paired"
 

@@ -7,9 +7,10 @@ import torch
 from torchmetrics.functional.classification import binary_average_precision
 
 from eln_kit.evaluation.errors import wrong_pixels
+from eln_kit.evaluation.measures import interval
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.lab import Settings, open_session, views
-from eln_kit.lab.bootstrap import drawn_auprs, interval
+from eln_kit.lab.bootstrap import drawn_auprs
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.opening import newest_run
 from eln_kit.lab.session import Session, finish
