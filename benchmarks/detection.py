@@ -3,8 +3,9 @@
     python benchmarks/detection.py params/camvid.yaml --labels 56 --random 3 --seeds 0 1 --folder runs/detection
         [--out FILE.csv] [--set section.knob=value ...]
 
-Stages 1 and 2 are trained for each draw and seed; with `data.held_out` some of the labelled images calibrate ELN. Then
-all detectors judge the same predictions on the validation images. A stopped command goes on.
+Stages 1 and 2 are trained for each draw and seed; with `data.held_out` some of the labelled images calibrate ELN, and
+with `evaluation.bound_steps` a copy of ELN is taught the truth of the unlabelled images. Then all detectors judge the
+same predictions on the validation images. A stopped command goes on.
 """
 
 import argparse
@@ -37,9 +38,9 @@ def main() -> None:
         for draw, ids in draws(params, options).items():
             if (draw, seed) in done:
                 continue
-            run = trained(
-                opened(params, options.folder / draw.replace(" ", "_") / str(seed), ids), "1_supervised", STAGE
-            )
+            bound = ["bound"] if params.evaluation.bound_steps else []
+            run = opened(params, options.folder / draw.replace(" ", "_") / str(seed), ids)
+            trained(run, "1_supervised", STAGE, *bound)
             networks = run.networks(after=STAGE).eval()
             eln = error_detection(networks.student, networks.eln, run.dataset, run.params)[0]
             for name, found in detect(run, STAGE)["detectors"].items():

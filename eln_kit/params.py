@@ -40,7 +40,8 @@ class Data(Section):
     held_out: int = Field(
         0,
         ge=0,
-        description="labelled images kept out of training, to pick the best step on; 0 keeps the last step only",
+        description="labelled images kept out of training, to pick the best step on and to calibrate ELN; whole groups "
+        "of them where dataset.yaml names groups; 0 keeps the last step only",
     )
     labeled_ids: str = Field("", description="text file of ids to use as labelled, one a line; overrides labels")
     unlabeled_ids: str = Field("", description="text file of ids to use as unlabelled; empty: all the others")

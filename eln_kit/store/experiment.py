@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from eln_kit.data import (
     Split,
     class_weights,
     deciding,
+    groups_of,
     largest_shares,
     lists_at_hand,
     load_split,
@@ -47,15 +49,14 @@ class Experiment:
 
     @property
     def held_out(self) -> list[Item]:
-        """Labelled images that no stage trains on: `data.held_out` of them, evenly spread."""
-        count = self.params.data.held_out
-        return spread(self.split.labeled, count) if count else []
+        """Labelled images that no stage trains on: `data.held_out` of them; see `held_out`."""
+        return held_out(self.split.labeled, self.dataset, self.params.data.held_out)
 
     @property
     def labeled(self) -> list[Item]:
         """The labelled images to train on."""
-        held_out = set(self.held_out)
-        return [item for item in self.split.labeled if item not in held_out]
+        left_out = set(self.held_out)
+        return [item for item in self.split.labeled if item not in left_out]
 
     @property
     def bounded(self) -> bool:
@@ -152,7 +153,7 @@ def open_experiment(params: Params) -> Experiment:
         split = split_of(folder, dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
-    check_held_out(params, split)
+    check_held_out(params, split, dataset)
     return Experiment(params, folder, dataset, split)
 
 
@@ -174,15 +175,28 @@ def without_trained(params: Params) -> Params:
     return params.model_copy(update={"model": params.model.model_copy(update=blank)})
 
 
-def check_held_out(params: Params, split: Split) -> None:
-    held_out, labeled = params.data.held_out, len(split.labeled)
-    if held_out >= labeled:
-        raise ParamsError(f"data.held_out = {held_out}: of {labeled} labelled images none would be left to train on")
+def check_held_out(params: Params, split: Split, dataset: DataSet) -> None:
+    count, labeled = params.data.held_out, len(split.labeled)
+    if len(held_out(split.labeled, dataset, count)) >= labeled:
+        whole = ", in whole groups" if dataset.groups else ""
+        raise ParamsError(
+            f"data.held_out = {count}{whole}: of {labeled} labelled images none would be left to train on"
+        )
+
+
+def held_out(items: list[Item], dataset: DataSet, count: int) -> list[Item]:
+    """`count` of the items, evenly spread; whole groups, so at least as many, where the data set names groups."""
+    names = groups_of(items, dataset)
+    sizes = Counter(names)
+    chosen: list[str] = []
+    while count > sum(sizes[name] for name in chosen) and len(chosen) < len(sizes):
+        chosen = spread(list(sizes), len(chosen) + 1)
+    return [item for item, name in zip(items, names, strict=True) if name in chosen]
 
 
 def check_trainable(params: Params, split: Split, found: Survey) -> None:
     """Refuse data that some stage cannot learn from or be measured on (DataError, ParamsError)."""
-    check_held_out(params, split)
+    check_held_out(params, split, found.dataset)
     refuse_void(split.labeled, found.void)
     refuse_void(found.dataset.val, found.void, "validation")
     check_unlabeled(params, split)

@@ -2,15 +2,24 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from trees import voc_tree
 
+from eln_kit.data import DataSet, Item
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.store import experiment
 from eln_kit.store.experiment import open_experiment
 
 pytestmark = pytest.mark.slow
+
+
+def item(id: str) -> Item:
+    return Item(id, Path(f"{id}.png"), Path(f"{id}.mask.png"))
+
 
 VOC_IDS = ["2007_000032", "2007_000039", "2007_000063", "2007_000068"]
 
@@ -80,3 +89,14 @@ def test_a_split_file_of_an_older_version_is_compared_and_then_knows_its_knobs(t
     assert open_experiment(tiny()).split == first.split
     no_draw()
     assert open_experiment(tiny()).split == first.split
+
+
+def test_held_out_images_share_no_group_with_those_that_are_trained_on():
+    frames = [item(f"{drive}_{number}") for drive in "abcd" for number in range(3)]
+    alone = DataSet("frames", ["one"], np.zeros((1, 3), np.uint8), frames, [])
+    drives = replace(alone, groups="[a-d]")
+    assert [each.id for each in experiment.held_out(frames, alone, 2)] == ["a_0", "d_2"]
+    assert {each.id[0] for each in experiment.held_out(frames, drives, 2)} == {"a"}
+    held_out = experiment.held_out(frames, drives, 4)
+    assert ({each.id[0] for each in held_out}, len(held_out)) == ({"a", "d"}, 6)
+    assert experiment.held_out(frames, drives, 0) == []
