@@ -14,9 +14,9 @@ from pathlib import Path
 import rows
 from few_labels import draws, opened, trained
 
-from eln_kit.evaluation.detection import detect
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.store.params_file import load
+from eln_kit.tools.detection import detect
 
 STAGE = "2_error_localization"
 

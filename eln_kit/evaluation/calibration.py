@@ -1,14 +1,14 @@
 """ELN's score as a probability: a line through its logits, fitted on images that were held out of training."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from eln_kit.data import DataSet, Item, read_image, read_mask
-from eln_kit.evaluation.measures import draw_pixels
-from eln_kit.evaluation.predict import judge, predict, prepare
+from eln_kit.data import DataSet, Item
+from eln_kit.evaluation.trust import DETECTORS, Case, sampled
 from eln_kit.models import ErrorLocalizer, Segmenter
-from eln_kit.models.features import predicted, upsample
 from eln_kit.models.modes import evaluating
 from eln_kit.params import Params
 
@@ -20,16 +20,10 @@ def calibrate(eln: ErrorLocalizer, segmenter: Segmenter, items: list[Item], data
     """Set ELN's `slope` and `offset` by how often the segmenter is right in these images, which have masks."""
     eln.slope.fill_(1)
     eln.offset.fill_(0)
-    generator, samples = torch.Generator().manual_seed(0), []
+    only = {"ELN": DETECTORS["ELN"]}
     with evaluating(segmenter):
-        for item in items:
-            seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
-            logits = predict(segmenter, seen, params.evaluation)
-            judged = upsample(judge(eln, segmenter, seen, logits, params.evaluation), mask.shape)[0, 0].cpu()
-            right = predicted(upsample(logits, mask.shape))[0].cpu() == mask
-            drawn = draw_pixels(mask, PIXELS, generator)
-            samples.append(torch.stack([judged.flatten()[drawn], right.flatten()[drawn]]))
-    judged, right = torch.cat(samples, dim=1).double().numpy()
+        found = sampled(partial(Case, segmenter=segmenter, eln=eln), segmenter, only, items, PIXELS, dataset, params)
+        judged, right = torch.cat([sample["ELN"] for sample, *_ in found], dim=1).double().numpy()
     slope, offset = fit_line(judged, right > 0)
     eln.slope.fill_(slope)
     eln.offset.fill_(offset)

@@ -1,8 +1,10 @@
-"""How well a score of wrongness tells wrong pixels from right ones. Errors are the positives.
+"""Pixels by how far they are trusted: how well that tells wrong from right ones. Errors are the positives.
 
-`score` is float `N`, higher where a pixel is more likely wrong, `wrong` bool `N`. Only the order of the scores counts,
-but for `ece` and `brier`, which want a probability. What is not defined, as without an error, is None.
+Only the order counts, but for what wants a probability. What is not defined, as without an error, is NaN in a
+`Ranking` and None in what is written to a file.
 """
+
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
-    binary_calibration_error,
+    binary_precision_recall_curve,
     binary_specificity_at_sensitivity,
 )
 
@@ -21,67 +23,156 @@ COVERAGES = (50, 60, 70, 80, 90, 95)  # percent of the pixels, the most trusted 
 BINS = 15  # of the expected calibration error and the reliability diagram
 
 
-def measure(score: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[str, float | None]:
-    """All measures of one detector.
+class Ranking:
+    """Pixels in the order in which they are dropped, the least trusted first; equal ones in any order, on average.
+
+    Args:
+        trust: how sure it is that a pixel is right, float `N`, any values.
+        wrong: bool `N`.
+    """
+
+    def __init__(self, trust: Tensor, wrong: Tensor):
+        self.trust, order = trust.sort(stable=True)
+        self.wrong = wrong[order].long()
+        _, place, ties = self.trust.unique_consecutive(return_inverse=True, return_counts=True)
+        self._doubt = 1 - place.double() / max(1, len(ties) - 1)  # in 0..1: torchmetrics takes others for logits
+        ends = ties.cumsum(0).numpy()
+        errors = self.wrong.cumsum(0).numpy()[ends - 1]
+        self.caught = np.interp(np.arange(len(trust) + 1), np.append(0, ends), np.append(0, errors))  # in the first n
+
+    def __len__(self) -> int:
+        return len(self.trust)
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """What dropping all pixels of less trust does; see `after`."""
+        return self.after(int(torch.searchsorted(self.trust, torch.tensor(threshold, dtype=self.trust.dtype))))
+
+    def after(self, dropped: int) -> dict[str, float]:
+        """What dropping that many pixels does.
+
+        Returns:
+            `kept_share`, `kept_accuracy`, and `precision` and `recall` of the dropped pixels as a list of errors.
+        """
+        count, caught, errors = len(self), float(self.caught[dropped]), float(self.caught[-1])
+        return {
+            "kept_share": _ratio(count - dropped, count),
+            "kept_accuracy": 1 - _ratio(errors - caught, count - dropped),
+            "precision": _ratio(caught, dropped),
+            "recall": _ratio(caught, errors),
+        }
+
+    def keeping(self, share: float) -> float:
+        """Accuracy of the most trusted share of the pixels; NaN where that is no pixel."""
+        return self.after(len(self) - round(share * len(self)))["kept_accuracy"]
+
+    def curve(self, points: int = 400) -> dict[str, list[float]]:
+        """The values of `after`, each a list over `points` evenly spaced numbers of dropped pixels, below all."""
+        places = torch.linspace(0, len(self), points + 2)[1:-1].round().long().unique().tolist()
+        rows = [self.after(place) for place in places]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def precision_recall(self, points: int) -> dict[str, list[float]]:
+        """`precision` and `recall` of errors at `points` evenly spaced places of the curve."""
+        precision, recall, _ = binary_precision_recall_curve(self._doubt, self.wrong)
+        places = torch.linspace(0, len(recall) - 1, points, dtype=torch.float64).long()
+        return {"precision": precision[places].tolist(), "recall": recall[places].tolist()}
+
+    @property
+    def error_rate(self) -> float:
+        return _ratio(float(self.caught[-1]), len(self))
+
+    @property
+    def has_both(self) -> bool:
+        """Whether there are wrong and right pixels."""
+        return 0 < self.caught[-1] < len(self)
+
+    @property
+    def auroc(self) -> float:
+        return binary_auroc(self._doubt, self.wrong).item() if self.has_both else float("nan")
+
+    @property
+    def aupr(self) -> float:
+        """The average precision."""
+        return binary_average_precision(self._doubt, self.wrong).item() if self.has_both else float("nan")
+
+    @property
+    def fpr95(self) -> float:
+        """The share of right pixels among the dropped where 95 % of the errors are dropped, over all right pixels."""
+        if not self.has_both:
+            return float("nan")
+        return 1 - binary_specificity_at_sensitivity(self._doubt, self.wrong, 0.95)[0].item()
+
+    @cached_property
+    def risks(self) -> np.ndarray:
+        """The share of errors among the k most trusted pixels, k = 1 ... N: the risk-coverage curve, float64 `N`.
+
+        Its mean is AURC; less that of `perfect_risks` it is the excess AURC (Geifman et al., "Bias-reduced uncertainty
+        estimation for deep neural classifiers", ICLR 2019). With errors counted over all N pixels instead of k, the
+        mean is AUGRC (Traub et al., NeurIPS 2024), the risk of an error that nobody notices.
+        """
+        return (self.caught[-1] - self.caught[::-1][1:]) / np.arange(1, len(self) + 1)
+
+    @property
+    def perfect_risks(self) -> np.ndarray:
+        """The risk-coverage curve of whoever trusts all right pixels more than any wrong one, float64 `N`."""
+        counts = np.arange(1, len(self) + 1)
+        return np.maximum(counts - (len(self) - self.caught[-1]), 0) / counts
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def separation(ranking: Ranking) -> dict[str, float | None]:
+    """`error_rate`, `auroc`, `aupr` and `fpr95`."""
+    return with_none({name: getattr(ranking, name) for name in ("error_rate", "auroc", "aupr", "fpr95")})
+
+
+def measure(trust: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[str, float | None]:
+    """All measures of one detector, from what a `Ranking` takes; `is_probability`: the trust's sigmoid is one.
 
     Returns:
-        `auroc`; `aupr`, the average precision; `fpr95`, the share of right pixels among the dropped where 95 % of the
-        errors are dropped, over all right pixels; `aurc`, `excess_aurc` and `augrc` (see `risks`); `kept_50` ...
-        `kept_95`, the accuracy of that percentage of most trusted pixels; of a probability `ece` (15 equal bins) and
-        `brier`, the mean squared error; `error_rate` and `pixels`.
+        `pixels`, `error_rate`, `auroc`, `aupr`, `fpr95`; `aurc`, `excess_aurc` and `augrc` (see `Ranking.risks`);
+        `kept_50` ... `kept_95`, the accuracy of that percentage of most trusted pixels; of a probability `ece` (see
+        `reliability`) and `brier`, the mean squared error.
     """
-    target, curve = wrong.long(), risks(score, wrong)
+    ranking = Ranking(trust, wrong)
+    risks, ranks = ranking.risks, np.arange(1, len(wrong) + 1)
+    aurc = risks.mean() if len(risks) else float("nan")
+    right, probability = (~wrong).double(), trust.double().sigmoid()
     return {
         "pixels": len(wrong),
-        **separation(score, wrong),
-        "aurc": curve.mean().item() if len(curve) else None,
-        "excess_aurc": (curve.mean() - perfect_risks(wrong).mean()).item() if len(curve) else None,
-        "augrc": (curve * torch.arange(1, len(curve) + 1) / len(curve)).mean().item() if len(curve) else None,
-        **{f"kept_{share}": kept_accuracy(curve, share / 100) for share in COVERAGES},
-        "ece": binary_calibration_error(score, target, BINS).item() if is_probability else None,
-        "brier": (score.double() - target).square().mean().item() if is_probability else None,
+        **separation(ranking),
+        **with_none(
+            {
+                "aurc": aurc,
+                "excess_aurc": aurc - ranking.perfect_risks.mean() if len(risks) else aurc,
+                "augrc": (risks * ranks / len(risks)).mean() if len(risks) else aurc,
+                **{f"kept_{share}": ranking.keeping(share / 100) for share in COVERAGES},
+            }
+        ),
+        "ece": reliability(probability, ~wrong)["ece"] if is_probability else None,
+        "brier": (probability - right).square().mean().item() if is_probability else None,
     }
 
 
-def separation(score: Tensor, wrong: Tensor) -> dict[str, float | None]:
-    """`error_rate`, `auroc`, `aupr` and `fpr95` alone, which `measure` describes."""
-    both = bool(wrong.any() and not wrong.all())
-    target, place = wrong.long(), _ranks(score)
-    return {
-        "error_rate": wrong.double().mean().item() if len(wrong) else None,
-        "auroc": binary_auroc(place, target).item() if both else None,
-        "aupr": binary_average_precision(place, target).item() if both else None,
-        "fpr95": 1 - binary_specificity_at_sensitivity(place, target, 0.95)[0].item() if both else None,
-    }
+def reliability(probability: Tensor, right: Tensor) -> dict:
+    """`BINS` equal bins of the probability of being right: mean `confidence`, `accuracy` and `share` in each.
 
-
-def risks(score: Tensor, wrong: Tensor) -> Tensor:
-    """The share of errors among the k most trusted pixels, for k = 1 ... N: the risk-coverage curve, float64 `N`.
-
-    Pixels of equal score come in random order, on average. The curve's mean is AURC; less that of `perfect_risks` it
-    is the excess AURC (Geifman et al., "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019).
-    With errors counted over all N pixels instead of k, the mean is AUGRC (Traub et al., NeurIPS 2024), the risk of an
-    error that nobody notices.
+    Empty bins hold None. `ece` is the expected calibration error, the share-weighted `|accuracy - confidence|`.
     """
-    order = score.argsort()
-    _, ties = score[order].unique_consecutive(return_counts=True)
-    last = ties.cumsum(0).numpy()
-    errors = wrong[order].double().cumsum(0).numpy()
-    counts = np.arange(1, len(wrong) + 1)
-    expected = np.interp(counts, np.append(0, last), np.append(0, errors[last - 1]))
-    return torch.from_numpy(expected / counts)
-
-
-def perfect_risks(wrong: Tensor) -> Tensor:
-    """The risk-coverage curve of a detector that trusts all right pixels more than any wrong one, float64 `N`."""
-    counts = torch.arange(1, len(wrong) + 1, dtype=torch.float64)
-    return (counts - (~wrong).sum()).clamp(min=0) / counts
-
-
-def kept_accuracy(curve: Tensor, coverage: float) -> float | None:
-    """Accuracy of the share `coverage` of most trusted pixels, from `risks`; None where that is no pixel."""
-    kept = round(coverage * len(curve))
-    return 1 - curve[kept - 1].item() if kept else None
+    place = (probability * BINS).long().clamp(max=BINS - 1)
+    count = torch.bincount(place, minlength=BINS).double()
+    confidence, accuracy = (
+        torch.bincount(place, weights=values.double(), minlength=BINS) / count for values in (probability, right)
+    )
+    share = count / count.sum()
+    return {
+        "confidence": [None if value != value else value for value in confidence.tolist()],
+        "accuracy": [None if value != value else value for value in accuracy.tolist()],
+        "share": share.tolist(),
+        "ece": (share * (accuracy - confidence).abs()).nansum().item(),
+    }
 
 
 def mean_over_images(values: list[float | None], seed: int = 0) -> dict[str, float | int | None]:
@@ -105,36 +196,12 @@ def interval(draws: Tensor | np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _ranks(score: Tensor) -> Tensor:
-    """Scores in their order, spread over 0..1, equal ones equal: torchmetrics takes others for logits."""
-    values, place = score.unique(return_inverse=True)
-    return place.double() / max(1, len(values) - 1)
-
-
 def draw_pixels(mask: Tensor, at_most: int, generator: torch.Generator) -> Tensor:
     """Places, in the flattened mask, of pixels that are not void."""
     usable = (mask != VOID).flatten().nonzero()[:, 0]
     return usable[torch.randperm(len(usable), generator=generator)[:at_most]]
 
 
-def reliability(probability: Tensor, right: Tensor) -> dict:
-    """`BINS` equal bins of the probability of being right: mean `confidence`, `accuracy` and `share` in each.
-
-    Empty bins hold None. `ece` is the expected calibration error, the share-weighted `|accuracy - confidence|`.
-    """
-    place = (probability * BINS).long().clamp(max=BINS - 1)
-    count = torch.bincount(place, minlength=BINS).double()
-    confidence, accuracy = (
-        torch.bincount(place, weights=values.double(), minlength=BINS) / count for values in (probability, right)
-    )
-    share = count / count.sum()
-    return {
-        "confidence": _with_none(confidence),
-        "accuracy": _with_none(accuracy),
-        "share": share.tolist(),
-        "ece": (share * (accuracy - confidence).abs()).nansum().item(),
-    }
-
-
-def _with_none(values: Tensor) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
+def with_none(values: dict[str, float]) -> dict[str, float | None]:
+    """The values, as JSON has them, with None for NaN."""
+    return {name: None if value != value else float(value) for name, value in values.items()}

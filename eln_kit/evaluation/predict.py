@@ -9,9 +9,7 @@ from torchvision.transforms import v2
 
 from eln_kit.data.views import MaybeMask, resize
 from eln_kit.models import ErrorLocalizer, Segmenter
-from eln_kit.models.error_localizer import further_views, mean_class_logit, mean_prediction
 from eln_kit.models.features import upsample
-from eln_kit.models.modes import evaluating
 from eln_kit.params import Evaluation, Params
 
 
@@ -61,24 +59,6 @@ def judge(eln: ErrorLocalizer, segmenter: Segmenter, image: Tensor, logits: Tens
     return in_windows(
         lambda place: eln.judge_prediction(segmenter, image[place], logits[place]), image.shape[2:], knobs
     )
-
-
-@torch.no_grad()
-def mean_of_views(
-    segmenter: Segmenter, image: Tensor, logits: Tensor, scales: Sequence[float], knobs: Evaluation
-) -> tuple[Tensor, Tensor]:
-    """What ELN's further views say without ELN, for logits as of `judge`: see `mean_class_logit`, `B 1 H W`, and
-    `mean_prediction`, `B C H W`.
-    """
-    image = image.to(logits.device)
-
-    def part(place: tuple) -> Tensor:
-        looks = further_views(segmenter, image[place], scales)
-        return torch.cat([mean_class_logit(logits[place], looks), mean_prediction(logits[place], looks)], dim=1)
-
-    with evaluating(segmenter):
-        maps = in_windows(part, image.shape[2:], knobs)
-    return maps[:, :1], maps[:, 1:]
 
 
 def in_windows(function: Callable[[tuple], Tensor], size: Sequence[int], knobs: Evaluation) -> Tensor:

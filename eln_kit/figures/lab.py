@@ -138,7 +138,7 @@ class Filtering(Moving):
     Args:
         image, truth, prediction: one image.
         trust: `H W`, probability of being right; pixels below the threshold are dropped.
-        rankings: detector -> `eln_kit.evaluation.errors.Ranking` over many images; the first has the threshold's dot.
+        rankings: detector -> `eln_kit.evaluation.measures.Ranking` over many images; the first has the threshold's dot.
         classes, colors: as ever.
     """
 

@@ -1,17 +1,18 @@
 """Who trusts which pixel: ELN and plain scores on one decoder's predictions, both as they are at one moment."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eln_kit.evaluation import detectors
-from eln_kit.evaluation.errors import Ranking
+from eln_kit.evaluation.measures import Ranking
 from eln_kit.lab.erring import Erring
 from eln_kit.lab.frozen import Held
 from eln_kit.lab.learner import Learner
+from eln_kit.models.error_localizer import confidence_logit, entropy
 from eln_kit.models.features import predicted, upsample
 
 
@@ -33,8 +34,8 @@ class Judge:
         logits = upsample(logits, size)
         trust = {
             "ELN": upsample(judged, size)[:, 0].sigmoid(),
-            "1 - max softmax": 1 - detectors.max_softmax(logits),
-            "entropy": 1 - detectors.entropy(logits),
+            "1 - max softmax": confidence_logit(logits)[:, 0].sigmoid(),
+            "entropy": 1 - entropy(logits)[:, 0] / math.log(logits.shape[1]),
         }
         return predicted(logits)[0].cpu(), {name: each[0].cpu() for name, each in trust.items()}
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import VOID
-from eln_kit.evaluation.errors import Ranking, boundary_distance, overlap, taken_for, wrong_pixels
-from eln_kit.evaluation.measures import draw_pixels
+from eln_kit.evaluation.errors import boundary_distance, overlap, taken_for, wrong_pixels
+from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.lab import frozen
 from eln_kit.lab.bootstrap import drawn_auprs
 from eln_kit.lab.erring import Erring, classes_at

@@ -1,21 +1,24 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from eln_kit.evaluation.measures import kept_accuracy, mean_over_images, measure, perfect_risks, risks
+from eln_kit.evaluation.measures import Ranking, mean_over_images, measure
 
 
 @pytest.fixture
 def pixels():
-    """Scores that are probabilities, with ties, and errors that follow them."""
+    """Trust, the logit of a probability, with ties, and errors that follow it."""
     generator = torch.Generator().manual_seed(0)
-    score = (torch.rand(2000, generator=generator) * 50).round() / 50
-    return score, torch.rand(2000, generator=generator) < score * 0.7
+    right = (torch.rand(2000, generator=generator) * 50).round().clamp(1, 49) / 50
+    return right.logit(), torch.rand(2000, generator=generator) < (1 - right) * 0.7
 
 
 def test_measures_of_four_pixels_by_hand():
-    score, wrong = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([False, False, True, False])
-    found = measure(score, wrong, is_probability=True)
+    trust, wrong = torch.tensor([0.9, 0.8, 0.7, 0.6]).logit(), torch.tensor([False, False, True, False])
+    found = measure(trust, wrong, is_probability=True)
     assert found["auroc"] == pytest.approx(2 / 3)  # the error is distrusted more than two of three right pixels
     assert found["aupr"] == pytest.approx(1 / 2)  # and found second
     assert found["fpr95"] == pytest.approx(1 / 3)  # one right pixel is dropped with it
@@ -28,20 +31,21 @@ def test_measures_of_four_pixels_by_hand():
     assert found["error_rate"] == 1 / 4
 
 
-def test_pixels_of_equal_score_are_dropped_in_no_order_on_average():
-    curve = risks(torch.tensor([0.0, 1, 1, 1, 1]), torch.tensor([False, True, False, False, True]))
-    assert curve.tolist() == pytest.approx([0, 0.5 / 2, 1 / 3, 1.5 / 4, 2 / 5])
+def test_pixels_of_equal_trust_are_dropped_in_no_order_on_average():
+    ranking = Ranking(-torch.tensor([0.0, 1, 1, 1, 1]), torch.tensor([False, True, False, False, True]))
+    assert ranking.risks.tolist() == pytest.approx([0, 0.5 / 2, 1 / 3, 1.5 / 4, 2 / 5])
+    assert ranking.after(2)["precision"] == pytest.approx(0.5)
 
 
 def test_no_detector_is_better_than_the_perfect_one(pixels):
-    score, wrong = pixels
-    assert (perfect_risks(wrong) <= risks(score, wrong) + 1e-12).all()
-    assert measure(wrong.float(), wrong)["excess_aurc"] == pytest.approx(0, abs=1e-12)
+    ranking = Ranking(*pixels)
+    assert (ranking.perfect_risks <= ranking.risks + 1e-12).all()
+    assert measure(-pixels[1].float(), pixels[1])["excess_aurc"] == pytest.approx(0, abs=1e-12)
 
 
 def test_they_are_scikit_learns_where_it_has_them(pixels):
-    score, wrong = pixels
-    found = measure(score, wrong, is_probability=True)
+    trust, wrong = pixels
+    found, score = measure(trust, wrong, is_probability=True), 1 - trust.double().sigmoid()
     assert found["auroc"] == pytest.approx(roc_auc_score(wrong, score), abs=1e-6)
     assert found["aupr"] == pytest.approx(average_precision_score(wrong, score), abs=1e-6)
     assert found["brier"] == pytest.approx(brier_score_loss(wrong, score), abs=1e-6)
@@ -49,32 +53,30 @@ def test_they_are_scikit_learns_where_it_has_them(pixels):
     assert found["fpr95"] == pytest.approx(false[true >= 0.95].min(), abs=1e-6)
 
 
-@pytest.mark.parametrize("change", [lambda s: s * 40 - 90, lambda s: -(1 - s).log1p(), lambda s: s.double() * 1e-9])
-def test_only_the_order_of_scores_counts(pixels, change):
-    score, wrong = pixels
-    plain, changed = measure(score, wrong), measure(change(score), wrong)
-    assert changed == pytest.approx(plain)
+@pytest.mark.parametrize("change", [lambda s: s * 40 - 90, lambda s: s.sigmoid(), lambda s: s.double() * 1e-9])
+def test_only_the_order_of_trust_counts(pixels, change):
+    trust, wrong = pixels
+    assert measure(change(trust), wrong) == pytest.approx(measure(trust, wrong))
 
 
 def test_ece_by_hand():
-    score = torch.tensor([0.99, 0.99, 0.01, 0.01])
-    found = measure(score, torch.tensor([True, False, False, False]), is_probability=True)
-    assert found["ece"] == pytest.approx((abs(0.99 - 0.5) + abs(0.01 - 0)) / 2)
-    assert measure(score, score > 0.5)["ece"] is None
+    trust, wrong = torch.tensor([0.01, 0.01, 0.99, 0.99]).logit(), torch.tensor([True, False, False, False])
+    assert measure(trust, wrong, is_probability=True)["ece"] == pytest.approx((abs(0.01 - 0.5) + abs(0.99 - 1)) / 2)
+    assert measure(trust, wrong)["ece"] is None
 
 
 def test_without_an_error_what_is_not_defined_is_none():
-    found = measure(torch.tensor([0.1, 0.2]), torch.tensor([False, False]))
+    found = measure(-torch.tensor([0.1, 0.2]), torch.tensor([False, False]))
     assert found["auroc"] is found["aupr"] is found["fpr95"] is None
     assert found["aurc"] == 0
     assert measure(torch.ones(0), torch.ones(0).bool())["aurc"] is None
 
 
-def test_kept_accuracy_is_that_of_the_most_trusted_share():
-    curve = risks(torch.arange(10.0), torch.arange(10) >= 8)
-    assert kept_accuracy(curve, 0.8) == 1
-    assert kept_accuracy(curve, 1.0) == pytest.approx(0.8)
-    assert kept_accuracy(curve, 0.01) is None
+def test_keeping_gives_the_accuracy_of_the_most_trusted_share():
+    ranking = Ranking(-torch.arange(10.0), torch.arange(10) >= 8)
+    assert ranking.keeping(0.8) == 1
+    assert ranking.keeping(1.0) == pytest.approx(0.8)
+    assert np.isnan(ranking.keeping(0.01))
 
 
 def test_the_interval_holds_the_mean_and_shrinks_with_more_images():
@@ -84,3 +86,37 @@ def test_the_interval_holds_the_mean_and_shrinks_with_more_images():
     assert few["low"] < many["low"] < 0.4 < many["high"] < few["high"]
     assert mean_over_images([None])["mean"] is None
     assert mean_over_images([0.5])["low"] is None
+
+
+def test_a_threshold_drops_what_is_below_it():
+    ranking = Ranking(torch.tensor([0.9, 0.2, 0.5, 0.6, 0.1]), torch.tensor([False, True, True, False, False]))
+    assert ranking.at(0.5) == {
+        "kept_share": pytest.approx(3 / 5),
+        "kept_accuracy": pytest.approx(2 / 3),
+        "precision": pytest.approx(1 / 2),
+        "recall": pytest.approx(1 / 2),
+    }
+    everything = ranking.at(0.0)
+    assert everything["kept_share"] == 1
+    assert math.isnan(everything["precision"])
+    assert math.isnan(ranking.at(1.0)["kept_accuracy"])
+
+
+def test_a_pixel_at_the_threshold_is_kept_as_in_training():
+    trust = torch.tensor([0.1, 0.3, 0.7])  # in float32 0.1, 0.3 and 0.7 are none of these
+    for threshold in (0.1, 0.3, 0.7):
+        kept = (trust >= threshold).float().mean().item()
+        assert Ranking(trust, torch.tensor([True, False, True])).at(threshold)["kept_share"] == pytest.approx(kept)
+
+
+def test_the_area_under_the_curve_is_the_mean_precision_at_the_errors():
+    trust, wrong = torch.tensor([0.3, 0.1, 0.2]), torch.tensor([True, True, False])
+    assert Ranking(trust, wrong).aupr == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert math.isnan(Ranking(trust, ~wrong & False).aupr)
+
+
+def test_a_curve_runs_from_dropping_few_to_dropping_many():
+    curve = Ranking(torch.arange(1000) / 1000, torch.arange(1000) < 100).curve(9)
+    assert curve["kept_share"] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    assert curve["recall"] == [1.0] * 9
+    assert curve["precision"][:2] == pytest.approx([1.0, 0.5])

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from eln_kit.data import VOID, read_mask
 from eln_kit.data.survey import survey
@@ -25,29 +24,13 @@ def test_a_class_predicted_but_never_there_counts_as_zero():
     assert result["absent"] == []
 
 
-def test_measures_of_a_detector_by_hand():
-    right = torch.tensor([True, True, False, True])
-    result = trust.measure_detector("d", torch.tensor([3.0, 2.0, 1.0, 0.0]), right, kept_share=0.5)
-    assert result["auroc"] == pytest.approx(2 / 3)  # the error ranks above two of three right pixels
-    assert result["aupr"] == pytest.approx(1 / 2)  # found second
-    assert result["error_rate"] == pytest.approx(1 / 4)
-    assert result["kept_accuracy"] == 1
-
-
-def test_auroc_and_aupr_are_scikit_learns():
-    torch.manual_seed(0)
-    logit = torch.randn(500) * 8
-    right = torch.rand(500) < logit.sigmoid() * 0.9
-    result = trust.measure_detector("d", logit, right, 0.8)
-    assert result["auroc"] == pytest.approx(roc_auc_score(~right, -logit), abs=1e-6)
-    assert result["aupr"] == pytest.approx(average_precision_score(~right, -logit), abs=1e-6)
-
-
-def test_without_an_error_there_is_no_curve_and_no_fault():
-    result = trust.measure_detector("d", torch.tensor([1.0, 2.0]), torch.tensor([True, True]), 1.0)
-    assert result["auroc"] is None
-    assert result["aupr"] is None
-    assert result["kept_accuracy"] == 1
+def test_without_an_error_there_is_no_curve_and_no_fault(tiny, monkeypatch):
+    experiment = open_experiment(tiny())
+    networks = experiment.networks()
+    right = torch.tensor([[1.0, 2.0], [1.0, 1.0]])  # trust, and whether right
+    monkeypatch.setattr(trust, "sampled", lambda _, __, chosen, *___: [(dict.fromkeys(chosen, right), None, None)])
+    rows = trust.error_detection(networks.student, networks.eln, experiment.dataset, experiment.params)
+    assert {(row["auroc"], row["aupr"], row["curve"], row["kept_accuracy"]) for row in rows} == {(None, None, None, 1)}
 
 
 def test_reliability_of_two_bins_by_hand():
@@ -125,8 +108,8 @@ def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
     confusion = segmentation.measure(networks.student, experiment.dataset, params)["confusion"]
     assert sum(map(sum, confusion)) == 3 * 5
     seen = []
-    measured = trust.measure_detector
-    monkeypatch.setattr(trust, "measure_detector", lambda *args: seen.append(len(args[2])) or measured(*args))
+    ranked = trust.Ranking
+    monkeypatch.setattr(trust, "Ranking", lambda given, wrong: seen.append(len(given)) or ranked(given, wrong))
     trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
     assert seen == [15, 15]
 

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from eln_kit import figures
-from eln_kit.evaluation.errors import Ranking
+from eln_kit.evaluation.measures import Ranking
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.figures import grid
 

@@ -16,12 +16,13 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from eln_kit.evaluation import detectors, examples
+from eln_kit.evaluation import examples
 from eln_kit.evaluation.predict import predict
 from eln_kit.method.contrast import Contrast
 from eln_kit.method.stages import STAGES, ErrorLocalization, SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.store.params_file import load
+from eln_kit.tools import detectors
 from eln_kit.training import trial
 
 pytestmark = pytest.mark.slow
@@ -108,8 +109,9 @@ def test_every_detector_stays_on_the_gpu(params, networks):
     def scores(stage, batch):
         image, student = batch["weak"][:1], stage.networks.student.eval()
         logits = predict(student, image, params.evaluation)
-        case = detectors.Case(image, logits, student, stage.networks.eval(), peers=(student,), bound=stage.networks.eln)
-        return {name: each.score(case) for name, each in detectors.DETECTORS.items()}
+        networks = stage.networks.eval()
+        case = detectors.Study(image, logits, student, networks.eln, networks.eln, networks=networks, peers=(student,))
+        return {name: each.trust(case) for name, each in detectors.DETECTORS.items()}
 
     with torch.no_grad():
         found, _ = step(SemiSupervised, params, networks, scores)

@@ -4,8 +4,6 @@ Memory is bounded: the measures are exact on at most `evaluation.pixels` non-voi
 seed, at the size of the masks.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +11,19 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import DataSet, Item, read_image, read_mask, spread
-from eln_kit.evaluation import detectors
-from eln_kit.evaluation.detectors import Case, Detector
 from eln_kit.evaluation.errors import boundary_distance
-from eln_kit.evaluation.measures import draw_pixels, mean_over_images, measure, risks
-from eln_kit.evaluation.predict import in_windows, predict, prepare
+from eln_kit.evaluation.measures import Ranking, draw_pixels, mean_over_images, measure
+from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
+from eln_kit.evaluation.trust import Detector, sampled
 from eln_kit.faults import ParamsError
 from eln_kit.models import Segmenter, Which
-from eln_kit.models.features import predicted, upsample
+from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
+from eln_kit.tools import detectors
+from eln_kit.tools.detectors import Study
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
 FITTED_ON = 20  # labelled images, for the temperature and the power
@@ -47,18 +46,21 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
     finished = stage == "2_error_localization" and is_finished(experiment.folder / "bound" / FILE)
     bound = experiment.networks(after="bound").eval().eln if finished else None
     chosen = detectors.usable(networks, peers, bound is not None)
-    generator, samples = torch.Generator().manual_seed(0), {}
-    for item in validation_items(dataset, params):
-        seen, mask = prepare(read_image(item), read_mask(item, dataset), params)
-        with torch.no_grad():
-            logits = predict(segmenter, seen, params.evaluation)
-        case = Case(seen.to(logits.device), logits, segmenter, networks, **fitted, peers=peers, bound=bound)
-        drawn = draw_pixels(mask, params.evaluation.pixels, generator)
-        samples[item.id] = _sample(case, chosen, mask, drawn, params.evaluation)
+    study = partial(Study, segmenter=segmenter, eln=networks.eln, bound=bound, networks=networks, peers=peers, **fitted)
+    items, pixels = validation_items(dataset, params), params.evaluation.pixels
+    samples = {}
+    for item, (sample, mask, drawn) in zip(
+        items, sampled(study, segmenter, chosen, items, pixels, dataset, params), strict=True
+    ):
+        places = {"class": mask, "distance": boundary_distance(mask)}
+        samples[item.id] = sample | {name: each.flatten()[drawn] for name, each in places.items()}
     return {
         "judged": f"{which} after {stage}",
         **fitted,
-        "detectors": {name: _measure(name, each, samples, dataset.classes) for name, each in chosen.items()},
+        "detectors": {
+            name: each.cost(networks.eln) | _measure(name, each, samples, dataset.classes)
+            for name, each in chosen.items()
+        },
     }
 
 
@@ -71,46 +73,23 @@ def peers_of(folders: list[Path], stage: str, split: object) -> tuple[Segmenter,
     return tuple(run.networks(after=stage).student.eval() for run in runs)
 
 
-@torch.no_grad()
-def _sample(case: Case, chosen: dict[str, Detector], mask: Tensor, drawn: Tensor, knobs) -> dict[str, Tensor]:
-    """At the drawn pixels: each detector's score, and `wrong`, `class` (the true one) and `distance`."""
-    prediction = predicted(upsample(case.logits, mask.shape))[0].cpu()
-    found = {"wrong": prediction != mask, "class": mask, "distance": boundary_distance(mask)}
-
-    def part(place) -> Case:
-        return replace(case, image=case.image[place], logits=case.logits[place])
-
-    def whole(function: Callable[[tuple], Tensor]) -> Tensor:
-        return upsample(in_windows(function, case.image.shape[2:], knobs), mask.shape)[0].cpu()
-
-    maps = whole(lambda place: torch.stack([each.score(part(place)).float() for each in chosen.values()])[None])
-    for name, detector in chosen.items():
-        if predicts := detector.predicts:
-            own = whole(partial(lambda predicts, place: predicts(part(place)), predicts))
-            found[f"wrong by {name}"] = predicted(own[None])[0] != mask
-    found |= dict(zip(chosen, maps, strict=True))
-    return {name: each.flatten()[drawn] for name, each in found.items()}
-
-
 def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]], classes: list[str]) -> dict:
-    if detector.predicts:
-        samples = {id: each | {"wrong": each[f"wrong by {name}"]} for id, each in samples.items()}
-    pooled = {key: torch.cat([each[key] for each in samples.values()]) for key in (name, "wrong", "class", "distance")}
+    trust, right = torch.cat([each[name] for each in samples.values()], dim=1)
+    label, distance = (torch.cat([each[key] for each in samples.values()]) for key in ("class", "distance"))
+    wrong, is_probability = right == 0, detector.is_probability
 
     def part(where: Tensor) -> dict:
-        return measure(pooled[name][where], pooled["wrong"][where], detector.is_probability)
+        return measure(trust[where], wrong[where], is_probability)
 
-    images = {id: measure(each[name], each["wrong"], detector.is_probability) for id, each in samples.items()}
-    bands = torch.bucketize(pooled["distance"], torch.tensor(DISTANCES))
-    curve = risks(pooled[name], pooled["wrong"])
+    images = {id: measure(each[name][0], each[name][1] == 0, is_probability) for id, each in samples.items()}
+    bands, curve = torch.bucketize(distance, torch.tensor(DISTANCES)), Ranking(trust, wrong).risks
     places = torch.linspace(len(curve) / POINTS, len(curve), POINTS, dtype=torch.float64).round().long() - 1
     return {
-        **detector.cost,
-        "pooled": measure(pooled[name], pooled["wrong"], detector.is_probability),
+        "pooled": measure(trust, wrong, is_probability),
         "images": {key: mean_over_images([each[key] for each in images.values()]) for key in PER_IMAGE},
         "by_image": {id: {key: each[key] for key in ("auroc", "aupr", "error_rate")} for id, each in images.items()},
-        "classes": {label: part(pooled["class"] == index) for index, label in enumerate(classes)},
-        "distances": {label: part(bands == band) for band, label in enumerate(_band_names())},
+        "classes": {name: part(label == index) for index, name in enumerate(classes)},
+        "distances": {name: part(bands == band) for band, name in enumerate(_band_names())},
         "curve": {"coverage": ((places + 1) / len(curve)).tolist(), "risk": curve[places].tolist()},
     }
 

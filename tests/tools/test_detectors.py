@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from eln_kit.data import VOID
-from eln_kit.evaluation import detection, detectors
-from eln_kit.evaluation.detectors import DETECTORS, Case
 from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.trust import BOUND, error_detection
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
+from eln_kit.tools import detection, detectors
+from eln_kit.tools.detectors import DETECTORS, Study
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
@@ -56,15 +56,15 @@ def test_covar_by_hand():
 
 
 def test_mutual_information_is_zero_where_all_agree_and_log_2_where_two_are_sure_of_different_classes():
-    agree = torch.tensor([0.7, 0.3]).view(1, 2, 1, 1).repeat(2, 1, 1, 1)
+    agree = torch.tensor([0.7, 0.3]).view(1, 1, 2, 1, 1).repeat(2, 1, 1, 1, 1)
     assert detectors.mutual_information(agree).item() == pytest.approx(0, abs=1e-6)
-    assert detectors.mutual_information(torch.eye(2).view(2, 2, 1, 1)).item() == pytest.approx(math.log(2))
+    assert detectors.mutual_information(torch.eye(2).view(2, 1, 2, 1, 1)).item() == pytest.approx(math.log(2))
 
 
-def test_doubt_is_what_others_do_not_give_to_the_judged_class():
-    case = Case(torch.zeros(1, 3, 1, 1), pixel(0.2, 0.8), None, None)
-    others = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).view(2, 2, 1, 1)
-    assert case.doubt(others).item() == pytest.approx(1 - 0.3)
+def test_the_trust_of_others_is_what_they_give_to_the_judged_class():
+    case = Study(torch.zeros(1, 3, 1, 1), pixel(0.2, 0.8), None, None, networks=None)
+    others = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).view(2, 1, 2, 1, 1)
+    assert case.given(others).sigmoid().item() == pytest.approx(0.3)
 
 
 def test_the_fitted_temperature_undoes_a_scaling_of_calibrated_logits():
@@ -77,10 +77,11 @@ def test_the_fitted_temperature_undoes_a_scaling_of_calibrated_logits():
 @pytest.fixture
 def case(tiny):
     networks = open_experiment(tiny()).networks().eval()
-    image = torch.rand(1, 3, 32, 32)
+    image = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         logits = networks.student.predict(image)
-        return Case(image, logits, networks.student, networks, 2.0, 2, (networks.teacher,), networks.eln)
+        others = {"networks": networks, "temperature": 2.0, "peers": (networks.teacher,)}
+        return Study(image, logits, networks.student, networks.eln, networks.eln, **others)
 
 
 VIEWS = {"mean of the views", "mean of the views as the prediction"}
@@ -88,21 +89,19 @@ VIEWS = {"mean of the views", "mean of the views as the prediction"}
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_detector_gives_a_finite_score_a_pixel_and_a_probability_where_it_says_so(case, name):
-    score = DETECTORS[name].score(case)
-    assert score.shape == (32, 32)
-    assert torch.isfinite(score).all()
-    if DETECTORS[name].is_probability:
-        assert 0 <= score.min() <= score.max() <= 1
+def test_a_detector_gives_a_finite_trust_a_pixel(case, name):
+    trust = DETECTORS[name].trust(case)
+    assert trust.shape == (2, 32, 32)
+    assert torch.isfinite(trust).all()
     assert not case.segmenter.training
     assert not any(module.training for module in case.segmenter.modules())
 
 
 @torch.no_grad()
 def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_the_max_softmax(case):
-    alone = DETECTORS["1 - max softmax"].score(case)
+    alone = DETECTORS["1 - max softmax"].trust(case)
     for name in ("ensemble", "student and teacher"):  # the teacher is still the student
-        assert torch.allclose(DETECTORS[name].score(case), alone, atol=1e-5)
+        assert torch.allclose(DETECTORS[name].trust(case), alone, atol=1e-5)
     usable = detectors.usable(case.networks, ())
     assert DETECTORS.keys() - usable.keys() == {"ensemble", "student and teacher", BOUND, *VIEWS}
 
@@ -111,10 +110,11 @@ def test_with_only_the_judged_segmenter_to_ask_ensemble_and_teacher_doubt_like_t
 def test_a_detector_says_what_its_passes_cost(tiny, form, passes, pixels):
     networks = Networks(tiny({"model.eln_scales": [0.5], "model.eln_form": form}), classes=3)
     usable = detectors.usable(networks, (networks.student,) * 2, bound=True)
-    assert usable["ELN"].cost == usable[BOUND].cost == {"passes": passes, "pixels": pixels}
-    assert {usable[name].cost["pixels"] for name in VIEWS} == {1.25}
-    assert usable["ensemble"].cost == {"passes": 3, "pixels": 3}
-    assert usable["entropy"].cost == {"passes": 1, "pixels": 1}
+    costs = {name: detector.cost(networks.eln) for name, detector in usable.items()}
+    assert costs["ELN"] == costs[BOUND] == {"passes": passes, "pixels": pixels}
+    assert {costs[name]["pixels"] for name in VIEWS} == {1.25}
+    assert costs["ensemble"] == {"passes": 3, "pixels": 3}
+    assert costs["entropy"] == {"passes": 1, "pixels": 1}
 
 
 def test_the_mean_of_the_views_judges_itself_where_it_is_the_prediction(tiny):
@@ -159,5 +159,5 @@ def test_mc_dropout_judges_only_where_a_decoder_drops_anything(tiny, decoder, dr
     assert ("MC dropout, entropy" in detectors.usable(networks, ())) == drops
     if drops:
         image = torch.rand(1, 3, 32, 32)
-        case = Case(image, networks.student.predict(image), networks.student, networks)
+        case = Study(image, networks.student.predict(image), networks.student, networks.eln, networks=networks)
         assert case.dropped_out.var(dim=0).max() > 0
