@@ -71,7 +71,7 @@ def evaluation(size: int | tuple[int, int]) -> float:
 
 def measure(rounds: int, folder: Path) -> dict[str, float]:
     found = {name: [] for name in ("import", "first step", "notebook", "as a script", "64x64", "360x480")}
-    train = ("-m", "eln_kit.training.fit", "params/shapes.yaml", "1_supervised", "--set", "supervised.steps=1", "--set")
+    train = ("-m", "eln_kit.training", "params/shapes.yaml", "1_supervised", "--set", "supervised.steps=1", "--set")
     for number in range(rounds):
         found["import"].append(seconds(python, "-c", IMPORTS))
         found["first step"].append(seconds(python, *train, f"run.folder={folder / f'first_{number}'}"))

@@ -27,7 +27,7 @@ from eln_kit.device import layout
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks
 from eln_kit.store.params_file import build
-from eln_kit.training.fit import one_step
+from eln_kit.training.loop import one_step
 from eln_kit.training.optimizer import make_optimizer
 from eln_kit.training.processes import accelerate
 
@@ -65,7 +65,7 @@ def our_step(params, batch: dict):
     stage = SemiSupervised(Networks(params, CLASSES), params)
     for decoder in stage.networks.auxiliary:
         worsen(decoder.classify)
-    accelerator, images = accelerate(params.run, Path(params.run.folder)), layout(params.run)
+    accelerator, images = accelerate(params.run, Path(params.run.folder), params.run.precision), layout(params.run)
     batch = {name: each.contiguous(memory_format=images) if each.dim() == 4 else each for name, each in batch.items()}
     stage.to(accelerator.device, memory_format=images)
     model, optimizer = accelerator.prepare(stage, make_optimizer(stage, params.optimizer))

@@ -19,6 +19,7 @@ import rows
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from eln_kit.training.memory import keep_freed
 from torch import Tensor, nn
 
 from eln_kit.data import DataSet, Split, make_split, open_dataset, spread
@@ -31,7 +32,6 @@ from eln_kit.models.encoder import Encoder
 from eln_kit.models.segmenter import Normalize
 from eln_kit.params import Params
 from eln_kit.store.params_file import build, load
-from eln_kit.training.memory import keep_freed
 from eln_kit.training.optimizer import set_lr
 
 ROUNDS, ROUND = 5, 6  # of so many steps each, when steps are timed
@@ -81,7 +81,7 @@ def make_optimizer(network: nn.Module, params: Params) -> torch.optim.AdamW:
 
 
 def step(network: nn.Module, optimizer, batch: dict[str, Tensor], params: Params) -> None:
-    half = precision_of(params.run.precision) == "bf16"
+    half = precision_of(params.run.precision, network)[0] == "bf16"
     image = batch["image"].to(device(), memory_format=layout(params.run))
     with torch.autocast(device().type, torch.bfloat16, enabled=half):
         loss = cross_entropy(network.logits(image), batch["mask"].to(device()))

@@ -27,7 +27,8 @@ from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build, load
-from eln_kit.training.fit import batches, one_step
+from eln_kit.training.feed import batches
+from eln_kit.training.loop import one_step
 from eln_kit.training.optimizer import make_optimizer
 from eln_kit.training.processes import accelerate
 
@@ -80,7 +81,7 @@ WARM = 2  # rounds that are not counted
 def bare(stage: Stage, batch: dict, optimizer, accelerator) -> None:
     """Forward and backward of the networks that a step of the stage needs."""
     networks = stage.networks
-    names = ["image", *stage.views] if isinstance(stage, SemiSupervised) else ["image"]
+    names = [*stage.views(batch)[0]] if isinstance(stage, SemiSupervised) else ["image"]
     with accelerator.autocast():
         prediction = networks.student(torch.cat([batch[name] for name in names]))
         outputs = [prediction.logits, prediction.embedding] if len(names) > 1 else [prediction.logits]
@@ -137,7 +138,7 @@ def measure(params: Params, kind: type[Stage], rounds: int, compiled: bool) -> d
     dataset = open_dataset(params.data)
     experiment = Experiment(params, Path(params.run.folder), dataset, make_split(dataset, params.data))
     stage = kind(Networks(params, len(dataset.classes)), params)
-    accelerator = accelerate(params.run, experiment.folder)
+    accelerator = accelerate(params.run, experiment.folder, params.run.precision)
     stage.to(accelerator.device, memory_format=layout(params.run))
     if compiled:
         compile_networks(stage)

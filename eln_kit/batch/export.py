@@ -19,6 +19,7 @@ from eln_kit.models.features import upsample
 from eln_kit.models.graph import Graph
 from eln_kit.paths import write_whole
 from eln_kit.store.experiment import Experiment
+from eln_kit.store.params_file import build
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 ABOUT, CARD = "model.json", "README.md"
@@ -104,7 +105,8 @@ def check(content: bytes, graph: Graph) -> None:
 
 def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
     """A model card as Hugging Face has it, with measures on the validation images where they are at hand."""
-    dataset, params = experiment.dataset, experiment.params
+    as_exported = {"evaluation.scales": [1.0], "evaluation.flip": False}  # the graph has one view
+    dataset, params = experiment.dataset, build(experiment.params.model_dump(), as_exported)
     measured, detectors = None, []
     if dataset.val:
         print(f"measuring {len(validation_items(dataset, params))} validation images for the model card", flush=True)

@@ -72,7 +72,7 @@ def _sizes(networks: Networks, params: Params) -> str:
 
 def _training(networks: Networks, params: Params, split: Split) -> Iterator[str]:
     """A line a stage: its steps, where it would go on, what a process of it needs, and what it keeps on disk."""
-    precision = precision_of(params.run.precision)
+    precision, _ = precision_of(params.run.precision, networks.student)
     for kind in stages_of(params, split):
         path = resolve(params.run.folder) / kind.name / checkpoint.FILE
         step, steps = checkpoint.load(path)["step"] if checkpoint.exists(path) else 0, kind.length(params)

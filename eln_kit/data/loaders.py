@@ -2,24 +2,22 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from eln_kit.data.items import DataSet, Item, read_image, read_mask
 from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.device import free_memory
 from eln_kit.faults import DataError
 from eln_kit.params import Data, Params
 
 FAULT = "fault"  # in a batch, beside its tensors
 SEED = "seed"  # of the strong views, in a batch of unlabelled images
 RETRY = 0.5  # seconds before a file that cannot be read is tried again
-TOLERATED = 0.01  # share of the images
 
 
 class Draws(Sampler):
@@ -52,26 +50,6 @@ class Draws(Sampler):
         return int(self.order[place]), int(view_seed)
 
 
-class Faults:
-    """Files that went bad during training: each is told once, and too many stop it.
-
-    Args: number of images that the batches are drawn from.
-    """
-
-    def __init__(self, images: int):
-        self.images = images
-        self.seen: set[str] = set()
-
-    def note(self, faults: list[str]) -> None:
-        """Raises DataError when more than `TOLERATED` of the images were bad."""
-        for fault in sorted(set(faults) - self.seen - {""}):
-            self.seen.add(fault)
-            told = f"{fault} ({len(self.seen)} of {self.images} images went bad"
-            if len(self.seen) > TOLERATED * self.images:
-                raise DataError(f"{told}, more than {TOLERATED:.0%})")
-            print(f"skipped: {told}, others take their place)", file=sys.stderr, flush=True)
-
-
 class TrainingImages(Dataset):
     """Items as views; an index is (item, seed of its views). Decoded images are kept, up to `room` bytes.
 
@@ -80,8 +58,8 @@ class TrainingImages(Dataset):
 
     def __init__(self, items: list[Item], dataset: DataSet, params: Params, labeled: bool, room: int = 0):
         self.items, self.dataset, self.params, self.labeled = items, dataset, params, labeled
-        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
-        self.bad: dict[int, str] = {}
+        self.kept: dict[Item, tuple[torch.Tensor, torch.Tensor | None]] = {}  # an item may come several times
+        self.bad: dict[Item, str] = {}
         self.room = room
 
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor | str]:
@@ -95,29 +73,28 @@ class TrainingImages(Dataset):
 
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""
-        count = len(self.items)
-        for place in (*range(index, count), *range(index)):
-            if place not in self.bad:
+        first = self.items[index]
+        for item in (*self.items[index:], *self.items[:index]):
+            if item not in self.bad:
                 try:
-                    return *(self.kept.get(place) or self._read(place)), self.bad.get(index, "")
+                    return *(self.kept.get(item) or self._read(item)), self.bad.get(first, "")
                 except DataError as error:
-                    self.bad[place] = str(error)
-        raise DataError(self.bad[index])
+                    self.bad[item] = str(error)
+        raise DataError(self.bad[first])
 
-    def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _read(self, item: Item) -> tuple[torch.Tensor, torch.Tensor | None]:
         try:
-            return self._decode(index)
+            return self._decode(item)
         except DataError:  # a network's disk may be away for a moment
             time.sleep(RETRY)
-            return self._decode(index)
+            return self._decode(item)
 
-    def _decode(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        item = self.items[index]
+    def _decode(self, item: Item) -> tuple[torch.Tensor, torch.Tensor | None]:
         mask = None if item.mask is None else read_mask(item, self.dataset)
         decoded = resize(read_image(item), mask, self.params.data.resize)
         self.room -= sum(part.nbytes for part in decoded if part is not None)
         if self.room >= 0:
-            self.kept[index] = decoded
+            self.kept[item] = decoded
         return decoded
 
 
@@ -130,12 +107,12 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> DataLoader:
-    """One batch for each step of `steps`, as `method.stages` describes it but for `strong`: see `strong_views`."""
+    """For each step of `steps` its `Batch` but for strong views, and beside the tensors `FAULT` and `SEED`."""
     batch = params.data.batch_labeled if labeled else params.data.batch_unlabeled
     seed = 2 * params.run.seed + labeled
     draws = Draws(len(items), batch, seed, steps, process, processes)
     workers = _workers(params.data, processes)
-    free = psutil.virtual_memory().available // 4 if params.data.cache == "auto" else 0
+    free = free_memory() // 4 if params.data.cache == "auto" else 0
     room = free // (processes * max(workers, 1) * 2)  # every loader process keeps its own, and there are two loaders
     images = TrainingImages(items, dataset, params, labeled, room)
     pinned = torch.cuda.is_available()

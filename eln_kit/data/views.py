@@ -3,7 +3,7 @@
 Loaders make the weak views; the strong ones are made of a batch, where it is trained on.
 """
 
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,9 +11,31 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from eln_kit.data.items import VOID
-from eln_kit.params import Views
+from eln_kit.params import Params, Views
 
 MaybeMask = TypeVar("MaybeMask", bound=Tensor | None)  # a mask for a mask, None for None
+
+
+class Batch(TypedDict, total=False):
+    """What a stage gets in a step: the first two of labelled images, the others of unlabelled ones.
+
+    `labeled_views` and `unlabeled_views` make an image's part of it, `training.feed` the strong views. All stages read
+    `image` and `mask`, stage 3 the rest. Only the oracle filter and the measures look at `truth`, which is void where
+    nobody labelled the image.
+    """
+
+    image: Tensor  # float B 3 H W in 0..1
+    mask: Tensor  # long B H W
+    weak: Tensor  # float B 3 H W in 0..1
+    strong: Tensor  # the same, recoloured
+    strong_2: Tensor  # another one, where there are two strong views
+    valid: Tensor  # bool B H W, False where the crop was padded
+    truth: Tensor  # long B H W
+
+
+def strong_names(params: Params) -> list[str]:
+    """Of the strong views in a batch."""
+    return ["strong", "strong_2"][: params.semi_supervised.strong_views]
 
 
 class RandomZoom(v2.Transform):
@@ -69,7 +91,7 @@ def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor
 
 
 def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[str, Tensor]:
-    """uint8 `3 H W` -> `weak`, `valid` and `truth` as `eln_kit.method.stages` describes them."""
+    """uint8 `3 H W` -> `weak`, `valid` and `truth` of a `Batch`."""
     inside = torch.zeros(image.shape[1:], dtype=torch.uint8)
     truth = torch.full_like(inside, VOID) if truth is None else truth
     sample = {

@@ -8,6 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from eln_kit.data import VOID, DataSet, Item, read_image, read_mask
+from eln_kit.data.views import Batch
 from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks, Segmenter
@@ -58,7 +59,7 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     logits = predict(networks.teacher, seen, params.evaluation)
     known = torch.full(seen.shape[2:], VOID) if truth is None else truth
     known = known[None].to(seen.device)
-    batch = {"weak": seen, "truth": known, "valid": torch.ones_like(known, dtype=torch.bool)}
+    batch: Batch = {"weak": seen, "truth": known, "valid": torch.ones_like(known, dtype=torch.bool)}
     wrongness = (-judge(networks.eln, networks.teacher, seen, logits, params.evaluation)[0, 0]).sigmoid()
 
     def trust(batch, logits) -> Tensor:

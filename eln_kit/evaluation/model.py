@@ -1,6 +1,7 @@
 """A run's networks as a function of any image: `eln_kit.load`."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -173,7 +174,9 @@ def _open(params: Params) -> Experiment:
     folder = resolve(params.run.folder)
     try:
         dataset = dataset_of(params)
-    except DataError:
+    except DataError as error:
+        if params.data.root and resolve(params.data.root).is_dir():
+            print(f"{error}; so class names are the checkpoint's, and colours a palette's", file=sys.stderr, flush=True)
         state = checkpoint.load(folder / "2_error_localization" / checkpoint.FILE)
         dataset = describe_classes(params.data.name, state["classes"])
     return Experiment(params, folder, dataset, Split([], []))

@@ -1,9 +1,4 @@
-"""The three training stages: a batch in, named losses out. Their sum is what the training loop minimises.
-
-A batch is a dict of tensors. Labelled: `image` float `B 3 H W` in 0..1, `mask` long `B H W`. Unlabelled: `weak`,
-`strong` and perhaps `strong_2`, the views of an image; `valid` bool `B H W`, False where the crop was padded; and
-`truth` long `B H W`, void where nobody labelled the image, which only the oracle filter and the measures look at.
-"""
+"""The three training stages: a batch in, named losses out. Their sum is what the training loop minimises."""
 
 from collections.abc import Callable
 
@@ -11,6 +6,7 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import Split
+from eln_kit.data.views import Batch, strong_names
 from eln_kit.method.filters import plausible, surest, surest_of_each_class
 from eln_kit.method.losses import (
     FEW,
@@ -48,7 +44,7 @@ class Supervised(Stage):
     lasts: tuple[str, ...] = ("supervised.steps",)
     parts: tuple[str, ...] = ("student",)
 
-    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+    def forward(self, batch: Batch) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
         return {"main": self.cross_entropy(logits, batch["mask"])}, {}
 
@@ -73,7 +69,7 @@ class ErrorLocalization(Stage):
     parts: tuple[str, ...] = ("student", "auxiliary", "eln")
     sections = (*Stage.sections, "error_localization")
 
-    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+    def forward(self, batch: Batch) -> Outcome:
         prediction = self.networks.student(batch["image"])
         return self.labeled_losses(prediction, batch["image"], batch["mask"])
 
@@ -126,7 +122,7 @@ class Bound(ErrorLocalization):
     def unlabeled_images(params: Params) -> bool:
         return True
 
-    def forward(self, batch: dict[str, Tensor]) -> Outcome:
+    def forward(self, batch: Batch) -> Outcome:
         student, eln, image = self.networks.student, self.networks.eln, batch["weak"]
         with torch.no_grad(), evaluating(student):
             logits = student(image).logits
@@ -153,38 +149,47 @@ class SemiSupervised(ErrorLocalization):
     def unlabeled_images(params: Params) -> bool:
         return params.semi_supervised.unlabeled
 
-    @property
-    def views(self) -> dict[str, float]:
-        """The views that the student learns from, and the weight of the cross-entropy on each."""
-        if not self.knobs.unlabeled:
-            return {}
-        weights = {"weak": self.knobs.weak_weight} | dict.fromkeys(strong_names(self.params), self.knobs.strong_weight)
-        return {view: weight for view, weight in weights.items() if weight or self.knobs.contrast_weight}
-
-    def forward(self, batch: dict[str, Tensor]) -> Outcome:
-        """The student sees all images of the step in one pass, so BatchNorm moves once, over all of them.
-
-        With `strong_pass: own` there are two passes, the second of the strong views.
-        """
-        if self.knobs.unlabeled and self.params.views.cutmix:
-            batch = batch | self.mixed(batch)
-        strong = [view for view in self.views if view != "weak"]
-        weak = ["weak"] * ("weak" in self.views or bool(self.knobs.unlabeled and self.knobs.feature_weight))
-        first = ["image"] * self.knobs.labeled + weak
-        passes = [first + strong] if self.knobs.strong_pass == "together" else [first, strong]
-        predictions: dict[str, Prediction] = {}
-        for names in filter(None, passes):
-            images = torch.cat([batch[name] for name in names])
-            together = self.networks.student(images, complementary=names is strong and self.knobs.complementary)
-            predictions |= zip(names, _split(together, [len(batch[name]) for name in names]), strict=True)
+    def forward(self, batch: Batch) -> Outcome:
+        images, boxes = self.views(batch)
+        predictions = self.predictions(images)
         losses: dict[str, Tensor] = {}
         measures: dict[str, Tensor] = {}
         if self.knobs.labeled:
             losses, measures = self.labeled_losses(predictions["image"], batch["image"], batch["mask"])
         if self.knobs.unlabeled:
-            more_losses, more_measures = self.unlabeled_losses(predictions, batch)
+            more_losses, more_measures = self.unlabeled_losses(predictions, boxes, batch)
             losses, measures = losses | more_losses, measures | more_measures
         return losses, measures
+
+    def views(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What passes the student: the images that a loss is for; and the boxes that CutMix put into strong ones."""
+        knobs, images, boxes = self.knobs, {}, {}
+        if knobs.labeled:
+            images["image"] = batch["image"]
+        if knobs.unlabeled and (knobs.weak_weight or knobs.contrast_weight or knobs.feature_weight):
+            images["weak"] = batch["weak"]
+        if knobs.unlabeled and (knobs.strong_weight or knobs.contrast_weight):
+            images |= {name: batch[name] for name in strong_names(self.params)}  # type: ignore[literal-required]
+        if self.params.views.cutmix:
+            boxes = {
+                name: random_boxes(batch["valid"], self.params.views.cutmix) for name in images if _is_strong(name)
+            }
+            images |= {name: mix(images[name], box) for name, box in boxes.items()}
+        return images, boxes
+
+    def predictions(self, images: dict[str, Tensor]) -> dict[str, Prediction]:
+        """The student's of each view. All pass it together, so BatchNorm moves once, over all of them.
+
+        With `strong_pass: own` there are two passes, the second of the strong views.
+        """
+        knobs, strong = self.knobs, [name for name in images if _is_strong(name)]
+        passes = [[*images]] if knobs.strong_pass == "together" else [[n for n in images if n not in strong], strong]
+        found: dict[str, Prediction] = {}
+        for names in filter(None, passes):
+            complementary = knobs.complementary and names == strong
+            together = self.networks.student(torch.cat([images[name] for name in names]), complementary=complementary)
+            found |= zip(names, _split(together, [len(images[name]) for name in names]), strict=True)
+        return found
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
@@ -192,37 +197,28 @@ class SemiSupervised(ErrorLocalization):
             return super().labeled_losses(prediction, image, mask)
         return {"main": self.cross_entropy(prediction.logits, mask)}, {}
 
-    def mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Each strong view after CutMix, under its name, and its boxes."""
-        found = {}
-        for view in strong_names(self.params):
-            found[f"box_{view}"] = random_boxes(batch["valid"], self.params.views.cutmix)
-            found[view] = mix(batch[view], found[f"box_{view}"])
-        return found
-
-    def unlabeled_losses(self, predictions: dict[str, Prediction], batch: dict[str, Tensor]) -> Outcome:
+    def unlabeled_losses(self, predictions: dict[str, Prediction], boxes: dict[str, Tensor], batch: Batch) -> Outcome:
         """Self-training and contrast of the weak and the strong views against the teacher's filtered labels."""
-        knobs = self.knobs
-        *weak, measures = self.label(batch)
-        weak.append(batch["valid"])
-        losses = {}
-        for view, weight in self.views.items():
-            labels, embedding, valid = (mix(target, batch.get(f"box_{view}")) for target in weak)
+        knobs, losses = self.knobs, {}
+        labels, embedding, measures = self.label(batch)
+        for view in (name for name in predictions if name != "image"):
+            box, weight = boxes.get(view), knobs.weak_weight if view == "weak" else knobs.strong_weight
+            mixed = mix(labels, box)
             if weight:
-                losses[view] = weight * self.self_training(predictions[view].logits, labels, valid)
+                losses[view] = weight * self.self_training(predictions[view].logits, mixed, mix(batch["valid"], box))
             if knobs.contrast_weight:
-                contrast = self.contrast(predictions[view], embedding, labels)
+                contrast = self.contrast(predictions[view], mix(embedding, box), mixed)
                 losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
         if knobs.feature_weight:
             logits = self.networks.student.with_channels_dropped(predictions["weak"].features)
-            losses["features"] = knobs.feature_weight * self.self_training(logits, weak[0], weak[2])
+            losses["features"] = knobs.feature_weight * self.self_training(logits, labels, batch["valid"])
         return losses, measures
 
     def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
         return self.cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
 
     @torch.no_grad()
-    def label(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def label(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The teacher's label of the weak view, void where dropped (`B H W`), its embedding, and measures."""
         teacher = self.networks.teacher(batch["weak"])
         logits = upsample(teacher.logits.float(), batch["weak"].shape[2:])
@@ -240,7 +236,7 @@ class SemiSupervised(ErrorLocalization):
         }
         return pseudo_label(logits, keep), teacher.embedding, measures
 
-    def keep(self, batch: dict[str, Tensor], logits: Tensor, trust: Callable[..., Tensor] | None = None) -> Tensor:
+    def keep(self, batch: Batch, logits: Tensor, trust: Callable[..., Tensor] | None = None) -> Tensor:
         """Pixels that the filter trusts, bool `B H W`; logits are the teacher's at image size.
 
         `trust` may do what the method of that name does in another way, such as in windows.
@@ -257,7 +253,7 @@ class SemiSupervised(ErrorLocalization):
             return surest(score, valid, knobs.threshold)
         return score >= torch.logit(torch.tensor(knobs.threshold)).item()
 
-    def trust(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
+    def trust(self, batch: Batch, logits: Tensor) -> Tensor:
         """How sure the filter is of each pixel's label, float `B H W`: a probability's logit, or minus the entropy.
 
         Logits tell pixels apart whose probabilities are both 1 to the computer.
@@ -285,9 +281,8 @@ def follow_weight(eln: ErrorLocalizer, logits: Tensor, mask: Tensor, knobs: Knob
         eln.follow_weight(wrong_pixels_weight(correctness(logits, mask), knobs.max_weight))
 
 
-def strong_names(params: Params) -> list[str]:
-    """The strong views in a batch of stage 3: `strong`, and `strong_2` where there are two."""
-    return ["strong", "strong_2"][: params.semi_supervised.strong_views]
+def _is_strong(view: str) -> bool:
+    return view.startswith("strong")
 
 
 STAGES: dict[str, type[Stage]] = {

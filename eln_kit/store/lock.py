@@ -1,5 +1,6 @@
 """A folder belongs to one process at a time, and who comes second is told who has it."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -30,6 +31,8 @@ def held(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
         except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise Fault(f"{folder}: its file system has no locks (flock); set run.folder to one that has") from None
             raise Fault(f"{folder}: cannot be written ({error.strerror}); set run.folder") from None
         yield
 

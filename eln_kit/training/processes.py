@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import NoReturn
@@ -15,19 +16,20 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from eln_kit.device import device, precision_of
+from eln_kit.device import device
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
 from eln_kit.training import nodes, tracking
 from eln_kit.training.stopping import STOPS, handled, ignored
 
 RANKS, MPI = ("LOCAL_RANK", "RANK", "WORLD_SIZE"), ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+MEASURING = timedelta(days=1)  # that the others wait while the first process measures
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe
 
 
@@ -166,17 +168,18 @@ def _stop(number: int, _frame) -> NoReturn:
     raise SignalException("stopped", signal.Signals(number))
 
 
-def accelerate(run: Run, folder: Path) -> Accelerator:
+def accelerate(run: Run, folder: Path, precision: str) -> Accelerator:
     """The processes and the precision to train with; a stage leaves some networks untouched, which DDP must know."""
     AcceleratorState._reset_state()  # a notebook may have trained with another precision before
     if not launched():
         for name in (*RANKS, *MPI):  # accelerate would take any of them for a launcher's
             os.environ.pop(name, None)
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    patient = InitProcessGroupKwargs(timeout=MEASURING)
     accelerator = Accelerator(
-        mixed_precision=precision_of(run.precision).replace("fp32", "no"),
+        mixed_precision=precision.replace("fp32", "no"),
         cpu=device().type == "cpu",
-        kwargs_handlers=[unused],
+        kwargs_handlers=[unused, patient],
         **tracking.accelerator_options(run, folder),
     )
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":

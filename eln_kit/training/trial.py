@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
+from eln_kit.data.views import Batch, strong_names
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import Outcome, Stage, stages_of, strong_names
+from eln_kit.method.stages import Outcome, Stage, stages_of
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.training import processes
@@ -33,7 +34,7 @@ def check_batches(params: Params, classes: int) -> None:
     networks = blank(params, classes) if any(share == 1 for _, share in shares.values()) else None
     for kind, (number, share) in shares.items():
         if networks and share == 1:
-            memory_of(kind(networks, params), number, precision_of(params.run.precision))
+            memory_of(kind(networks, params), number, precision_of(params.run.precision, networks.student)[0])
 
 
 def memory_of(stage: Stage, number: int, precision: str) -> int:
@@ -77,21 +78,21 @@ def _step(stage: Stage, number: int) -> Outcome:
         ) from None
 
 
-def _batch(params: Params, number: int) -> dict[str, Tensor]:
-    """A process's share of a batch, as `eln_kit.method.stages` describes it."""
+def _batch(params: Params, number: int) -> Batch:
+    """A process's share of a batch."""
     height, width = params.views.crop
     least = 2 if number > 1 and device().type == "cuda" else 1  # BatchNorm is synchronised there
     labeled, unlabeled = (max(n // number, least) for n in (params.data.batch_labeled, params.data.batch_unlabeled))
     mask = torch.zeros(unlabeled, height, width, dtype=torch.long)
     image = torch.zeros(unlabeled, 3, height, width)
-    return {
+    batch: Batch = {
         "image": torch.zeros(labeled, 3, height, width),
         "mask": torch.zeros(labeled, height, width, dtype=torch.long),
         "weak": image,
-        **{view: image.clone() for view in strong_names(params)},
         "valid": mask == 0,
         "truth": mask,
     }
+    return batch | {view: image.clone() for view in strong_names(params)}  # type: ignore[return-value]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from eln_kit.data.loaders import FAULT, Draws, Faults, TrainingImages, training_batches
+from eln_kit.data.loaders import FAULT, Draws, TrainingImages, training_batches
 from eln_kit.data.views import labeled_views, resize, strong_views, unlabeled_views
 from eln_kit.faults import DataError
 from eln_kit.params import Views
 from eln_kit.store.experiment import open_experiment
+from eln_kit.training.feed import Faults
 
 VOID = 255
 PLAIN = Views(crop=[16, 16], scale=[1, 1], flip=0, jitter=[0, 0, 0, 0], grey=0)

@@ -12,7 +12,8 @@ from eln_kit.faults import CheckpointError, DataError, ParamsError, TrainingErro
 from eln_kit.method.stages import Bound, ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import check_unlabeled, open_experiment
-from eln_kit.training.fit import fit, main
+from eln_kit.training.__main__ import main
+from eln_kit.training.fit import fit
 from eln_kit.training.log import Log
 
 pytestmark = pytest.mark.slow
@@ -328,14 +329,19 @@ def test_without_masks_of_unlabelled_images_there_is_no_bound_and_no_complaint(t
         fit(Bound(experiment.networks(), experiment.params), experiment)
 
 
-def test_bf16_is_chosen_where_the_hardware_has_it_and_can_be_refused(monkeypatch):
+def test_bf16_is_chosen_where_it_pays_and_can_be_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert precision_of("auto") == "bf16"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    assert precision_of("auto") == "fp32"
-    assert precision_of("fp32") == "fp32"
+    dense, depthwise = torch.nn.Conv2d(4, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=4)
+    assert [precision_of("auto", network)[0] for network in (dense, depthwise)] == ["bf16", "fp32"]
+    assert precision_of("bf16", depthwise)[0] == "bf16"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert precision_of("auto", depthwise)[0] == "bf16"
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: False, raising=False)
+    assert precision_of("auto", dense)[0] == "fp32"
+    assert precision_of("fp32", dense)[0] == "fp32"
 
 
 def test_a_stage_goes_on_from_the_checkpoint_before_one_that_is_broken(tiny, tmp_path, capsys):

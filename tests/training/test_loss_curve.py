@@ -4,7 +4,8 @@ import torch
 
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.store.experiment import open_experiment
-from eln_kit.training.fit import fit, make_optimizer
+from eln_kit.training.fit import fit
+from eln_kit.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ def test_fifty_steps_of_stage_3_have_the_loss_curve_of_the_plain_path(tiny, tmp_
     fast = curve("fast", {})
     monkeypatch.setattr("eln_kit.method.stages.contrastive_loss", plain.contrastive_loss)
     make = make_optimizer
-    monkeypatch.setattr("eln_kit.training.fit.make_optimizer", lambda *given: unfused(make(*given)))
+    monkeypatch.setattr("eln_kit.training.loop.make_optimizer", lambda *given: unfused(make(*given)))
     slow = curve("slow", {"data.cache": "none"})
     assert fast[-1]["contrast_weak"] > 1
     near = dict.fromkeys(("main", "auxiliary", "weak", "strong", "contrast_weak", "contrast_strong"), 1e-3)

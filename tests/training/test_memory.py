@@ -5,7 +5,7 @@ import pytest
 
 PAGES = """
 import ctypes, resource, sys
-from eln_kit.training.memory import keep_freed
+from eln_kit.device import keep_freed
 
 c = ctypes.CDLL(None)
 c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

@@ -190,7 +190,7 @@ def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeyp
 def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_path, more):
     file, log = tmp_path / "x.yaml", tmp_path / "run" / "1_supervised" / "metrics.jsonl"
     file.write_text(yaml.safe_dump(tiny(more | {"supervised.steps": 10**6, "run.save_every": 10**6}).model_dump()))
-    command = [sys.executable, "-m", "eln_kit.training.fit", str(file), "1_supervised"]
+    command = [sys.executable, "-m", "eln_kit.training", str(file), "1_supervised"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: process.poll() is not None or (log.is_file() and log.read_text()))
     for each in (*psutil.Process(process.pid).children(recursive=True), process, process):
@@ -205,7 +205,7 @@ def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command = [*launcher, "-m", "eln_kit.training.fit", str(file), "1_supervised"]
+    command = [*launcher, "-m", "eln_kit.training", str(file), "1_supervised"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in losses(tmp_path / "run", "1_supervised")] == [2, 4]

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from eln_kit.data.items import VOID
 from eln_kit.data.palette import palette
-from eln_kit.data.pictures import IMAGE_SUFFIXES
+from eln_kit.data.pictures import IMAGE_SUFFIXES, upright_size
 from eln_kit.faults import DataError
 
 BACKGROUND = "background"
@@ -121,8 +120,7 @@ def part_of(path: str) -> str:
 def size_of(image: Path) -> Size | None:
     """Height and width of the upright image; None where it cannot be read."""
     try:
-        with Image.open(image) as file:
-            sideways = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return file.size if sideways else (file.height, file.width)
-    except Exception:  # readers of broken files raise many kinds
+        width, height = upright_size(image)
+    except DataError:
         return None
+    return height, width
