@@ -12,8 +12,8 @@ from statistics import median
 import onnxruntime
 import torch
 
-from eln_kit.evaluation.model import open_run
-from eln_kit.models.graph import Graph
+from eln_kit.batch.graph import Graph
+from eln_kit.tools.model import open_run
 
 ROUNDS = 5
 

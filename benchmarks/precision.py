@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from eln_kit.data import Item, read_mask
-from eln_kit.evaluation import promise
-from eln_kit.evaluation.model import Model, load
 from eln_kit.store.experiment import reopen
+from eln_kit.tools import promise
+from eln_kit.tools.model import Model, load
 
 PRECISIONS = (0.95, 0.98, 0.99)
 

@@ -4,7 +4,7 @@ __version__ = "0.7.0"
 
 
 def load(place):
-    """What a run has learnt, as a function of images: an `eln_kit.evaluation.model.Model`.
+    """What a run has learnt, as a function of images: an `eln_kit.tools.model.Model`.
 
     Args:
         place: a run folder whose stage 2 has finished, or a `model.pt2` that `eln-kit export --to torch` wrote.
@@ -25,4 +25,4 @@ def load(place):
     """
     from importlib import import_module  # torch takes seconds, and the wings do not import upwards
 
-    return import_module("eln_kit.evaluation.model").load(place)
+    return import_module("eln_kit.tools.model").load(place)

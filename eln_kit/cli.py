@@ -223,7 +223,7 @@ def evaluate(options) -> None:
     KNOBS,
 )
 def show(options) -> None:
-    from eln_kit.evaluation import show
+    from eln_kit.tools import show
 
     for folder in show.show(options.run, options.image, options.mask, options.out, options.set):
         print(folder / show.SHEET)
@@ -291,8 +291,8 @@ def table(options) -> None:
     _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
 def data(options) -> int:
-    from eln_kit.data.exports import READERS, bring
-    from eln_kit.data.prepare import prepare
+    from eln_kit.tools.exports import READERS, bring
+    from eln_kit.tools.prepare import prepare
 
     if options.name not in READERS:
         return 0 if prepare(options.name, options.root, options.download) else faults.FAILED

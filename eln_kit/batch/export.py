@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch.export import Dim, ExportedProgram
 
+from eln_kit.batch.graph import Graph
 from eln_kit.batch.templating import rendered
 from eln_kit.evaluation import segmentation
-from eln_kit.evaluation.model import open_run
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import DataError, Fault
 from eln_kit.models.features import upsample
-from eln_kit.models.graph import Graph
 from eln_kit.paths import write_whole
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build
+from eln_kit.tools.model import open_run
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 ABOUT, CARD = "model.json", "README.md"

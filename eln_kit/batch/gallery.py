@@ -9,10 +9,10 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
 from eln_kit.data.palette import in_palette
-from eln_kit.evaluation import promise
-from eln_kit.evaluation.label import Labelling, write_picture
-from eln_kit.evaluation.model import Model, level_of, levels_of, load
 from eln_kit.faults import DataError
+from eln_kit.tools import promise
+from eln_kit.tools.label import Labelling, write_picture
+from eln_kit.tools.model import Model, level_of, levels_of, load
 
 SHOWN = 24  # images on the page
 

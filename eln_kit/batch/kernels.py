@@ -22,7 +22,7 @@ IMPORTED = [
     "eln_kit.notebook",
     "eln_kit.training.fit",
     "eln_kit.evaluation.examples",
-    "eln_kit.evaluation.show",
+    "eln_kit.tools.show",
 ]
 
 

@@ -34,12 +34,9 @@ from eln_kit.figures.images import (
     pseudo_labels,
     views,
 )
-from eln_kit.figures.lab import Filtering, MadeErrors, ratio_sweep, wrongness_maps
 from eln_kit.figures.screen import drawn, on_paper, pixel_at
 
 __all__ = [
-    "Filtering",
-    "MadeErrors",
     "class_shares",
     "colorize",
     "confusion",
@@ -56,9 +53,7 @@ __all__ = [
     "predictions",
     "pseudo_labels",
     "ratio_curves",
-    "ratio_sweep",
     "reliability",
     "save",
     "views",
-    "wrongness_maps",
 ]

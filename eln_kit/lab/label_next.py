@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eln_kit import figures, notebook
-from eln_kit.evaluation import promise
-from eln_kit.evaluation.label import Labelling
-from eln_kit.evaluation.model import level_of, levels_of, load
 from eln_kit.faults import DataError
 from eln_kit.paths import resolve
 from eln_kit.store.experiment import reopen
+from eln_kit.tools import promise
+from eln_kit.tools.label import Labelling
+from eln_kit.tools.model import level_of, levels_of, load
 
 PRECISIONS, NUMBERS = (0.8, 0.9, 0.95), (2, 4, 8)
 

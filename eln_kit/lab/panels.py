@@ -3,8 +3,8 @@
 import ipywidgets as w
 
 from eln_kit import figures
-from eln_kit.figures import Filtering, MadeErrors
 from eln_kit.lab import controls, views
+from eln_kit.lab.figures import Filtering, MadeErrors
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.session import MAIN, Session
 from eln_kit.lab.settings import Settings

@@ -11,6 +11,7 @@ from eln_kit import figures
 from eln_kit.data import VOID
 from eln_kit.evaluation.measures import interval
 from eln_kit.lab.bootstrap import DRAWS
+from eln_kit.lab.figures import Filtering, MadeErrors, ratio_sweep, wrongness_maps
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.session import BOUNDARY, MAIN, Session
 from eln_kit.lab.settings import Settings
@@ -19,11 +20,11 @@ from eln_kit.lab.sweeping import RATIOS, Point, rank_correlation
 STYLE, SCRIPT = (Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8") for name in ("style", "script"))
 
 
-def errors(session: Session, place: int) -> tuple[figures.MadeErrors, str]:
+def errors(session: Session, place: int) -> tuple[MadeErrors, str]:
     """The errors made on a held-out image, and a caption."""
     image, dataset = session.held[place], session.experiment.dataset
     masks = session.predictions(place)
-    figure = figures.MadeErrors(image.image, image.truth, masks, session.names, dataset.classes, dataset.colors)
+    figure = MadeErrors(image.image, image.truth, masks, session.names, dataset.classes, dataset.colors)
     rates = [figures.error_rate(image.truth, mask) for mask in masks]
     parts = [f"the {MAIN} errs on {rates[0]:.1%}"]
     parts += [
@@ -78,7 +79,7 @@ def dragged(number: int, ratio: float, point: Point) -> tuple[str, str]:
 def sweep(session: Session, settings: Settings, points: dict[float, Point]) -> tuple[Figure, str]:
     """Error rate against ratio, and a caption."""
     rates = {ratio: point.error_rate for ratio, point in points.items()}
-    figure = figures.ratio_sweep(rates, session.main_error_rate, rank_correlation(points))
+    figure = ratio_sweep(rates, session.main_error_rate, rank_correlation(points))
     return figure, caption(f"{len(rates)} of {len(RATIOS)} ratios, {describe(settings)}")
 
 
@@ -90,7 +91,7 @@ def describe(settings: Settings) -> str:
 def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     """Who expects errors where in a prediction, and a caption."""
     image, judge = session.held[judged.place], judged.judge
-    figure = figures.wrongness_maps(image.image, image.truth, judged.prediction, judged.trust)
+    figure = wrongness_maps(image.image, image.truth, judged.prediction, judged.trust)
     trained = f" and {judge.eln_steps} steps of training here" if judge.eln_steps else ""
     young = " (not trained yet)" if session.stage == "1_supervised" and not judge.eln_steps else ""
     return figure, caption(
@@ -100,13 +101,11 @@ def maps(session: Session, judged: Judged) -> tuple[Figure, str]:
     )
 
 
-def filtering(session: Session, judged: Judged) -> figures.Filtering:
+def filtering(session: Session, judged: Judged) -> Filtering:
     """The figure that a threshold moves."""
     image, dataset = session.held[judged.place], session.experiment.dataset
     trust, rankings = judged.trust["ELN"], judged.everywhere.rankings
-    return figures.Filtering(
-        image.image, image.truth, judged.prediction, trust, rankings, dataset.classes, dataset.colors
-    )
+    return Filtering(image.image, image.truth, judged.prediction, trust, rankings, dataset.classes, dataset.colors)
 
 
 def filter_numbers(threshold: float, judged: Judged) -> str:

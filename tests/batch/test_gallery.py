@@ -12,9 +12,9 @@ import eln_kit
 from eln_kit import cli
 from eln_kit.batch import gallery
 from eln_kit.data import read_mask
-from eln_kit.evaluation import label
-from eln_kit.evaluation.label import Labelling
 from eln_kit.faults import DataError
+from eln_kit.tools import label
+from eln_kit.tools.label import Labelling
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from eln_kit import figures
 from eln_kit.evaluation.measures import Ranking
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.figures import grid
+from eln_kit.lab.figures import Filtering, MadeErrors, ratio_sweep, wrongness_maps
 
 CLASSES = ["background", "square", "disc", "ring"]
 COLORS = np.array([[40, 40, 40], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
@@ -328,7 +329,7 @@ def test_a_figure_shows_once_in_a_notebook():
 def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
     image, truth, mask = (each[0] for each in scenes[:3])
     names = ["main decoder", "auxiliary 1, ratio 2"]
-    made = figures.MadeErrors(image, truth, [truth, mask], names, CLASSES, COLORS)
+    made = MadeErrors(image, truth, [truth, mask], names, CLASSES, COLORS)
     shown = texts(made.figure)
     assert "main decoder | its errors: 0.0%" in shown
     assert f"auxiliary 1, ratio 2 | its errors: {figures.error_rate(truth, mask):.1%}" in shown
@@ -337,14 +338,14 @@ def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
 
 def test_maps_of_wrongness_share_one_scale(scenes):
     image, truth, mask, wrongness = (each[0] for each in scenes[:4])
-    figure = figures.wrongness_maps(image, truth, mask, {"ELN": 1 - wrongness, "entropy": 1 - wrongness / 2})
+    figure = wrongness_maps(image, truth, mask, {"ELN": 1 - wrongness, "entropy": 1 - wrongness / 2})
     maps = [axis.images[0] for axis in figure.axes if axis.images and axis.get_title() in ("ELN", "entropy")]
     assert [each.get_clim() for each in maps] == [(0, 1), (0, 1)]
     assert np.allclose(maps[0].get_array(), wrongness, atol=1e-6)
 
 
 def test_a_sweep_of_ratios_is_drawn_with_the_main_decoder_and_the_correlation():
-    figure = figures.ratio_sweep({1.0: 0.2, 10.0: 0.5}, 0.12, 0.9)
+    figure = ratio_sweep({1.0: 0.2, 10.0: 0.5}, 0.12, 0.9)
     assert "rank correlation 0.90" in texts(figure)
     assert "main decoder, 12.0%" in texts(figure)
     assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [0.2, 0.5]
@@ -354,7 +355,7 @@ def test_a_sweep_of_ratios_is_drawn_with_the_main_decoder_and_the_correlation():
 def filtering(scenes):
     image, truth, mask, wrongness = (each[0] for each in scenes[:4])
     ranking = Ranking(1 - wrongness[truth != 255], (mask != truth)[truth != 255])
-    return figures.Filtering(image, truth, mask, 1 - wrongness, {"ELN": ranking}, CLASSES, COLORS), ranking
+    return Filtering(image, truth, mask, 1 - wrongness, {"ELN": ranking}, CLASSES, COLORS), ranking
 
 
 def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
@@ -375,7 +376,7 @@ def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
 
 def test_the_quick_picture_is_the_whole_figure_drawn_anew(filtering, scenes):
     image, truth, mask = (each[0] for each in scenes[:3])
-    made = figures.MadeErrors(image, truth, [truth, mask], ["main decoder", "auxiliary 1"], CLASSES, COLORS)
+    made = MadeErrors(image, truth, [truth, mask], ["main decoder", "auxiliary 1"], CLASSES, COLORS)
     moves = [partial(filtering[0].at, threshold) for threshold in (0.3, 0.95, 0.3)]
     moves += [partial(made.change, 1, "auxiliary 1, ratio 10", each) for each in (truth, mask)]
     for move in moves:

@@ -9,9 +9,9 @@ from trees import ids, voc
 
 from eln_kit import cli
 from eln_kit.data import read_mask
-from eln_kit.data.prepare import prepare
-from eln_kit.data.prepare import voc as prepare_voc
 from eln_kit.faults import DataError
+from eln_kit.tools.prepare import prepare
+from eln_kit.tools.prepare import voc as prepare_voc
 
 LISTS = "VOCdevkit/VOC2012/ImageSets/Segmentation"
 COUNTS = prepare_voc.COUNTS

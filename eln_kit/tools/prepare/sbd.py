@@ -7,8 +7,8 @@ from PIL import Image
 from torchvision.datasets import SBDataset
 
 from eln_kit.data.palette import bit_colors
-from eln_kit.data.prepare.files import beside, in_threads
 from eln_kit.faults import DataError
+from eln_kit.tools.prepare.files import beside, in_threads
 
 
 class SbdMasks(SBDataset):

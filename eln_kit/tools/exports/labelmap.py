@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eln_kit.data.exports.export import Export, images_below, part_of, size_of
 from eln_kit.data.ids import read_ids
 from eln_kit.data.items import VOID
 from eln_kit.data.listing import names_in
 from eln_kit.faults import DataError
+from eln_kit.tools.exports.export import Export, images_below, part_of, size_of
 
 BORDER = (224, 224, 192)  # of an object, in VOC's masks: void
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from trees import fails
 
-from eln_kit.evaluation.model import Found, level_of, levels_of
-from eln_kit.evaluation.promise import NEVER, choose, histogram, kept, promised
 from eln_kit.paths import shipped
+from eln_kit.tools.model import Found, level_of, levels_of
+from eln_kit.tools.promise import NEVER, choose, histogram, kept, promised
 
 
 def images(*pixels, count=1):

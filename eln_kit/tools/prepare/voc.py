@@ -7,12 +7,12 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from eln_kit.data.ids import read_ids
 from eln_kit.data.listing import names_in
-from eln_kit.data.prepare.archives import Archive, Source
-from eln_kit.data.prepare.files import beside
-from eln_kit.data.prepare.report import Report
-from eln_kit.data.prepare.sbd import sbd_ids, write_masks
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
+from eln_kit.tools.prepare.archives import Archive, Source
+from eln_kit.tools.prepare.files import beside
+from eln_kit.tools.prepare.report import Report
+from eln_kit.tools.prepare.sbd import sbd_ids, write_masks
 
 COUNTS = {"train": 1464, "val": 1449, "trainaug": 10582}
 SUFFIXES = {"JPEGImages": ".jpg", "SegmentationClass": ".png", "SegmentationClassAug": ".png"}

@@ -10,9 +10,9 @@ from PIL import Image
 from trees import write_image, write_mask
 
 from eln_kit import cli
-from eln_kit.evaluation import show
 from eln_kit.faults import DataError
 from eln_kit.store import checkpoint
+from eln_kit.tools import show
 
 pytestmark = pytest.mark.slow
 

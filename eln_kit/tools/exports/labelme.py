@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from eln_kit.data.exports.export import Export, Size, part_of, size_of
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
+from eln_kit.tools.exports.export import Export, Size, part_of, size_of
 
 AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the points that a shape has at least
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from eln_kit.data import VOID, groups_of, read_mask
-from eln_kit.evaluation.model import Model, levels_of
 from eln_kit.faults import DataError
+from eln_kit.tools.model import Model, levels_of
 
 CONFIDENCE = 0.9
 LEVELS = 256  # trust is kept in steps of 1/255, as in files

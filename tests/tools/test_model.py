@@ -9,8 +9,8 @@ from PIL import Image
 from trees import fails, write_image
 
 import eln_kit
-from eln_kit.evaluation import model as models
 from eln_kit.faults import CheckpointError
+from eln_kit.tools import model as models
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from eln_kit import figures
 from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.palette import in_palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
-from eln_kit.evaluation.model import Found, levels_of, load
 from eln_kit.faults import DataError
+from eln_kit.tools.model import Found, levels_of, load
 
 SHEET = "sheet.png"
 NOT_OURS = (".", "@eaDir", "__MACOSX")  # hidden files, and what a NAS and a Mac add to folders

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from eln_kit.data.catalog import open_dataset
-from eln_kit.data.prepare.cityscapes import prepare_cityscapes
-from eln_kit.data.prepare.lists import report_lists
-from eln_kit.data.prepare.report import Report
-from eln_kit.data.prepare.voc import prepare_voc
 from eln_kit.params import Data
+from eln_kit.tools.prepare.cityscapes import prepare_cityscapes
+from eln_kit.tools.prepare.lists import report_lists
+from eln_kit.tools.prepare.report import Report
+from eln_kit.tools.prepare.voc import prepare_voc
 
 PREPARERS = {"voc": prepare_voc, "cityscapes": prepare_cityscapes}
 

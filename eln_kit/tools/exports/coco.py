@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eln_kit.data.exports.export import Export, Size, part_of, size_of
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
+from eln_kit.tools.exports.export import Export, Size, part_of, size_of
 
 EMPTY = "annotations have no outline, one far outside, or run lengths of another size, and are left out"
 KEYS = {"images", "annotations", "categories"}

@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from eln_kit.data.exports.coco import read_coco
-from eln_kit.data.exports.export import Export
-from eln_kit.data.exports.labelmap import read_labelmap
-from eln_kit.data.exports.labelme import read_labelme
-from eln_kit.data.exports.tree import write_tree
-from eln_kit.data.prepare.report import Report
 from eln_kit.faults import DataError
+from eln_kit.tools.exports.coco import read_coco
+from eln_kit.tools.exports.export import Export
+from eln_kit.tools.exports.labelmap import read_labelmap
+from eln_kit.tools.exports.labelme import read_labelme
+from eln_kit.tools.exports.tree import write_tree
+from eln_kit.tools.prepare.report import Report
 
 READERS = {"coco": read_coco, "labelme": read_labelme, "labelmap": read_labelmap}
 

@@ -16,8 +16,8 @@ import pytest
 from published import IMAGES, MASKS, TAR, TGZ, files, mends, put, told
 
 from eln_kit import cli
-from eln_kit.data.prepare import prepare
-from eln_kit.data.prepare import voc as prepare_voc
+from eln_kit.tools.prepare import prepare
+from eln_kit.tools.prepare import voc as prepare_voc
 
 pytestmark = pytest.mark.usefixtures("published")  # its small counts
 

@@ -17,9 +17,9 @@ from typing import IO, cast
 from torchvision.datasets.utils import check_integrity, download_url
 from tqdm import tqdm
 
-from eln_kit.data.prepare.files import beside
-from eln_kit.data.prepare.report import Report
 from eln_kit.faults import DataError
+from eln_kit.tools.prepare.files import beside
+from eln_kit.tools.prepare.report import Report
 
 Opener = Callable[[], IO[bytes]]
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
-from eln_kit.data.prepare.archives import Archive, Source
-from eln_kit.data.prepare.report import Report
+from eln_kit.tools.prepare.archives import Archive, Source
+from eln_kit.tools.prepare.report import Report
 
 COUNTS = {"train": 2975, "val": 500}
 SITE = " (from the Cityscapes site, which asks for an account)"

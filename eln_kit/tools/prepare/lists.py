@@ -4,10 +4,10 @@ import re
 
 from eln_kit.data.items import DataSet
 from eln_kit.data.listing import names_in
-from eln_kit.data.prepare.report import Report
 from eln_kit.data.splits import list_folders, make_split
 from eln_kit.faults import DataError
 from eln_kit.params import Data
+from eln_kit.tools.prepare.report import Report
 
 NAME = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
 

@@ -18,11 +18,11 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, depth_of, read_mask
 from eln_kit.data.palette import in_palette
-from eln_kit.evaluation import queue
-from eln_kit.evaluation.model import Found, Model, levels_of
-from eln_kit.evaluation.show import find_images
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.paths import link, write_whole
+from eln_kit.tools import queue
+from eln_kit.tools.model import Found, Model, levels_of
+from eln_kit.tools.show import find_images
 
 LOG = "images.jsonl"  # first what the masks are made with, then a line an image, written after its files
 

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from scipy import ndimage
 
-from eln_kit.evaluation.model import Found
+from eln_kit.tools.model import Found
 
 REGIONS = 3
 COLUMNS = ["rank", "image", "expected_error", "expected_error_balanced", "rank_unbalanced", "like", "reason"]

@@ -4,8 +4,8 @@ import io
 import numpy as np
 import torch
 
-from eln_kit.evaluation.model import Found
-from eln_kit.evaluation.queue import COLUMNS, account, as_csv, balanced, least_trusted, queue, rank
+from eln_kit.tools.model import Found
+from eln_kit.tools.queue import COLUMNS, account, as_csv, balanced, least_trusted, queue, rank
 
 CLASSES = ["sky", "road", "sign"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import yaml
 
 from eln_kit.data.catalog import open_dataset
-from eln_kit.data.exports.export import Export, Picture
 from eln_kit.data.palette import in_palette
-from eln_kit.data.prepare.files import beside, in_threads
-from eln_kit.data.prepare.report import Report
 from eln_kit.faults import DataError
 from eln_kit.params import Data
+from eln_kit.tools.exports.export import Export, Picture
+from eln_kit.tools.prepare.files import beside, in_threads
+from eln_kit.tools.prepare.report import Report
 
 
 def write_tree(export: Export, out: Path, val: float, seed: int, report: Report) -> None:

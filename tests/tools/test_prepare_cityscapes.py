@@ -5,8 +5,8 @@ from published import FRAMES, IMAGES, MASKS, files, mends, put, told
 from trees import cityscapes, cityscapes_tree, write_image
 
 from eln_kit import cli
-from eln_kit.data.prepare import cityscapes as prepare_cityscapes
-from eln_kit.data.prepare import prepare
+from eln_kit.tools.prepare import cityscapes as prepare_cityscapes
+from eln_kit.tools.prepare import prepare
 
 COUNTS = prepare_cityscapes.COUNTS
 pytestmark = pytest.mark.usefixtures("published")  # its small counts
