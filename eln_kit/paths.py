@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from eln_kit.faults import Fault
@@ -79,8 +80,12 @@ def link(source: Path, target: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, flush to disk and rename: a kill or a full disk leaves the earlier file (OSError)."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write beside `path`, flush to disk and rename: a kill or a full disk leaves the earlier file (OSError).
+
+    Its folder is made. The name beside is short, since a name of 255 bytes is as long as it may be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}.{threading.get_ident()}")
     try:
         with open(beside, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -81,8 +81,8 @@ def archives(tmp_path_factory):
 @pytest.fixture
 def published(archives, monkeypatch):
     """The folder of small VOC, SBD and Cityscapes archives; `eln-kit data` expects as many images as they have."""
-    monkeypatch.setattr("eln_kit.tools.prepare.voc.COUNTS", VOC_COUNTS)
-    monkeypatch.setattr("eln_kit.tools.prepare.cityscapes.COUNTS", CITYSCAPES_COUNTS)
+    monkeypatch.setattr("eln_kit.tools.prepare.VOC_COUNTS", VOC_COUNTS)
+    monkeypatch.setattr("eln_kit.tools.prepare.CITYSCAPES_COUNTS", CITYSCAPES_COUNTS)
     return archives
 
 

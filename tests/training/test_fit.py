@@ -368,7 +368,7 @@ def test_a_full_disk_is_one_line_where_the_log_is_written_too(tiny, monkeypatch)
 
 
 def test_one_bad_image_among_many_is_skipped_and_told(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("eln_kit.data.loaders.TOLERATED", 0.3)  # as one of 4 labelled images is a quarter
+    monkeypatch.setattr("eln_kit.training.feed.TOLERATED", 0.3)  # as one of 4 labelled images is a quarter
     params = tiny({"data.root": str(tmp_path / "scenes"), "data.workers": 2})
     experiment = open_experiment(params)
     bad = experiment.split.labeled[0].image

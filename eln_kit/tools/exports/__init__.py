@@ -9,7 +9,7 @@ from eln_kit.tools.exports.export import Export
 from eln_kit.tools.exports.labelmap import read_labelmap
 from eln_kit.tools.exports.labelme import read_labelme
 from eln_kit.tools.exports.tree import write_tree
-from eln_kit.tools.prepare.report import Report
+from eln_kit.tools.report import Report
 
 READERS = {"coco": read_coco, "labelme": read_labelme, "labelmap": read_labelmap}
 

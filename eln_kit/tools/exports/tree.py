@@ -1,9 +1,9 @@
 """An export as images/{train,val}, masks/{train,val} and dataset.yaml."""
 
 import os
-import shutil
 from collections import Counter
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from eln_kit.data.catalog import open_dataset
 from eln_kit.data.palette import in_palette
 from eln_kit.faults import DataError
 from eln_kit.params import Data
+from eln_kit.paths import write_whole
 from eln_kit.tools.exports.export import Export, Picture
-from eln_kit.tools.prepare.files import beside, in_threads
-from eln_kit.tools.prepare.report import Report
+from eln_kit.tools.report import Report, in_threads
 
 
 def write_tree(export: Export, out: Path, val: float, seed: int, report: Report) -> None:
@@ -30,7 +30,7 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
     in_threads(lambda pair: _write(pair[0], pair[1], export, out), named, "writing")
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
     text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
-    (out / "dataset.yaml").write_text(text)
+    write_whole(out / "dataset.yaml", text)
     for (what, said), examples in export.odd.items():
         report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
     dataset = open_dataset(Data(name="folder", root=str(out)))
@@ -76,9 +76,8 @@ def _write(picture: Picture, id: str, export: Export, out: Path) -> None:
         mask = picture.draw() if picture.draw else None
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{picture.image}: its labels cannot be drawn ({type(error).__name__}: {error})") from None
-    with beside(out / "images" / picture.part / f"{id}{picture.image.suffix.lower()}") as path:
-        shutil.copyfile(picture.image, path)
+    write_whole(out / "images" / picture.part / f"{id}{picture.image.suffix.lower()}", picture.image.read_bytes())
     if mask is not None:
-        image = in_palette(mask, export.palette())
-        with beside(out / "masks" / picture.part / f"{id}.png") as path:
-            image.save(path, format="PNG")
+        content = BytesIO()
+        in_palette(mask, export.palette()).save(content, format="PNG")
+        write_whole(out / "masks" / picture.part / f"{id}.png", content.getvalue())

@@ -1,8 +1,11 @@
 """What a person reads of it: one aligned line a thing, and at the end whether the data are ready."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from tqdm import tqdm
 
 from eln_kit.faults import DataError
 
@@ -39,3 +42,14 @@ class Report:
 
     def _line(self, kind: str, what: str, said: str) -> None:
         print(f"{kind:<6}{what:<15}{said}", flush=True)
+
+
+def in_threads(function: Callable, items: list, name: str) -> None:
+    """Call `function` on each item, with a bar; the first that fails, or Ctrl-C, stops the others."""
+    with ThreadPoolExecutor() as pool, tqdm(total=len(items), desc=name, unit="file", disable=None) as bar:
+        try:
+            for _ in pool.map(function, items):
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

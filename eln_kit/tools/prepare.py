@@ -1,0 +1,257 @@
+"""`eln-kit data voc | cityscapes`: what of a data set is there, what is missing, and how to get it.
+
+What is whole is left alone. Archives are fetched by torchvision and unpacked by Python; the masks of VOC's larger
+training set are read by torchvision from those of Hariharan et al. (SBD, ICCV 2011).
+"""
+
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torchvision.datasets import SBDataset
+from torchvision.datasets.utils import check_integrity, download_url
+from torchvision.datasets.voc import DATASET_YEAR_DICT
+
+from eln_kit.data import DataSet
+from eln_kit.data.catalog import open_dataset
+from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
+from eln_kit.data.ids import read_ids
+from eln_kit.data.listing import names_in
+from eln_kit.data.palette import bit_colors
+from eln_kit.data.splits import list_folders, make_split
+from eln_kit.data.voc import find_voc
+from eln_kit.faults import DataError
+from eln_kit.params import Data
+from eln_kit.paths import write_whole
+from eln_kit.tools.report import Report, in_threads
+
+LIST = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
+
+
+class Archive(NamedTuple):
+    """A published archive; `inside` begins the names that are wanted of it, `of` tells where it is to be had."""
+
+    file: str
+    inside: tuple[str, ...]
+    url: str = ""
+    md5: str | None = None
+    of: str = ""
+
+
+VOC2012 = "VOCdevkit/VOC2012"
+VOC_COUNTS = {"train": 1464, "val": 1449, "trainaug": 10582}
+_PUBLISHED = DATASET_YEAR_DICT["2012"]
+TRAINVAL = Archive(_PUBLISHED["filename"], (VOC2012,), _PUBLISHED["url"], _PUBLISHED["md5"])
+_SBD = "benchmark_RELEASE/dataset"
+SBD = Archive(
+    SBDataset.filename, tuple(f"{_SBD}/{p}" for p in ("cls/", "train.txt", "val.txt")), SBDataset.url, SBDataset.md5
+)
+CITYSCAPES_COUNTS = {"train": 2975, "val": 500}
+_SITE = " (from the Cityscapes site, which asks for an account)"
+IMAGES = Archive("leftImg8bit_trainvaltest.zip", ("leftImg8bit/",), of=_SITE)
+MASKS = Archive("gtFine_trainvaltest.zip", ("gtFine/",), of=_SITE)
+
+
+def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool = False) -> bool:
+    """Make the data set ready below `root` as far as the archives there allow, and print what is still missing.
+
+    `download` fetches archives where that needs no account. True: the loader opens it, and every count is the
+    published one.
+    """
+    root = Path(os.path.abspath(Path(root).expanduser()))
+    report = Report()
+    with report.mending(name, root, " and run this again"):
+        if download:
+            root.mkdir(parents=True, exist_ok=True)
+        elif not root.is_dir():
+            report.mend("root", f"{root}: no such folder; make it, or correct --root")
+        {"voc": _voc, "cityscapes": _cityscapes}[name](root, download, report)
+        if not report.faults:
+            data = Data(name=name, root=str(root))
+            _official_lists(open_dataset(data), data, report)
+    report.close(root)
+    return not report.faults
+
+
+def _voc(root: Path, download: bool, report: Report) -> None:
+    """VOC's train and val as published, then the field's trainaug: images of SBD and of VOC's train less VOC's val."""
+    try:
+        voc = find_voc(root)
+    except DataError:
+        voc = root / VOC2012
+    folders = ("JPEGImages", "SegmentationClass")
+    advice = _bring(TRAINVAL, root, download, lambda: _absent(voc, "train", folders) or _absent(voc, "val", folders))
+    for part in ("train", "val"):
+        _count(report, part, len(_ids(voc, part)), VOC_COUNTS, "images with masks", _absent(voc, part, folders), advice)
+    if report.faults:
+        report.note("trainaug", f"is made of {SBD.file} once train and val are whole")
+    else:
+        _trainaug(root, voc, download, report)
+
+
+def _trainaug(root: Path, voc: Path, download: bool, report: Report) -> None:
+    places = [root / _SBD, root / "sbd", root / "SBD", root]
+    sbd = next((folder for folder in places if (folder / "cls").is_dir()), places[0])
+    train, val = _ids(voc, "train"), _ids(voc, "val")
+    made = [Path(name).stem for name in names_in(voc / "SegmentationClassAug")]
+    listed = _ids(voc, "trainaug") or sorted({*made} - {*val})
+    if len(listed) == VOC_COUNTS["trainaug"] and {*listed} <= {*made}:
+        advice = ""
+    else:
+        advice = _bring(SBD, root, download, lambda: _absent_of_sbd(sbd, {*listed} - {*made} - {*train} - {*val}))
+        if not advice:
+            every = {Path(mask).stem for part in ("train", "val") for mask in SBDataset(sbd, part).masks}
+            listed = _ids(voc, "trainaug") or sorted((every | {*train}) - {*val})
+            _write_masks([id for id in listed if id not in made], voc, {*train}, sbd)
+    if advice:
+        there = len({*listed} & {*made})
+        words = "masks in SegmentationClassAug (training uses train.txt without it)"
+        report.mend("trainaug", f"{there} of {VOC_COUNTS['trainaug']} {words}, {advice}")
+        return
+    if not _ids(voc, "trainaug"):
+        write_whole(voc / "ImageSets/Segmentation/trainaug.txt", "\n".join(listed) + "\n")
+    folders = ("JPEGImages", "SegmentationClassAug")
+    advice = _bring(TRAINVAL, root, download, lambda: _absent(voc, "trainaug", folders))
+    what = "images with masks in SegmentationClassAug"
+    _count(report, "trainaug", len(listed), VOC_COUNTS, what, _absent(voc, "trainaug", folders), advice)
+
+
+def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
+    """SegmentationClassAug: a copy of VOC's own mask where it has one, else SBD's, in VOC's colours."""
+    folder, colors, masks = voc / "SegmentationClassAug", bit_colors(256).ravel().tolist(), SBDataset(sbd)
+    masks.mode, masks._get_target = "segmentation", masks._get_segmentation_target
+    folder.mkdir(exist_ok=True)
+
+    def write(id: str) -> None:
+        if id in train:
+            return write_whole(folder / f"{id}.png", (voc / "SegmentationClass" / f"{id}.png").read_bytes())
+        source, content = sbd / "cls" / f"{id}.mat", BytesIO()
+        try:
+            mask = masks._get_target(str(source))
+        except Exception as error:  # scipy raises whatever it stumbles over in a broken file
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{source}: cannot be read ({reason}); delete it and run this again") from None
+        mask.putpalette(colors)
+        mask.save(content, format="PNG")
+        write_whole(folder / f"{id}.png", content.getvalue())
+
+    in_threads(write, ids, folder.name)
+
+
+def _cityscapes(root: Path, download: bool, report: Report) -> None:
+    if download:
+        report.note("download", f"by hand{_SITE}")
+    total = sum(CITYSCAPES_COUNTS.values())
+
+    def few_images() -> str:
+        lacking = (part for part, count in CITYSCAPES_COUNTS.items() if len(image_ids(root, part)) < count)
+        return next((f"an image of leftImg8bit/{part}" for part in lacking), "")
+
+    def masks() -> dict[str, int]:
+        return {kind: sum(len(mask_ids(root, part, kind)) for part in CITYSCAPES_COUNTS) for kind in KINDS}
+
+    advice = _bring(IMAGES, root, False, few_images)
+    for part in CITYSCAPES_COUNTS:
+        _count(report, part, len(image_ids(root, part)), CITYSCAPES_COUNTS, "images", "", advice)
+    advice = _bring(MASKS, root, False, lambda: "a mask of gtFine" if max(masks().values()) < total else "")
+    kind = max(KINDS, key=masks().__getitem__)
+    what = f"{kind}{'; mapped to the 19 classes as they are read' * (kind == 'labelIds')}"
+    _count(report, "masks", masks()[kind], {"masks": total}, what, "", advice)
+    if any((root / name / "test").is_dir() for name in ("leftImg8bit", "gtFine")):
+        report.note("test", "is not read: its masks are empty, the benchmark keeps the truth")
+
+
+def _count(report: Report, part: str, found: int, counts: dict[str, int], what: str, absent: str, advice: str) -> None:
+    """A line: as many as published and none absent, or what to do."""
+    told = f"{found} of {counts[part]} {what}"
+    if found == counts[part] and not absent:
+        report.ok(part, told)
+    elif absent or (found < counts[part] and advice):
+        report.mend(part, f"{told}, {advice}" if advice else f"{told}, {absent} is missing")
+    else:
+        report.mend(part, f"{told}: take out what is too much, or replace the lists with the published ones")
+
+
+def _bring(archive: Archive, root: Path, download: bool, absent: Callable[[], str]) -> str:
+    """Unpack the archive, fetched if asked to, where `absent` names a file; what to do where it then still does."""
+    if not absent():
+        return ""
+    file, fetching = root / archive.file, download and bool(archive.url)
+    try:
+        if fetching and not check_integrity(file, archive.md5):
+            download_url(archive.url, root, archive.file, archive.md5)
+    except (OSError, RuntimeError) as error:
+        file.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())
+        return f"{archive.url} could not be fetched ({reason}): get {archive.file} by hand, put it into {root}"
+    if not file.is_file():
+        offer = ", or add --download," if archive.url and not download else ""
+        return f"{absent()} is missing: put {archive.file}{archive.of} into {root}{offer} and run this again"
+    try:
+        _unpack(file, archive, root)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        return f"{file} cannot be unpacked ({reason}): get the published archive and run this again"
+    missing = absent()
+    return f"{missing} is missing, and {file} does not hold it: get the published archive" if missing else ""
+
+
+def _unpack(file: Path, archive: Archive, root: Path) -> None:
+    """Its regular files beside, then put in place, so that no half file is left; raises what the unpackers raise."""
+    with tempfile.TemporaryDirectory(prefix=".unpacking", dir=root) as place:
+        if file.suffix == ".zip":
+            with zipfile.ZipFile(file) as parts:
+                parts.extractall(place, [name for name in parts.namelist() if name.startswith(archive.inside)])
+        else:
+            with tarfile.open(file) as parts:
+                wanted = (member for member in parts if member.isreg() and member.name.startswith(archive.inside))
+                parts.extractall(place, wanted, filter="data")
+        shutil.copytree(place, root, dirs_exist_ok=True, copy_function=os.replace)
+
+
+def _absent(voc: Path, part: str, folders: tuple[str, ...]) -> str:
+    """The first file that a list of VOC's names and that is not there; the list where it is not."""
+    ids = _ids(voc, part)
+    for folder in folders:
+        there, end = {*names_in(voc / folder)}, ".jpg" if folder == "JPEGImages" else ".png"
+        if absent := next((id for id in ids if f"{id}{end}" not in there), ""):
+            return f"{folder}/{absent}{end}"
+    return "" if ids else f"ImageSets/Segmentation/{part}.txt"
+
+
+def _absent_of_sbd(sbd: Path, ids: set[str]) -> str:
+    there = {*names_in(sbd), *names_in(sbd / "cls")}
+    needed = ["train.txt", "val.txt", *(f"{id}.mat" for id in sorted(ids))]
+    return next((f"SBD's {name}" for name in needed if name not in there), "")
+
+
+def _ids(voc: Path, part: str) -> list[str]:
+    """Of a list of VOC's; [] where it is not there."""
+    files = (voc / f"ImageSets/Segmentation/{stem}.txt" for stem in (part.replace("trainaug", "train_aug"), part))
+    return next(([Path(id).stem for id in read_ids(file)] for file in files if file.is_file()), [])
+
+
+def _official_lists(dataset: DataSet, data: Data, report: Report) -> None:
+    """Tell of every N_labeled_ID.txt and N_unlabeled_ID.txt that `data.split_id` can name; try each pair."""
+    names = [name for folder in list_folders(dataset, data) for name in names_in(folder)]
+    numbers = {tuple(map(int, match.groups())) for match in map(LIST.fullmatch, names) if match}
+    whole: dict[int, list[str]] = {}
+    for n, id in sorted(numbers, key=lambda pair: (-pair[0], pair[1])):
+        try:
+            make_split(dataset, data.model_copy(update={"labels": f"1/{n}", "split_id": id}))
+            whole.setdefault(n, []).append(str(id))
+        except DataError as error:
+            report.note("official lists", str(error))
+    if whole:
+        shown = ", ".join(f"1/{n}: {' '.join(ids)}" for n, ids in whole.items())
+        report.ok("official lists", f"{shown} (data.labels: data.split_id); other splits are drawn by seed")
+    else:
+        report.note("official lists", "none; splits are drawn by seed")
