@@ -258,20 +258,6 @@ def export(options) -> None:
 
 
 @_command(
-    "make a run folder of a checkpoint of the paper's own code",
-    _argument("checkpoint", metavar="CHECKPOINT", type=Path),
-    _argument("--out", required=True, metavar="RUN", help="the run folder to make"),
-    _argument("--params", metavar="PARAMS", help="default: by the checkpoint's classes and encoder"),
-    KNOBS,
-)
-def import_official(options) -> None:
-    from eln_kit.store import official
-
-    folder = official.import_checkpoint(options.checkpoint, options.out, options.params, options.set)
-    print(f"{folder}: stages 1 and 2 as in {options.checkpoint}; go on with: eln-kit run {folder / 'params.yaml'}")
-
-
-@_command(
     "compare finished runs in a Markdown table",
     _argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder, such as runs/shapes"),
 )

@@ -1,11 +1,15 @@
 """Checkpoints of the paper's own code (kinux98/SSL_ELN) as run folders that evaluate, show and go on training.
 
+    python benchmarks/import_official.py epoch_0480.pth --out runs/official [--params PARAMS] [--set data.root=DIR ...]
+
 That code saves during stage 3: one file with the states of the student's encoder and decoder, of two auxiliary decoders
 and of ELN, without the teacher. Here the same tensors have other names, which the tables below translate; the networks
 compute the same. They stand for the end of stages 1 and 2, and stage 3 starts from them.
 """
 
+import argparse
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from torch import Tensor
 
 from eln_kit.data.cityscapes import CLASSES as CITYSCAPES
 from eln_kit.data.voc import CLASSES as VOC
-from eln_kit.faults import CheckpointError, ParamsError
+from eln_kit.faults import CheckpointError, Fault, ParamsError
 from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.params import Params
@@ -52,7 +56,10 @@ SECTIONS: dict[str, tuple[str, str, Mapping[str, str | None]]] = {  # of the fil
 DATA_SETS = {"voc": VOC, "cityscapes": [each.name for each in CITYSCAPES]}
 PARAMS_FILES = {(21, 101): "voc_20_res101", (21, 50): "voc_20_res50", (19, 50): "city_2_res50"}  # classes, depth
 DEPTHS = {6: 50, 23: 101}  # of a ResNet, by the blocks of its third layer
-ALIKE = {  # what the shapes of tensors do not tell
+ALIKE = {  # of every official network
+    "eln_encoder": "resnet34.tv_in1k",
+    "encoder_weights": "none",
+    "eln_weights": "none",
     "eln_form": "published",
     "atrous_rates": [6, 12, 18],
     "dilations": [2, 4, 8],
@@ -161,41 +168,21 @@ def _depth(file: Path, official: dict) -> int:
 
 
 def _params(file: Path, folder: str, source: str | None, knobs: Sequence[str], classes: int, depth: int) -> Params:
-    """Params that fit the checkpoint; nothing is to be downloaded, as the weights come from there."""
+    """Params with the checkpoint's networks."""
     if source is None:
         if (classes, depth) not in PARAMS_FILES:
             raise ParamsError(f"{file}: no params file is for {classes} classes and ResNet-{depth}; give --params")
         source = PARAMS_FILES[classes, depth]
-    params = params_file.load(source, knobs)
-    forced = {"model.encoder_weights": "none", "model.eln_weights": "none", "run.folder": str(folder)}
-    params = params_file.build(params.model_dump(), forced, source)
-    _check_data_set(file, params, classes)
-    _check_networks(file, params, depth)
-    return params
-
-
-def _check_data_set(file: Path, params: Params, classes: int) -> None:
+    forced = {f"model.{knob}": value for knob, value in ALIKE.items()}
+    forced |= {"model.encoder": f"resnet{depth}.tv_in1k", "run.folder": str(folder)}
+    params = params_file.build(params_file.load(source, knobs).model_dump(), forced, source)
     name = params.data.name
     if len(DATA_SETS.get(name, [])) != classes:
         known = " or ".join(f"{name} ({len(names)})" for name, names in DATA_SETS.items())
         raise ParamsError(f"{file}: has {classes} classes, and data.name is {name}; give params for {known}")
-
-
-def _check_networks(file: Path, params: Params, depth: int) -> None:
-    """Refuse params that make other networks; an encoder's tag (`.tv_in1k`) only tells whose weights, unused here."""
-    model = params.model
-    for knob, encoder in {"encoder": f"resnet{depth}", "eln_encoder": "resnet34"}.items():
-        given = getattr(model, knob)
-        if given.partition(".")[0] != encoder:
-            mend = f"use --set model.{knob}={encoder}.tv_in1k"
-            raise ParamsError(f"{file}: has {encoder}, and model.{knob} is {given}; {mend}")
-    for knob, wanted in ALIKE.items():
-        given = getattr(model, knob)
-        if given != wanted:
-            mend = f"use --set model.{knob}={str(wanted).replace(' ', '')}"
-            raise ParamsError(f"{file}: has {wanted}, and model.{knob} is {given}; {mend}")
     if len(params.error_localization.ratios) != 2:
         raise ParamsError(f"{file}: has 2 auxiliary decoders; use --set error_localization.ratios=[20,50]")
+    return params
 
 
 def _free_folder(params: Params) -> Path:
@@ -203,3 +190,23 @@ def _free_folder(params: Params) -> Path:
     for path in checkpoint.stages(folder):
         raise CheckpointError(f"{path}: the run folder has stages already; choose another with --out")
     return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
+    parser.add_argument("--params", metavar="PARAMS", help="default: by the checkpoint's classes and encoder")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KNOB=VALUE")
+    options = parser.parse_args(arguments)
+    try:
+        folder = import_checkpoint(options.checkpoint, options.out, options.params, options.set)
+    except Fault as fault:
+        print(fault, file=sys.stderr)
+        return fault.status
+    print(f"{folder}: stages 1 and 2 as in {options.checkpoint}; go on with: eln-kit run {folder / 'params.yaml'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import pickle
 
+import import_official as official
 import pytest
 import torch
 import yaml
@@ -9,11 +10,10 @@ from official_networks import checkpoint as official_checkpoint
 from official_networks import predict
 from trees import voc_tree
 
-from eln_kit import cli
 from eln_kit.faults import CheckpointError
 from eln_kit.method.stages import ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.models import Networks
-from eln_kit.store import checkpoint, official, params_file
+from eln_kit.store import checkpoint, params_file
 from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.experiment import load_params, open_experiment
@@ -61,7 +61,7 @@ def imported(saved):
     """The run folder made of it by the command, before the data set is there."""
     _, file, params = saved
     run, root = file.parent / "run", f"data.root={file.parent / 'data'}"
-    assert cli.main(["import-official", str(file), "--out", str(run), "--params", str(params), "--set", root]) == 0
+    assert official.main([str(file), "--out", str(run), "--params", str(params), "--set", root]) == 0
     return run
 
 
@@ -120,7 +120,7 @@ def test_stage_3_and_branches_go_on_from_an_imported_run(imported):
 
 def refusal(capsys, file, params, *more, out="other"):
     """The one line that the command says, and its exit status."""
-    status = cli.main(["import-official", str(file), "--out", str(file.parent / out), "--params", str(params), *more])
+    status = official.main([str(file), "--out", str(file.parent / out), "--params", str(params), *more])
     (line,) = capsys.readouterr().err.splitlines()
     return status, line.replace(str(file.parent), "").replace("/", "")
 
@@ -128,10 +128,6 @@ def refusal(capsys, file, params, *more, out="other"):
 @pytest.mark.parametrize(
     ("knob", "message"),
     [
-        ("model.encoder=resnet101", "has resnet50, and model.encoder is resnet101; use --set model.encoder=resnet50"),
-        ("model.eln_encoder=resnet18", "has resnet34, and model.eln_encoder is resnet18"),
-        ("model.dilations=[]", "has [2, 4, 8], and model.dilations is []; use --set model.dilations=[2,4,8]"),
-        ("model.eln_form=residual", "has published, and model.eln_form is residual"),
         ("error_localization.ratios=[20]", "has 2 auxiliary decoders"),
         ("data.name=cityscapes", "has 21 classes, and data.name is cityscapes; give params for voc (21)"),
         ("data.name=folder", "has 21 classes, and data.name is folder"),
@@ -209,6 +205,6 @@ def test_without_params_the_classes_and_the_encoder_choose_the_file(saved, tmp_p
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "params" / "voc_20_res50.yaml").write_text(yaml.safe_dump(THIN))
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["import-official", str(file), "--out", "runs/official"]) == 0
+    assert official.main([str(file), "--out", "runs/official"]) == 0
     assert params_file.load("runs/official/params.yaml").run.folder == "runs/official"
     assert "eln-kit run" in capsys.readouterr().out
