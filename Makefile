@@ -4,20 +4,23 @@ PARAMS ?= params/shapes.yaml
 ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4
 
-.PHONY: help run check test style lab docs bench torture format
+.PHONY: help run check test test-all style lab docs bench torture format
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 	@echo 'make run PARAMS=params/shapes.yaml ARGS="--set supervised.steps=100"'
 
 run: .venv/installed  ## an experiment through the notebooks, or on from where it stopped
 	.venv/bin/eln-kit run "$(PARAMS)" $(ARGS)
 
 check: style  ## style, types, import order, and the quick tests: under a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not nightly"
 
-test: style  ## everything that is tested: some minutes
-	$(PYTEST)
+test: style  ## what every push tests: some minutes
+	$(PYTEST) -m "not nightly"
+
+test-all: style  ## everything, as once a week: with SLURM, benchmarks and kills, some 20 minutes
+	$(PYTEST) --hypothesis-profile nightly
 
 style: .venv/installed
 	.venv/bin/ruff check .

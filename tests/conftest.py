@@ -1,6 +1,7 @@
 import matplotlib
 import pytest
 from finished import train
+from hypothesis import HealthCheck, settings
 from published import CITYSCAPES_COUNTS, VOC_COUNTS, write_archives
 
 from eln_kit.lab import open_session
@@ -10,6 +11,11 @@ from eln_kit.store.params_file import build
 from eln_kit.training.fit import fit
 
 matplotlib.use("Agg")
+
+for name, examples in {"day": 20, "nightly": 150}.items():
+    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+    settings.register_profile(name, max_examples=examples, **unhurried)
+settings.load_profile("day")
 
 TINY = {
     "data.shapes_train": 12,

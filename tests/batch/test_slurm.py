@@ -39,6 +39,7 @@ def nodes() -> int:
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(nodes() == 0, reason="no SLURM with a partition main is here: tests/slurm.sh start"),
 ]
 

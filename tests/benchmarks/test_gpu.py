@@ -9,7 +9,7 @@ from conftest import TINY
 
 from eln_kit.paths import project_root
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 def test_everything_open_on_a_gpu_is_measured_in_one_go(tmp_path):

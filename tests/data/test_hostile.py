@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from trees import fails, folder_tree, masked_dataset, write_image, write_mask
@@ -165,7 +165,6 @@ def test_a_mask_of_an_unusual_kind_keeps_its_values(tmp_path, kind):
     assert read_mask(dataset.train[0], dataset).numpy().tolist() == values.tolist()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(sorted(WORKS)))
 def test_a_damaged_file_is_read_or_is_one_line(tmp_path, data, name):
     content = bytearray(WORKS[name])
@@ -228,7 +227,6 @@ def test_everything_wrong_is_listed_at_once_in_as_many_lines(tmp_path, capsys):
 KINDS = ["png", "bmp", "tif", "gif", "jpg", "npy"]  # a person sees that the last two are no masks
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_of_any_tree_every_mask_counts_or_is_named(tmp_path, data):
     """Masks of all kinds, names and places, by index or colour: those that `check` counts and those that it names are

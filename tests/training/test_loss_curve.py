@@ -7,7 +7,7 @@ from eln_kit.store.experiment import open_experiment
 from eln_kit.training.fit import fit
 from eln_kit.training.optimizer import make_optimizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 def test_fifty_steps_of_stage_3_have_the_loss_curve_of_the_plain_path(tiny, tmp_path, monkeypatch):

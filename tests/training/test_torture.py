@@ -7,7 +7,7 @@ from torture import differences, params_in, start, torture_run, train_and_die, u
 
 from eln_kit.store.experiment import open_experiment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 STAGES = ["1_supervised", "2_error_localization", "3_semi_supervised"]
 
