@@ -70,6 +70,9 @@ class Stage(nn.Module):
         """The network that the stage is measured by."""
         return self.networks.segmenter(self.measured)
 
+    def before_step(self) -> None:
+        """What precedes the optimizer's step, once there are gradients."""
+
     def after_step(self, step: int) -> None:
         """What follows the optimizer's step of that number, counted from 1: the teacher's, where there is one."""
         if "teacher" in self.parts:

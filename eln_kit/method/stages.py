@@ -73,6 +73,13 @@ class ErrorLocalization(Stage):
         prediction = self.networks.student(batch["image"])
         return self.labeled_losses(prediction, batch["image"], batch["mask"])
 
+    def before_step(self) -> None:
+        """An auxiliary decoder whose gate is closed rests: with no gradient the optimizer leaves it as it is."""
+        for decoder in self.networks.auxiliary:
+            gradient = decoder.classify[-1].weight.grad
+            if gradient is not None and not gradient.any():
+                decoder.zero_grad(set_to_none=True)
+
     @torch.no_grad()
     def without_dropout(self, features: Features) -> Tensor:
         """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: `(K+1)B C h w`."""

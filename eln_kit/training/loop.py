@@ -143,6 +143,7 @@ def one_step(model: nn.Module, batch: Batch, optimizer, accelerator: Accelerator
     """Forward, backward and optimizer's step on a batch: the losses and measures, still on the device."""
     losses, measures = model(batch)
     accelerator.backward(sum(losses.values()))
+    accelerator.unwrap_model(model).before_step()
     optimizer.step()
     optimizer.zero_grad()
     return losses, measures

@@ -86,6 +86,18 @@ def test_in_stage_2_each_loss_reaches_only_its_own_network(tiny, batch, loss, pa
     assert got == {part}
 
 
+def test_a_decoder_whose_gate_is_closed_does_not_move_at_all(tiny, batch):
+    stage = make(ErrorLocalization, tiny({"error_localization.ratios": [1.0, 1000.0]}))
+    torch.nn.init.normal_(stage.networks.auxiliary[0].classify[-1].weight, std=3.0)
+    optimizer = torch.optim.AdamW(stage.networks.auxiliary.parameters(), lr=0.1, weight_decay=0.1)
+    before = [decoder.classify[-1].weight.clone() for decoder in stage.networks.auxiliary]
+    sum(stage(batch)[0].values()).backward()
+    stage.before_step()
+    optimizer.step()
+    after = [decoder.classify[-1].weight for decoder in stage.networks.auxiliary]
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [False, True]
+
+
 def test_eln_judges_predictions_made_without_dropout(tiny, batch):
     stage = make(ErrorLocalization, tiny())
     features = stage.networks.student(batch["image"]).features
