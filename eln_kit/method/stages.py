@@ -76,7 +76,7 @@ class ErrorLocalization(Stage):
     def before_step(self) -> None:
         """An auxiliary decoder whose gate is closed rests: with no gradient the optimizer leaves it as it is."""
         for decoder in self.networks.auxiliary:
-            gradient = decoder.classify[-1].weight.grad
+            gradient = next(reversed([*decoder.parameters()])).grad  # of its last layer
             if gradient is not None and not gradient.any():
                 decoder.zero_grad(set_to_none=True)
 
