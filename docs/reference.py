@@ -10,8 +10,8 @@ from latex2mathml.converter import convert
 
 import eln_kit
 from eln_kit import cli
-from eln_kit.store.knobs import allowed
 from eln_kit.store.params_file import SECTIONS
+from eln_kit.tools.knobs import allowed
 
 
 def knobs() -> str:

@@ -129,9 +129,10 @@ def run(options) -> None:
     _argument("--json", action="store_true", help="print what there is for programs"),
 )
 def check(options) -> None:
-    from eln_kit.data import account, make_split, open_dataset
+    from eln_kit.data import make_split, open_dataset
     from eln_kit.data.survey import survey
     from eln_kit.store import experiment, params_file
+    from eln_kit.tools import account
 
     params = params_file.load(options.params, options.set)
     dataset = open_dataset(params.data)
@@ -289,7 +290,7 @@ def data(options) -> int:
 
 @_command("list every knob with its default, its values and its meaning")
 def knobs(_options) -> None:
-    from eln_kit.store.knobs import describe
+    from eln_kit.tools.knobs import describe
 
     print(describe())
 

@@ -133,7 +133,7 @@ FIGURES_OF_CLASSES = """
 import sys
 import numpy as np, pandas
 from eln_kit import figures
-from eln_kit.figures import comparison
+from eln_kit.batch import comparison
 
 count, out = int(sys.argv[1]), sys.argv[2]
 classes = [f"a class of number {c}" for c in range(count)]

@@ -3,8 +3,8 @@ import pytest
 from eln_kit import params
 from eln_kit.faults import ParamsError
 from eln_kit.paths import project_root
-from eln_kit.store.knobs import allowed, describe
 from eln_kit.store.params_file import build, knob_names, load
+from eln_kit.tools.knobs import allowed, describe
 
 
 def test_a_file_changes_what_it_names_and_keeps_the_other_defaults(tmp_path):
