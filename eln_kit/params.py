@@ -114,6 +114,11 @@ class Views(Section):
     )
     grey: Share = Field(0.2, description="strong view: probability of conversion to grey")
     blur: Share = Field(0.0, description="strong view: probability of a Gaussian blur")
+    labeled: Literal["weak", "strong"] = Field(
+        "weak",
+        description="which view a labelled image is learnt in; strong: recoloured as unlabelled ones are, so that few "
+        "labels stand for more lights and stains",
+    )
     cutmix: Share = Field(
         0.0, description="strong view: probability that a box of it comes from another image of the batch"
     )

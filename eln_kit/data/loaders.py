@@ -16,7 +16,7 @@ from eln_kit.faults import DataError
 from eln_kit.params import Data, Params
 
 FAULT = "fault"  # in a batch, beside its tensors
-SEED = "seed"  # of the strong views, in a batch of unlabelled images
+SEED = "seed"  # of the strong views, beside them
 RETRY = 0.5  # seconds before a file that cannot be read is tried again
 
 
@@ -66,10 +66,11 @@ class TrainingImages(Dataset):
         index, seed = draw
         image, mask, fault = self._good(index)
         make_views: Callable[..., dict[str, torch.Tensor]] = labeled_views if self.labeled else unlabeled_views
-        more = {} if self.labeled else {SEED: torch.tensor(seed + 1)}  # other draws than the weak view's
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return make_views(image, mask, self.params.views) | {FAULT: fault} | more
+            views = make_views(image, mask, self.params.views)
+        beside: dict[str, torch.Tensor | str] = {FAULT: fault, SEED: torch.tensor(seed + 1)}  # other draws than theirs
+        return views | beside
 
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""

@@ -52,15 +52,16 @@ def _items(stage: Stage, experiment: Experiment) -> list[tuple[list[Item], bool]
 
 def _joined(parts: tuple[dict[str, Tensor], ...], device: torch.device, params: Params) -> Batch:
     """What the loaders gave, as one batch on the device; strong views are made there."""
-    images = layout(params.run)
+    images, seeds = layout(params.run), [part.pop(SEED) for part in parts]
     tensors = {name: tensor for part in parts for name, tensor in part.items()}
-    seeds = tensors.pop(SEED, None)
     for name, tensor in tensors.items():
         order = images if tensor.dim() == 4 else torch.preserve_format
         tensors[name] = tensor.to(device, non_blocking=True, memory_format=order)
-    if seeds is not None:
+    if params.views.labeled == "strong":
+        tensors["image"] = strong_views(tensors["image"], seeds[0], params.views)
+    if "weak" in tensors:
         for number, name in enumerate(strong_names(params)):
-            tensors[name] = strong_views(tensors["weak"], seeds + number * 2**40, params.views)  # other draws
+            tensors[name] = strong_views(tensors["weak"], seeds[1] + number * 2**40, params.views)  # other draws
     return tensors  # type: ignore[return-value]
 
 

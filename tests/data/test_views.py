@@ -1,11 +1,14 @@
 import pytest
 import torch
+from accelerate import Accelerator
 
 from eln_kit.data.loaders import FAULT, Draws, TrainingImages, training_batches
 from eln_kit.data.views import labeled_views, resize, strong_views, unlabeled_views
 from eln_kit.faults import DataError
+from eln_kit.method.stages import Supervised
 from eln_kit.params import Views
 from eln_kit.store.experiment import open_experiment
+from eln_kit.training import feed
 from eln_kit.training.feed import Faults
 
 VOID = 255
@@ -112,6 +115,18 @@ def test_a_loader_started_late_gives_what_an_early_one_gives_there(tiny):
         assert same(early, late)
 
 
+def test_labelled_images_are_recoloured_where_params_say_so_and_their_masks_stay(tiny):
+    found = {}
+    for view in ("weak", "strong"):
+        params = tiny({"views.labeled": view})
+        experiment = open_experiment(params)
+        stage = Supervised(experiment.networks(), params)
+        found[view] = next(iter(feed.batches(stage, experiment, Accelerator(cpu=True), 0)))
+    weak, strong = found["weak"], found["strong"]
+    assert torch.equal(weak["mask"], strong["mask"])
+    assert not torch.allclose(weak["image"], strong["image"], atol=0.05)
+
+
 def test_loading_leaves_the_random_state_alone(tiny):
     params = tiny()
     experiment = open_experiment(params)
@@ -168,15 +183,15 @@ def test_an_image_that_went_bad_gives_way_to_the_next_one_and_tells_why(images):
 def test_a_file_that_is_away_for_a_moment_is_read_at_the_second_try(images, monkeypatch):
     tries, decode = [], images._decode
 
-    def away_once(index):
-        tries.append(index)
+    def away_once(item):
+        tries.append(item)
         if len(tries) == 1:
             raise DataError("away")
-        return decode(index)
+        return decode(item)
 
     monkeypatch.setattr(images, "_decode", away_once)
     assert images[2, 7][FAULT] == ""
-    assert tries == [2, 2]
+    assert tries == [images.items[2]] * 2
 
 
 def test_where_no_image_is_left_it_is_an_error(images):
