@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PARAMS ?= params/shapes.yaml
 ARGS ?=
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help run check test test-all style lab docs bench torture format
 

@@ -1,19 +1,22 @@
 import json
+import shutil
 
 import nbformat
 import pandas
-import papermill
 import pytest
 import yaml
+from executed import execute
+from finished import copied
 
 from eln_kit import cli
 from eln_kit.batch import compare, sweep
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
-from eln_kit.paths import project_root
 from eln_kit.store.params_file import save
 
 pytestmark = pytest.mark.slow
+
+STAGES = ("1_supervised", "2_error_localization", "3_semi_supervised")
 
 
 @pytest.fixture
@@ -52,8 +55,7 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert "step" not in capsys.readouterr().out
 
     out = tmp_path / "compared"
-    source = project_root() / "notebooks" / "5_compare.ipynb"
-    papermill.execute_notebook(source, tmp_path / "5.ipynb", {"runs": str(folder), "out": str(out)}, progress_bar=False)
+    execute("5_compare", tmp_path / "5.ipynb", runs=str(folder), out=str(out))
     pictures = {path.stem for path in out.glob("*.png")}
     assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage_eln", "detectors_distances_eln"}
     page = (out / "index.html").read_text()
@@ -64,18 +66,27 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
 
 
-def test_a_finished_run_is_measured_anew_where_what_is_measured_has_changed(sweep_file, tmp_path, capsys):
-    one = {"seeds": [0], "methods": {"a": {}}}
+def begun(file, whole, *stages):
+    """The runs of a sweep file, whose first has these stages already."""
+    runs = sweep.load(file)
+    copied(whole, runs[0], *stages)
+    return runs
+
+
+def test_a_finished_run_is_measured_anew_where_what_is_measured_has_changed(sweep_file, whole, tmp_path, capsys):
+    one = {"seeds": [0], "methods": {"a": {}}, "knobs": {"run.control": False}}
     place = tmp_path / "sweep/a/0"
-    results, kept = [], {"evaluation.bound_steps": 0, "run.control": False}
+    results = []
+    begun(sweep_file(**one), whole, *STAGES)
     for flip in (False, True, True):
-        assert cli.main(["sweep", str(sweep_file(**one, knobs=kept | {"evaluation.flip": flip}))]) == 0
+        file = sweep_file(**one | {"knobs": {"run.control": False, "evaluation.flip": flip}})
+        assert cli.main(["sweep", str(file)]) == 0
         files = place / "4_evaluate/results.json", place / compare.DETECTORS
         results.append([(file.read_text(), file.stat().st_mtime_ns) for file in files])
     assert results[0][0][0] != results[1][0][0]
     assert results[0][1][0] != results[1][1][0]
     assert results[1] == results[2], "and not a third time"
-    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 1
+    assert "  step " not in capsys.readouterr().out
 
 
 def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
@@ -84,24 +95,26 @@ def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
     assert "eln-kit sweep" in compare.or_why(table[:0], compare.NO_DETECTORS).data
 
 
-def test_a_control_of_another_length_is_not_taken_over(sweep_file, capsys):
-    longer = {"run.control": True, "semi_supervised.steps": 6}
-    file = sweep_file(seeds=[0], methods={"a": {"run.control": True}, "b": longer})
-    assert cli.main(["sweep", str(file)]) == 0
+def test_a_control_of_another_length_is_not_taken_over(sweep_file, whole, capsys):
+    longer = {"semi_supervised.steps": 6}
+    runs = begun(sweep_file(seeds=[0], methods={"a": {}, "b": longer}, knobs={"run.control": True}), whole, *STAGES[:2])
+    for number in (0, 1):
+        sweep.carry_out_task(sweep.Task(number, (*STAGES[:2], "control"), ()), runs)
     printed = capsys.readouterr().out
+    assert "1_supervised  step" not in printed, "it is taken over"
     assert "control  step 8/8" in printed
     assert "control  step 10/10" in printed
 
 
-def test_a_stage_of_another_layout_or_precision_is_not_taken_over(sweep_file, capsys):
-    file = sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}})
-    assert cli.main(["sweep", str(file)]) == 0
-    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 2
+def test_a_stage_of_another_layout_or_precision_is_not_taken_over(sweep_file, whole, capsys):
+    runs = begun(sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}}), whole, STAGES[0])
+    sweep.carry_out_task(sweep.Task(1, STAGES[:1], ()), runs)
+    assert "1_supervised  step 4/4" in capsys.readouterr().out
 
 
-def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, capsys):
-    file = sweep_file(seeds=[0], methods={"a": {}})
-    assert cli.main(["sweep", str(file)]) == 0
+def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, whole, tmp_path, capsys):
+    begun(sweep_file(seeds=[0], methods={"a": {}}), whole, *STAGES)
+    shutil.copytree(finished(tmp_path / "other", 4, 12) / "4_evaluate", tmp_path / "sweep/a/0/4_evaluate")
     changed = sweep_file(seeds=[0], methods={"a": {"optimizer.lr": 0.5}})
     assert cli.main(["sweep", str(changed)]) == 1
     assert "optimizer.lr was 0.001 and is 0.5" in capsys.readouterr().err
@@ -134,7 +147,6 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path):
 
 
 def test_the_spread_over_seeds_is_the_sample_deviation():
-
     table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.41]})
     summary = compare.over_seeds(table, ["method"], ["miou"], percent=True)
     assert summary.miou.tolist() == ["51.0 ± 1.4", "41.0"]

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import re
 
@@ -5,6 +7,8 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from conftest import TINY
+from executed import execute
 from trees import write_image
 
 from eln_kit import cli, notebook
@@ -13,7 +17,7 @@ from eln_kit.faults import LockedError
 from eln_kit.paths import project_root
 from eln_kit.store import checkpoint
 from eln_kit.store.lock import held
-from eln_kit.store.params_file import load, save
+from eln_kit.store.params_file import build, load, save
 
 pytestmark = pytest.mark.slow
 
@@ -48,12 +52,22 @@ def test_the_start_page_links_every_notebook():
     assert {f"{file.stem}]({file.name})" for file in FILES} == set(re.findall(r"\[(\w+\]\(\w+\.ipynb\))", page))
 
 
-def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(tiny, tmp_path, capsys):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(tiny().model_dump()))
-    assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
-    printed = capsys.readouterr().out
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def pipeline(scenes, tmp_path_factory):
+    """All notebooks run one after another, with assignments saved in them: the params file, run folder, and output."""
+    place = tmp_path_factory.mktemp("pipeline")
+    project, other = place / "project", place / "other"
+    save_in_notebooks(project, f'params = "{other}"\nknobs = "semi_supervised.filter=none run.folder={other}"')
+    file, folder = project / "tiny.yaml", place / "run"
+    save(build({}, TINY | {"data.root": str(scenes), "run.folder": str(folder)}), file)
+    printed = io.StringIO()
+    with contextlib.chdir(project), contextlib.redirect_stdout(printed):
+        assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
+    return file, folder, printed.getvalue()
+
+
+def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_table(pipeline):
+    _, folder, printed = pipeline
     assert str(folder / "index.html") in printed
     assert "mIoU" in printed
     results = json.loads((folder / "4_evaluate" / "results.json").read_text())
@@ -64,33 +78,50 @@ def test_all_notebooks_run_one_after_another_and_leave_pages_pictures_and_a_tabl
         assert not re.search(r"<script[^>]*https?://", text), "a page needs no network"
         assert list((folder / name).glob("*.png"))
     assert (folder / "3_semi_supervised.html").read_text().count('display="block"') == 2
+
+
+def test_the_page_of_a_run_can_be_sent_alone_and_tells_of_its_data_and_results(pipeline):
+    _, folder, _ = pipeline
     page = (folder / "index.html").read_text()
     pictures = [*folder.glob("*/*.png"), *folder.glob("*/seen/*.png")]
     maps = list(folder.glob("4_evaluate/trust/*"))
     assert len(maps) == 2
-    assert page.count("data:image/png;base64,") == len(pictures) + 4 * len(maps), "the page can be sent alone"
+    assert page.count("data:image/png;base64,") == len(pictures) + 4 * len(maps)
     assert "<img src" not in page.replace('src="data:', "")
     assert 'type="range"' in page
     assert "What to notice" in page
     assert "4 labelled and 8 unlabelled images" in page
     assert "1 - max softmax" in page
 
+
+def test_a_finished_run_is_skipped_refuses_other_params_and_is_a_row_of_the_table(pipeline, capsys):
+    file, folder, _ = pipeline
     assert cli.main(["run", str(file), "--set", "optimizer.lr=0.5"]) == 1
     assert "optimizer.lr was 0.001 and is 0.5" in capsys.readouterr().err
     assert "lr: 0.001" in (folder / "params.yaml").read_text()
-
     assert cli.main(["table", str(folder)]) == 0
     assert "| run | 4 of 12 | 3 | 4, then 12 |" in capsys.readouterr().out
-
-    assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
+    with contextlib.chdir(file.parent):
+        assert cli.main(["run", str(file), "--set", "run.seed=3"]) == 0
     assert "finished before, with the same params" in capsys.readouterr().out
 
-    source = project_root() / "notebooks" / "error_lab.ipynb"
-    papermill.execute_notebook(source, tmp_path / "lab.ipynb", {"run": str(folder)}, progress_bar=False)
-    executed = (tmp_path / "lab.ipynb").read_text()
+
+def test_the_error_lab_runs_without_a_browser_and_keeps_its_pictures(pipeline, tmp_path):
+    _, folder, _ = pipeline
+    executed = execute("error_lab", tmp_path / "lab.ipynb", run=str(folder))
     assert f"{folder}, after 3_semi_supervised: 4 labelled and 8 unlabelled images" in executed
     assert executed.count("image/png") == len(list((folder / "error_lab").glob("*.png"))) == 3 * 3 + 3
     assert "20 steps" in executed, "ELN was trained on"
+
+
+def test_what_is_saved_in_a_notebook_does_not_change_what_a_run_does(pipeline):
+    _, folder, printed = pipeline
+    assert not (folder.parent / "other").exists()
+    for name in NOTEBOOKS:
+        assert f"{name}: knobs = " in printed
+        assert f"{name}: params = " in printed
+    state = checkpoint.load(folder / "3_semi_supervised" / checkpoint.FILE)
+    assert state["params"]["semi_supervised"]["filter"] == "eln"
 
 
 def test_a_run_that_stage_3_would_end_is_refused_by_the_first_notebook(tiny, tmp_path, capsys):
@@ -100,12 +131,6 @@ def test_a_run_that_stage_3_would_end_is_refused_by_the_first_notebook(tiny, tmp
     out, err = capsys.readouterr()
     assert "no unlabelled images are left" in err
     assert "1_supervised: running" not in out
-
-
-def execute(name, out, **parameters):
-    source = project_root() / "notebooks" / f"{name}.ipynb"
-    papermill.execute_notebook(source, out, parameters, progress_bar=False)
-    return out.read_text()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -135,22 +160,7 @@ def save_in_notebooks(folder, assignments):
         nbformat.write(notebook, folder / "notebooks" / file.name)
 
 
-def test_what_is_saved_in_a_notebook_does_not_change_what_a_run_does(tiny, tmp_path, monkeypatch, capsys):
-    project, other = tmp_path / "project", tmp_path / "other"
-    save_in_notebooks(project, f'params = "{other}"\nknobs = "semi_supervised.filter=none run.folder={other}"')
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(tiny().model_dump()))
-    monkeypatch.chdir(project)
-    assert cli.main(["run", str(file)]) == 0
-    printed = capsys.readouterr().out
-    assert not other.exists()
-    for name in NOTEBOOKS:
-        assert f"{name}: knobs = " in printed
-        assert f"{name}: params = " in printed
-    state = checkpoint.load(tmp_path / "run" / "3_semi_supervised" / checkpoint.FILE)
-    assert state["params"]["semi_supervised"]["filter"] == "eln"
-
-
+@pytest.mark.nightly
 def test_stage_3_runs_on_labelled_images_alone(tiny, tmp_path):
     file = tmp_path / "tiny.yaml"
     knobs = {"data.labels": "1/1", "semi_supervised.unlabeled": False, "run.control": False}
@@ -162,21 +172,14 @@ def test_a_notebook_out_of_order_names_the_one_to_run_first(tiny, tmp_path):
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny().model_dump()))
     with pytest.raises(papermill.PapermillExecutionError, match=r"run notebooks/1_supervised\.ipynb first"):
-        papermill.execute_notebook(
-            project_root() / "notebooks" / "2_error_localization.ipynb",
-            tmp_path / "out.ipynb",
-            {"params": str(file)},
-            progress_bar=False,
-        )
+        execute("2_error_localization", tmp_path / "out.ipynb", params=str(file))
 
 
 def test_notebook_6_shows_what_a_precision_keeps_and_what_to_label_next(trained, tmp_path):
     for index in range(3):
         write_image(tmp_path / f"pool/{index}.png", (32, 40))
     given = {"run": str(trained), "images": str(tmp_path / "pool"), "out": str(tmp_path / "out")}
-    source = project_root() / "notebooks" / "6_label_next.ipynb"
-    papermill.execute_notebook(source, tmp_path / "6.ipynb", given, progress_bar=False)
-    text = (tmp_path / "6.ipynb").read_text()
+    text = execute("6_label_next", tmp_path / "6.ipynb", **given)
     assert "3 images labelled in" in text
     assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 5
 

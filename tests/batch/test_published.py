@@ -11,6 +11,7 @@ from eln_kit.method.stages import STAGES
 from eln_kit.paths import project_root
 from eln_kit.store import params_file
 from eln_kit.store.experiment import open_experiment
+from eln_kit.training import trial
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
@@ -78,6 +79,13 @@ def test_a_published_experiment_trains_every_stage_and_is_evaluated(small, file)
     pixels = sum(map(sum, found["segmentation"][0]["confusion"]))
     height, width = params.evaluation.size or SIZE
     assert pixels == pytest.approx(2 * height * width, rel=0.15)  # some are void
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem not in BY_DAY], ids=lambda file: file.stem)
+def test_a_published_experiment_has_a_step_of_stage_3_at_full_size_without_computing(file):
+    params = params_file.load(file)
+    classes = 21 if "voc" in file.stem else 19
+    assert trial.memory_of(STAGES["3_semi_supervised"](trial.blank(params, classes), params), 1, "fp32") > 10e9
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if "modern" not in f.stem], ids=lambda file: file.stem)

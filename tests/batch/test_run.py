@@ -1,13 +1,11 @@
 """`eln-kit run` on toy notebooks: order, going on, failing, stopping, and what it says about each."""
 
-import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-import termios
 import time
 from importlib.metadata import version
 
@@ -15,6 +13,9 @@ import nbformat
 import psutil
 import pytest
 import yaml
+from patience import until
+from together import forking
+from toy_run import run_notebooks
 
 from eln_kit import cli
 from eln_kit.batch import index, kernels, report, state
@@ -128,16 +129,38 @@ print("saved at step 3")
 """
 
 
+@pytest.fixture
+def begin(project):
+    """Starts `eln-kit run` in another process, and waits until the notebook 1_a has begun."""
+    processes = []
+
+    def act(**options):
+        process = forking().Process(target=run_notebooks, args=(str(project), "1_a"), kwargs=options)
+        processes.append(process)
+        process.start()
+        until((project / "started").exists)
+        return process
+
+    yield act
+    for process in processes:
+        process.kill()
+
+
+def ended(project, process):
+    """The exit status, and what was printed."""
+    process.join(60)
+    return process.exitcode, *((project / name).read_text() for name in ("out", "err"))
+
+
 @pytest.mark.parametrize(
-    ("number", "end", "status"),
-    [(signal.SIGINT, "raise KeyboardInterrupt", 75), (signal.SIGTERM, "", 75), (signal.SIGHUP, "", 75)],
+    ("number", "end"), [(signal.SIGINT, "raise KeyboardInterrupt"), (signal.SIGTERM, ""), (signal.SIGHUP, "")]
 )
-def test_a_stopped_notebook_saves_first(project, number, end, status):
-    write(project, "1_a", STOPPED.format(seconds=4, end=end), "Path('next cell').touch()")
-    process = _start_process(project)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == status
+def test_a_stopped_notebook_saves_first(project, begin, number, end):
+    write(project, "1_a", STOPPED.format(seconds=1, end=end), "Path('next cell').touch()")
+    process = begin()
+    os.kill(process.pid, number)
+    status, out, err = ended(project, process)
+    assert status == 75
     assert (project / "saved").exists()
     assert not (project / "next cell").exists()
     assert "saved at step 3" in out
@@ -147,58 +170,40 @@ def test_a_stopped_notebook_saves_first(project, number, end, status):
     assert "interrupted" in (project / "runs/toy/index.html").read_text()
 
 
-def test_a_signal_to_every_process_of_a_job_is_one_line_about_what_was_saved(project):
-    write(project, "1_a", STOPPED.format(seconds=2, end="raise KeyboardInterrupt('1_a: saved at step 3')"))
-    process = _start_process(project)
+def test_a_signal_to_every_process_of_a_job_is_one_line_about_what_was_saved(project, begin):
+    write(project, "1_a", STOPPED.format(seconds=1, end="raise KeyboardInterrupt('1_a: saved at step 3')"))
+    process = begin(forks=True)
     for each in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)) * 2:
         each.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 75
+    status, _, err = ended(project, process)
+    assert status == 75
     assert (project / "saved").exists()
     assert err.strip().splitlines()[1:] == ["1_a: saved at step 3"]
 
 
-def test_when_its_terminal_is_closed_a_notebook_still_saves(project):
-    write(project, "1_a", STOPPED.format(seconds=2, end=""))
+def test_when_its_terminal_is_closed_a_notebook_still_saves(project, begin):
+    write(project, "1_a", STOPPED.format(seconds=1, end=""))
     ours, theirs = pty.openpty()
-    process = _start_process(project, stdout=theirs, stderr=theirs, start_new_session=True, stdin=theirs, own=theirs)
+    process = begin(terminal=os.ttyname(theirs))
     os.close(theirs)
     os.close(ours)
-    assert process.wait(timeout=30) == 75
+    process.join(60)
+    assert process.exitcode == 75
     assert (project / "saved").exists()
     assert state.read_state(project / "runs/toy")["1_a"]["state"] == "interrupted"
 
 
-def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, capsys):
+def test_a_second_signal_stops_at_once_and_a_second_run_waits_outside(project, begin, capsys):
     write(project, "1_a", STOPPED.format(seconds=400, end=""))
-    process = _start_process(project)
+    process = begin()
     assert start("1_a") == 1
     assert "runs/toy: in use by process" in capsys.readouterr().err
     for _ in range(2):
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         time.sleep(0.5)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 75
+    status, _, err = ended(project, process)
+    assert status == 75
     assert "Traceback" not in err
-
-
-def _start_process(project, own=None, **options):
-    """`own`: a terminal that it is to have as its own."""
-    imports = "import sys; from eln_kit import cli; from eln_kit.batch import state"
-    code = f"{imports}; state.NOTEBOOKS[:] = ['1_a']; sys.exit(cli.main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "run", "params/toy.yaml"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        preexec_fn=own and (lambda: fcntl.ioctl(own, termios.TIOCSCTTY, 0)),
-        text=True,
-        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
-    )
-    deadline = time.monotonic() + 120
-    while not (project / "started").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
 
 
 def test_a_dead_kernel_is_one_line(project, capsys):
@@ -314,28 +319,16 @@ def test_help_does_not_import_torch():
     assert "supervised" in out.stdout
 
 
-KILLED = """
-import os, signal, sys
-from eln_kit import cli
-from eln_kit.batch import run, state
-state.NOTEBOOKS[:] = ["1_a", "2_b"]
-execute = run._execute
-def execute_first(source, *more):
-    if source.stem == "2_b":
-        os.kill(os.getpid(), signal.SIGKILL)
-    execute(source, *more)
-run._execute = execute_first
-cli.main(["run", "params/toy.yaml"])
-"""
-
-
 def test_a_run_killed_between_two_notebooks_goes_on_with_the_second(project, capfd):
     write(project, "1_a", "print('one')")
     write(project, "2_b", "print('two')")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", KILLED], env=environment).returncode == -signal.SIGKILL
+    arguments = {"args": (str(project), "1_a", "2_b"), "kwargs": {"killed_before": "2_b"}}
+    process = forking().Process(target=run_notebooks, **arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert start("1_a", "2_b") == 0
-    said = capfd.readouterr().out
+    said = (project / "out").read_text() + capfd.readouterr().out
     assert said.count("one\n") == said.count("two\n") == 1
     assert "1_a: finished before, skipped" in said
 

@@ -7,8 +7,8 @@ import sys
 from html import unescape
 from urllib.parse import urlsplit
 
-import papermill
 import pytest
+from executed import execute
 
 from eln_kit import cli
 from eln_kit.batch.state import NOTEBOOKS
@@ -54,8 +54,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path
     run.mkdir()
     for name in NOTEBOOKS:
         shutil.copy(project_root() / "notebooks" / f"{name}.ipynb", run)
-    file = run / "1_supervised.ipynb"  # one with its outputs: text, code and pictures
-    papermill.execute_notebook(file, file, {"params": str(tmp_path / "tiny.yaml")}, progress_bar=False)
+    execute("1_supervised", run / "1_supervised.ipynb", params=str(tmp_path / "tiny.yaml"))  # text, code and pictures
 
     built = build(run, tmp_path)
     assert built.returncode == 0, built.stderr
@@ -74,6 +73,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path
     assert "eln_kit.load" in pages["eln_kit"]
 
 
+@pytest.mark.nightly
 def test_without_a_run_one_line_says_how_to_make_it(tmp_path):
     built = build(tmp_path / "none", tmp_path)
     assert built.returncode != 0

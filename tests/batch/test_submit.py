@@ -178,65 +178,57 @@ def stop(error):
     raise error
 
 
+STOPPED, FAILED = Interrupted("saved at step 3"), DataError("a.png: broken")
+AGAIN = "exit 0"  # what scontrol does
+RUNNING, ENDING = "echo 9 7_1 PENDING; echo 7 7_0 RUNNING", "echo 7 7_0 COMPLETING"
+
+
 @pytest.mark.parametrize(
-    ("state", "restarts", "requeue", "said"),
+    ("executor", "error", "squeue", "restarts", "scontrol", "asked", "said"),
     [
-        ("RUNNING", 0, "exit 0", "job 7_0: requeued, 1 of at most 2 times"),
+        ("slurm", STOPPED, RUNNING, 0, AGAIN, "7_0", "job 7_0: requeued, 1 of at most 2 times"),
         (
-            "RUNNING",
+            "slurm",
+            STOPPED,
+            RUNNING,
             2,
-            "exit 0",
-            "job 7_0: was requeued 2 times, which is as often as it may; submit it again to go on",
+            AGAIN,
+            "",
+            "job 7_0: was requeued 2 times, which is as often as it may; submit it",
         ),
-        ("COMPLETING", 0, "exit 0", "job 7_0: SLURM itself has cancelled or requeued it"),
-        ("RUNNING", 1, "echo no >&2; exit 1", "job 7_0: could not be requeued (no); submit it again to go on"),
-    ],
-)
-def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_or_it_has_been_often_enough(
-    commands, tmp_path, monkeypatch, capsys, state, restarts, requeue, said
-):
-    commands(squeue=f"echo 9 7_1 PENDING; echo 7 7_0 {state}", scontrol=requeue)
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
-    with pytest.raises(SystemExit, match="1"):
-        job.work(2, stop, Interrupted("saved at step 3"))
-    assert capsys.readouterr().err == f"saved at step 3\n{said}\n"
-    requeues = state == "RUNNING" and restarts < 2
-    assert ("scontrol requeue 7_0" in (tmp_path / "called").read_text()) is requeues
-
-
-def test_a_job_asks_for_its_requeue_where_the_queue_does_not_answer(commands, monkeypatch, capsys):
-    commands(squeue="echo busy >&2; exit 1", scontrol="exit 0")
-    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
-    with pytest.raises(SystemExit, match="1"):
-        job.work(2, stop, Interrupted("saved at step 3"))
-    assert "job 7: requeued, 1 of at most 2 times" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("executor", "error", "said"),
-    [
+        ("slurm", STOPPED, ENDING, 0, AGAIN, "", "job 7_0: SLURM itself has cancelled or requeued it"),
         (
-            "local",
-            Interrupted("saved at step 3"),
-            "saved at step 3\nsubmit it again to go on\n",
-        ),  # within a job of SLURM
-        ("slurm", DataError("a.png: broken"), "a.png: broken\n"),
+            "slurm",
+            STOPPED,
+            RUNNING,
+            1,
+            "echo no >&2; exit 1",
+            "7_0",
+            "job 7_0: could not be requeued (no); submit it again",
+        ),
+        ("slurm", STOPPED, "echo busy >&2; exit 1", 0, AGAIN, "7", "job 7: requeued, 1 of at most 2 times"),
+        ("local", STOPPED, RUNNING, 0, AGAIN, "", "submit it again to go on"),  # within a job of SLURM
+        ("slurm", FAILED, RUNNING, 0, AGAIN, "", ""),
     ],
 )
-def test_neither_a_stopped_local_run_nor_a_failed_job_asks_slurm(
-    commands, tmp_path, monkeypatch, capsys, executor, error, said
+def test_a_stopped_job_goes_back_into_the_queue_unless_slurm_ends_it_it_failed_or_it_has_been_often_enough(
+    commands, tmp_path, monkeypatch, capsys, executor, error, squeue, restarts, scontrol, asked, said
 ):
-    commands(squeue="echo 7 7 RUNNING", scontrol="")
+    commands(squeue=squeue, scontrol=scontrol)
     monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    if not restarts:
+        monkeypatch.delenv("SLURM_RESTART_COUNT")
     with pytest.raises(SystemExit, match="1"):
         job.work(2, stop, error)
-    assert capsys.readouterr().err == said
-    assert not (tmp_path / "called").exists()
+    first, _, rest = capsys.readouterr().err.partition("\n")
+    assert first == str(error)
+    assert rest.startswith(said)
+    assert rest.count("\n") == bool(said)
+    called = (tmp_path / "called").read_text() if (tmp_path / "called").exists() else ""
+    assert re.findall(r"scontrol requeue (\S+)", called) == ([asked] if asked else [])
+    assert bool(called) == (executor == "slurm" and error is STOPPED)
 
 
 @pytest.fixture(autouse=True)

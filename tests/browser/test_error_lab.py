@@ -4,53 +4,58 @@ import base64
 import html
 import io
 import re
-import shutil
 import time
 
 import nbformat
 import pytest
+from conftest import TINY
+from finished import copied
 from PIL import Image
 
 from eln_kit import cli, figures
 from eln_kit.lab import Settings, open_session, views
 from eln_kit.lab.session import finish
-from eln_kit.method.stages import Supervised
 from eln_kit.paths import project_root
-from eln_kit.store.experiment import open_experiment
-from eln_kit.store.params_file import load
-from eln_kit.training.fit import fit
+from eln_kit.store.params_file import build, load
 
 jupyter_lab = pytest.importorskip("jupyter_lab", reason="playwright is not installed")
 run_all, slider = jupyter_lab.run_all, jupyter_lab.slider
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(jupyter_lab.CHROMIUM is None, reason="chromium is not installed")]
 
 
+NOTEBOOK = project_root() / "notebooks" / "error_lab.ipynb"
+
+
+@pytest.fixture(scope="module")
+def server(trained, scenes, tmp_path_factory):
+    """JupyterLab in a project with a run after stage 1: the folder and the address."""
+    folder = tmp_path_factory.mktemp("project")
+    params = build({}, TINY | {"data.root": str(scenes), "run.folder": str(folder / "runs" / "tiny")})
+    copied(trained, params, "1_supervised")
+    (folder / "notebooks").mkdir()
+    (folder / "params").mkdir()
+    with jupyter_lab.served(folder) as address:
+        yield folder, address
+
+
 @pytest.fixture
-def project(tiny, tmp_path, monkeypatch):
-    """A project folder with a run after stage 1, and the notebook set to open it."""
-    params = tiny({"run.folder": str(tmp_path / "runs" / "tiny")})
-    source = nbformat.read(project_root() / "notebooks" / "error_lab.ipynb", as_version=4)
-    for cell in source.cells:
+def project(server, monkeypatch):
+    folder, address = server
+    monkeypatch.chdir(folder)
+    yield folder
+    jupyter_lab.end_kernels(address)
+
+
+@pytest.fixture
+def page(server, project, request):
+    """A notebook of its own, set to open the run; settings of JupyterLab may be given by parameter."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
         cell.source = cell.source.replace('\nrun = ""', '\nrun = "runs/tiny"')
-    shutil.copytree(project_root() / "notebooks", tmp_path / "notebooks")
-    (tmp_path / "params").mkdir()
-    nbformat.write(source, tmp_path / "notebooks" / "error_lab.ipynb")
-    monkeypatch.chdir(tmp_path)
-    experiment = open_experiment(params)
-    fit(Supervised(experiment.networks(), params), experiment)
-    return tmp_path
-
-
-@pytest.fixture
-def server(project, request):
-    """JupyterLab on a free port, with settings that a test may name: its address."""
-    with jupyter_lab.served(project, **getattr(request, "param", {})) as address:
-        yield f"{address}/lab/tree/notebooks/error_lab.ipynb?token=t"
-
-
-@pytest.fixture
-def page(server):
-    with jupyter_lab.opened(server, 1280, 900) as page:
+    file = project / "notebooks" / f"{len([*project.glob('notebooks/*')])}.ipynb"
+    nbformat.write(notebook, file)
+    jupyter_lab.set_up(project, **getattr(request, "param", {}))
+    with jupyter_lab.opened(f"{server[1]}/lab/tree/notebooks/{file.name}?token=t&reset", 1280, 900) as page:
         yield page
 
 
@@ -90,9 +95,12 @@ def test_the_labs_controls_show_what_the_package_computes(page, project):
 
 
 @pytest.mark.parametrize(
-    "server",
-    [{}, {"subshells": "disabled"}, {"subshells": "perComm"}],
-    ids=["JupyterLab's default", "no subshells", "a subshell a widget"],
+    "page",
+    [
+        pytest.param({}, id="JupyterLab's default"),
+        pytest.param({"subshells": "disabled"}, id="no subshells", marks=pytest.mark.nightly),
+        pytest.param({"subshells": "perComm"}, id="a subshell a widget", marks=pytest.mark.nightly),
+    ],
     indirect=True,
 )
 def test_each_of_many_unhurried_moves_is_answered_by_its_own_tables_and_pictures(page, project):
@@ -104,10 +112,10 @@ def test_each_of_many_unhurried_moves_is_answered_by_its_own_tables_and_pictures
         complaints = page.locator(".eln-complaint")
         wait_until(lambda: found(page) == shown or complaints.count())
         assert complaints.all_inner_texts() == []
-        time.sleep(1)
+        time.sleep(0.5)
 
     answered(0)
-    for moved in (0, 1, 0, 1, 0, 0, 1, 1):
+    for moved in (0, 1, 0, 0):
         slider(page, f"ratio {moved + 1}").press("ArrowRight")
         shares[moved] += 1
         ratios[moved] = float(f"{10 ** (shares[moved] / 20):.3g}")
@@ -135,7 +143,9 @@ def test_each_of_many_unhurried_moves_is_answered_by_its_own_tables_and_pictures
     assert "Traceback" not in (project / "server.log").read_text()
 
 
-@pytest.mark.parametrize("size", [(1280, 900), (1440, 900), (1920, 1080)])
+@pytest.mark.parametrize(
+    "size", [(1280, 900), *(pytest.param(size, marks=pytest.mark.nightly) for size in ((1440, 900), (1920, 1080)))]
+)
 def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no_control(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
     run_all(page)
@@ -164,7 +174,7 @@ def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no
     assert go.bounding_box() == pytest.approx(below, abs=1)
 
 
-@pytest.mark.parametrize("server", [{"theme": "JupyterLab Dark"}], indirect=True)
+@pytest.mark.parametrize("page", [{"theme": "JupyterLab Dark"}], indirect=True)
 def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, project):
     run_all(page)
     wait_until(lambda: all(corner(found(page)[name]) == (17, 17, 17) for name in ("errors", "maps", "filter")))

@@ -73,6 +73,7 @@ def test_training_draws_real_and_extra_masks_and_check_counts_them(tree, tmp_pat
     assert "2 unlabelled images have a predicted mask" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stage_learns_from_the_extra_masks(tree, tiny):
     """All real pixels are void, so whatever is learnt comes from the others."""
     for mask in (tree / "masks/train").glob("*.png"):

@@ -160,23 +160,6 @@ def test_camvid_has_its_images_classes_and_void():
     assert values.tolist() == [*range(11), VOID]
 
 
-@needs_shared
-def test_nuclei_have_three_sizes_and_three_channels():
-    dataset = folder(SHARED / "nuclei", classes=str(PROJECT / "params" / "nuclei_classes.yaml"))
-    assert (len(dataset.train), len(dataset.val), dataset.classes) == (160, 40, ["background", "nucleus"])
-    shapes = set()
-    for item in dataset.val:
-        image, mask = read_image(item), read_mask(item, dataset)
-        assert image.shape == (3, *mask.shape)
-        shapes.add(tuple(mask.shape))
-    assert shapes == {(256, 256), (256, 320), (360, 360)}
-
-
-@needs_shared
-def test_without_yaml_the_nuclei_have_the_two_classes_of_their_masks():
-    assert folder(SHARED / "nuclei").classes == ["class 0", "class 1"]
-
-
 def test_an_unlabelled_image_of_the_name_of_a_training_image_is_refused(tmp_path):
     for name in ("train/unlabeled/x", "train/y", "val/z", "unlabeled/x"):
         write_image(tmp_path / "images" / f"{name}.png", (8, 8))

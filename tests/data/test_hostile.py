@@ -95,15 +95,6 @@ def test_of_a_file_with_previews_the_full_picture_is_read_and_its_mask_fits(tmp_
     assert read_mask(item, TWO_CLASSES).shape == (12, 16)
 
 
-def test_a_tiff_on_its_side_and_its_mask_fit(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    PICTURE.save(tmp_path / "a.tif", exif=exif)
-    item = Item("a", tmp_path / "a.tif", write_mask(tmp_path / "m.png", size=(16, 12)))
-    assert read_image(item).shape == (3, 16, 12)
-    assert read_mask(item, TWO_CLASSES).shape == (16, 12)
-
-
 @pytest.mark.parametrize("alpha", [None, 65535])
 def test_colour_of_16_bits_that_are_not_all_used_is_one_line_and_not_a_few_tones(tmp_path, alpha):
     root = folder_tree(tmp_path)
@@ -138,6 +129,8 @@ def test_an_unusable_image_is_one_line(tmp_path, name):
         (encoded(Image.new("RGB", (16, 12), (1, 0, 0)), "PNG"), r"a colour image .*here are \[1, 0, 0\]"),
         (encoded(Image.new("L", (16, 12), 254), "PNG"), "value 254 is no class; valid are 0 to 1"),
         (encoded(Image.new("L", (16, 12), 2), "PNG"), "value 2 is no class; valid are 0 to 1"),
+        (encoded(Image.fromarray(np.full((12, 16), 300, np.uint16)), "PNG"), "values 300 to 300"),
+        (b"\x89PNG", "cannot be read"),
         (encoded(Image.new("L", (12, 16)), "PNG"), "12 x 16 pixels, but its image"),
         (png_that_claims(60000, 60000), "decompression bomb"),
     ],

@@ -33,34 +33,19 @@ def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path, name):
     assert read_image(Item("deep", tmp_path / name)).tolist() == [[[0, 128, 255]]] * 3
 
 
-def test_a_photograph_on_its_side_is_turned_upright_and_its_mask_fits(tmp_path):
+@pytest.mark.parametrize("kind", ["jpg", "tif"])
+def test_a_photograph_on_its_side_is_turned_upright_and_its_mask_fits(tmp_path, kind):
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, :8] = 255  # the left half of the file is the top of the upright image
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
-    dataset = masked_dataset(tmp_path, [(0, 1)])
-    item = Item("a", tmp_path / "a.jpg", write_mask(tmp_path / "a.png", size=(16, 8)))
+    Image.fromarray(pixels).save(tmp_path / f"a.{kind}", exif=exif)
+    item = Item("a", tmp_path / f"a.{kind}", write_mask(tmp_path / "a.png", size=(16, 8)))
     image = read_image(item)
     assert image.shape == (3, 16, 8)
     assert image[:, :7].min() > 200
     assert image[:, 9:].max() < 55
-    assert read_mask(item, dataset).shape == (16, 8)
-
-
-def test_a_broken_image_is_an_error_that_names_it(tmp_path):
-    path = write_image(tmp_path / "cut.png", (64, 64))
-    path.write_bytes(path.read_bytes()[:2000])
-    with fails(r"cut\.png: cannot be read as an image"):
-        read_image(Item("cut", path))
-    (tmp_path / "text.jpg").write_text("no image")
-    with fails(r"text\.jpg: cannot be read"):
-        read_image(Item("text", tmp_path / "text.jpg"))
-    with fails(r"gone\.jpg: cannot be read as an image \(no such file\)"):
-        read_image(Item("gone", tmp_path / "gone.jpg"))
-    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "float.tif")
-    with fails(r"float\.tif: holds floating-point"):
-        read_image(Item("float", tmp_path / "float.tif"))
+    assert read_mask(item, masked_dataset(tmp_path, [(0, 1)])).shape == (16, 8)
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
@@ -77,22 +62,3 @@ def test_a_mask_of_another_size_is_an_error_that_names_both_files_and_sizes(tmp_
     item = Item("a", write_image(tmp_path / "a.jpg"), write_mask(tmp_path / "m.png", size=(12, 15)))
     with fails(r"m\.png: 15 x 12 pixels, but its image \S*a\.jpg has 16 x 12"):
         read_mask(item, masked_dataset(tmp_path, [(0, 1)]))
-
-
-def test_a_class_out_of_range_is_an_error_that_names_values_and_range(tmp_path):
-    item = Item("a", write_image(tmp_path / "a.jpg"), write_mask(tmp_path / "m.png", (0, 6, 254, VOID)))
-    with fails(r"m\.png: value 6, 254 is no class; valid are 0 to 5"):
-        read_mask(item, masked_dataset(tmp_path, [(0, 1)]))
-
-
-def test_a_mask_in_colour_of_large_values_or_broken_is_an_error(tmp_path):
-    dataset = masked_dataset(tmp_path, [(0, 1)])
-    image = write_image(tmp_path / "a.jpg")
-    with fails(r"m\.png: a colour image \(RGB\)"):
-        read_mask(Item("a", image, write_image(tmp_path / "m.png")), dataset)
-    Image.fromarray(np.full((12, 16), 300, np.uint16)).save(tmp_path / "deep.png")
-    with fails(r"deep\.png: values 300 to 300"):
-        read_mask(Item("a", image, tmp_path / "deep.png"), dataset)
-    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
-    with fails(r"cut\.png: cannot be read"):
-        read_mask(Item("a", image, tmp_path / "cut.png"), dataset)

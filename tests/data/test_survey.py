@@ -68,6 +68,7 @@ def test_check_tells_the_same_to_programs(tmp_path, capsys):
     assert len(facts["warnings"]) == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_what_check_tells(tmp_path, capsys):
     root = tree(tmp_path / "set", [(0, 1)] * 3)
     file = params_of(root, tmp_path)

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from finished import train
 
 from eln_kit.evaluation.calibration import calibrate, fit_line
 from eln_kit.evaluation.trust import error_detection
-from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.store.experiment import open_experiment
-from eln_kit.training.fit import fit
 
 
 def test_the_line_is_found_that_outcomes_were_drawn_by():
@@ -41,9 +40,7 @@ def test_calibration_lowers_the_calibration_error_on_its_images_and_changes_no_r
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_training_leaves_a_calibrated_eln_in_the_checkpoint_where_images_are_held_out(tiny, calibrated):
     params = tiny({"data.held_out": 1, "error_localization.calibrated": calibrated})
-    experiment = open_experiment(params)
-    fit(Supervised(experiment.networks(), params), experiment)
-    fit(ErrorLocalization(experiment.networks(after="1_supervised"), params), experiment)
+    experiment = train(params, "1_supervised", "2_error_localization")
     eln = experiment.networks(after="2_error_localization").eln
     known = torch.stack([eln.log_weight, eln.slope, eln.offset])
     assert torch.equal(known, torch.tensor([0.0, 1, 0])) != calibrated

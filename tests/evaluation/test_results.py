@@ -66,7 +66,7 @@ def far(tiny, tmp_path):
     classes, labels, weights = (tmp_path / name for name in ("classes.yaml", "labels.txt", "resnet.pth"))
     classes.write_text("classes: [{name: sky}, {name: kite, color: [1, 2, 3]}]")
     labels.write_text("00\n02\n")
-    torch.save(timm.create_model("resnet10t").state_dict(), weights)
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
     data = {
         "data.name": "folder",
         "data.root": str(root),

@@ -2,13 +2,12 @@
 
 import io
 import re
-import subprocess
-import sys
 from functools import partial
 
 import matplotlib
 import nbformat
 import numpy as np
+import pandas
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -16,10 +15,11 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from eln_kit import figures
+from eln_kit.batch import comparison
 from eln_kit.evaluation.measures import Ranking
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.figures import grid
-from eln_kit.lab.figures import Filtering, MadeErrors, ratio_sweep, wrongness_maps
+from eln_kit.lab.figures import CAUGHT, WASTED, WRONG, Filtering, MadeErrors, ratio_sweep, wrongness_maps
 
 CLASSES = ["background", "square", "disc", "ring"]
 COLORS = np.array([[40, 40, 40], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
@@ -60,13 +60,9 @@ def test_colorize_gives_each_class_its_color_and_void_grey():
 
 def test_contact_sheet_names_void_only_where_present(scenes):
     images, truths, masks = scenes[:3]
+    images = [(image * 255).to(torch.uint8) for image in images]  # they may be so
     assert "void" in texts(figures.contact_sheet(images, truths, CLASSES, COLORS))
     assert "void" not in texts(figures.contact_sheet(images, masks, CLASSES, COLORS))
-
-
-def test_images_may_be_uint8(scenes):
-    images = [(image * 255).to(torch.uint8) for image in scenes[0]]
-    figures.views(images, scenes[0])
 
 
 def test_predictions_titles_hold_the_error_rate():
@@ -102,16 +98,11 @@ def test_pseudo_labels_count_what_is_kept_and_right():
     found = texts(figures.pseudo_labels([image], None, [mask], [keep], [keep * 1.0], CLASSES, COLORS))
     assert "75% kept" in found
     assert "right" not in found
-
-
-def test_pseudo_labels_when_everything_is_dropped():
-    image, truth, mask, wrongness, keep = scene()
-    drawn = figures.pseudo_labels([image], [truth], [mask], [keep & False], [wrongness], CLASSES, COLORS)
-    assert "0% kept" in texts(drawn)
+    assert "0% kept" in texts(figures.pseudo_labels([image], None, [mask], [keep & False], [keep], CLASSES, COLORS))
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("count", [2, 21])
+@pytest.mark.parametrize("count", [2, 12])
 def test_numbers_with_absent_classes(count, tmp_path):
     classes, colors = [f"class {c}" for c in range(count)], np.arange(3 * count).reshape(count, 3)
     matrix = np.eye(count) * 90 + 1
@@ -129,45 +120,23 @@ def test_numbers_with_absent_classes(count, tmp_path):
     assert "mean 50.0%" in texts(drawn)
 
 
-FIGURES_OF_CLASSES = """
-import sys
-import numpy as np, pandas
-from eln_kit import figures
-from eln_kit.batch import comparison
-
-count, out = int(sys.argv[1]), sys.argv[2]
-classes = [f"a class of number {c}" for c in range(count)]
-colors = np.random.default_rng(0).integers(0, 256, (count, 3), np.uint8)
-image, mask = np.random.rand(3, 64, 96), np.arange(64 * 96).reshape(64, 96) % count
-table = pandas.DataFrame(np.random.rand(3, count), columns=classes).assign(method=["a", "b", "c"])
-keep = mask > 5
-made = {
-    "shares": figures.class_shares(np.ones(count), np.ones(count), classes, colors),
-    "confusion": figures.confusion(np.ones((count, count)), classes),
-    "bars": figures.iou_bars({n: np.full(count, np.nan) for n in "ab"}, classes),
-    "sheet": figures.contact_sheet([image], [mask], classes, colors),
-    "predictions": figures.predictions([image], None, {"a": [mask]}, classes, colors),
-    "errors": figures.errors(image, mask, mask, [mask], [2], [keep, keep], classes, colors),
-    "pseudo": figures.pseudo_labels([image], None, [mask], [keep], [keep], classes, colors),
-    "judgement": figures.judgement(image, mask, mask, keep, keep, classes, colors),
-    "parts": comparison.parts(table, "method", classes, "IoU"),
-}
-for name, figure in made.items():
-    assert max(figure.get_size_inches()) < 20, name
-    figures.save(figure, f"{out}/{name}.png")
-print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) // 1024)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("count", [150])
-def test_the_figures_of_many_classes_stay_small(count, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", FIGURES_OF_CLASSES, str(count), tmp_path], capture_output=True, text=True
+def test_the_figures_of_150_classes_stay_under_20_inches():
+    classes, colors = [f"a class of number {c}" for c in range(150)], np.zeros((150, 3), np.uint8)
+    image, mask = np.zeros((3, 64, 96)), np.arange(64 * 96).reshape(64, 96) % 150
+    table = pandas.DataFrame(np.ones((3, 150)), columns=classes).assign(method=["a", "b", "c"])
+    keep = mask > 5
+    made = (
+        figures.class_shares(np.ones(150), np.ones(150), classes, colors),
+        figures.confusion(np.ones((150, 150)), classes),
+        figures.iou_bars({n: np.full(150, np.nan) for n in "ab"}, classes),
+        figures.contact_sheet([image], [mask], classes, colors),
+        figures.predictions([image], None, {"a": [mask]}, classes, colors),
+        figures.errors(image, mask, mask, [mask], [2], [keep, keep], classes, colors),
+        figures.pseudo_labels([image], None, [mask], [keep], [keep], classes, colors),
+        figures.judgement(image, mask, mask, keep, keep, classes, colors),
+        comparison.parts(table, "method", classes, "IoU"),
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 1024  # MiB
+    assert [figure for figure in made if max(figure.get_size_inches()) >= 20] == []
 
 
 def test_of_many_classes_a_legend_names_the_most_frequent_and_a_matrix_has_no_numbers():
@@ -303,21 +272,17 @@ def test_reliability_leaves_empty_bins_out_of_the_error():
     assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
 
 
-def test_the_bounds_long_name_leaves_room_for_the_curves():
+def test_error_detection_shows_the_error_rate_once_and_a_long_name_leaves_room_for_the_curves():
     curve = {"recall": [0, 1], "precision": [1, 0.2], "aupr": 0.5, "error_rate": 0.2}
     drawn = figures.error_detection({"ELN": curve, BOUND: curve})
     drawn.draw_without_rendering()
     assert drawn.axes[0].get_position().width > 0.7
+    assert "ELN, AUPR 0.500" in texts(drawn)
     assert f"{BOUND}, AUPR 0.500" in texts(drawn)
+    assert texts(drawn).count("error rate, 20.0%") == 1
 
 
-def test_error_detection_shows_the_error_rate():
-    curve = {"recall": [0, 1], "precision": [1, 0.1], "aupr": 0.5, "error_rate": 0.1}
-    found = texts(figures.error_detection({"ELN": curve, "entropy": curve}))
-    assert "ELN, AUPR 0.500" in found
-    assert found.count("error rate, 10.0%") == 1
-
-
+@pytest.mark.slow
 def test_a_figure_shows_once_in_a_notebook():
     code = "import eln_kit.figures\neln_kit.figures.iou_bars({'a': [0.1, 0.2]}, ['x', 'y'])"
     cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("1")]
@@ -366,9 +331,9 @@ def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
         keep, known = 1 - wrongness >= threshold, truth != 255
         assert f"kept at {threshold:.2f}: {keep[known].float().mean():.1%} of this image" in texts(figure)
         outcome = figure.axes[1].images[0].get_array()
-        assert (outcome[known & keep & (mask != truth)] == figures.lab.WRONG).all()
-        assert (outcome[known & ~keep & (mask != truth)] == figures.lab.CAUGHT).all()
-        assert (outcome[known & ~keep & (mask == truth)] == figures.lab.WASTED).all()
+        assert (outcome[known & keep & (mask != truth)] == WRONG).all()
+        assert (outcome[known & ~keep & (mask != truth)] == CAUGHT).all()
+        assert (outcome[known & ~keep & (mask == truth)] == WASTED).all()
         now = ranking.at(threshold)
         (x,), (y,) = moved.dots[0].get_data()
         assert (x, y) == (now["recall"], now["precision"])

@@ -20,12 +20,9 @@ LIGHT = "JupyterLab Light"
 
 
 @contextmanager
-def served(project: Path, theme: str = LIGHT, subshells: str = "") -> Iterator[str]:
-    """JupyterLab in a folder, with settings of its own; gives its address, whose token is `t`.
-
-    Args:
-        subshells: where widgets' messages go: `disabled`, `perComm` or `perCommTarget`; empty for the default.
-    """
+def served(project: Path) -> Iterator[str]:
+    """JupyterLab in a folder, with settings of its own; gives its address, whose token is `t`."""
+    set_up(project)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,7 +35,7 @@ def served(project: Path, theme: str = LIGHT, subshells: str = "") -> Iterator[s
         "--allow-root",
     ]
     own = {f"JUPYTER_{kind}_DIR": str(project / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(_settings(project, theme, subshells))}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(project / "settings")}
     command = [sys.executable, "-m", "jupyter", "lab", *options]
     with open(project / "server.log", "w") as log:
         process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
@@ -50,7 +47,12 @@ def served(project: Path, theme: str = LIGHT, subshells: str = "") -> Iterator[s
         process.wait(30)
 
 
-def _settings(project: Path, theme: str, subshells: str) -> Path:
+def set_up(project: Path, theme: str = LIGHT, subshells: str = "") -> None:
+    """Settings of the pages that are opened from now on.
+
+    Args:
+        subshells: where widgets' messages go: `disabled`, `perComm` or `perCommTarget`; empty for the default.
+    """
     for name, values in {
         "apputils-extension/kernels-settings": {"commsOverSubshells": subshells} if subshells else {},
         "notebook-extension/tracker": {"windowingMode": "none"},  # else cells out of sight are not on the page
@@ -60,7 +62,16 @@ def _settings(project: Path, theme: str, subshells: str) -> Path:
         file = project / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
-    return project / "settings"
+
+
+def end_kernels(address: str) -> None:
+    """Of all notebooks."""
+    with urllib.request.urlopen(f"{address}/api/sessions?token=t") as answer:
+        sessions = json.load(answer)
+    for session in sessions:
+        urllib.request.urlopen(
+            urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
+        ).close()
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from eln_kit.method.stages import STAGES
 from eln_kit.models.dropout import Dropout
 from eln_kit.params import Params
 from eln_kit.store.experiment import open_experiment
+from eln_kit.training.__main__ import main
 from eln_kit.training.fit import fit
 
 
@@ -35,9 +37,17 @@ def train_frozen(params: dict, *names: str) -> None:
         fit(kind(experiment.networks(kind.after), experiment.params), experiment)
 
 
+def forking():
+    """Makes processes from one that has imported everything, so that a start takes no time."""
+    from eln_kit.batch.kernels import warm_up  # which the processes do not need
+
+    warm_up()
+    return multiprocessing.get_context("forkserver")
+
+
 def alone(params: dict, *names: str) -> None:
     """Train stages, frozen, in a process of its own, as the patches stay."""
-    process = multiprocessing.get_context("forkserver").Process(target=train_frozen, args=(params, *names))
+    process = forking().Process(target=train_frozen, args=(params, *names))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -49,9 +59,24 @@ def losses(folder: Path, stage: str) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
 
 
-def train_until_stopped(params: dict, *names: str) -> None:
+def train_until_stopped(params: dict, name: str) -> None:
+    """Train a stage, frozen, that SIGTERM stops in step 3."""
+    forward, steps = STAGES[name].forward, iter(range(1, 1000))
+
+    def stopped(stage, batch):
+        if next(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(stage, batch)
+
+    STAGES[name].forward = stopped
     with contextlib.suppress(KeyboardInterrupt):
-        train_frozen(params, *names)
+        train_frozen(params, name)
+
+
+def train_by_command(file: str, stage: str) -> None:
+    """`python -m eln_kit.training`; what it complains of is in a file beside the params."""
+    os.dup2(os.open(f"{file}.err", os.O_WRONLY | os.O_CREAT), 2)
+    sys.exit(main([file, stage]))
 
 
 def fail(kind: str) -> None:

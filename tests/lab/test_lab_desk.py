@@ -4,6 +4,7 @@ import io
 import re
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -129,10 +130,16 @@ def test_a_closed_worker_ends_its_thread_at_once(worker):
     assert not worker.thread.is_alive()
 
 
-def settled(desk: Desk, act) -> None:
-    """Do something at the desk, and wait until all that follows from it is done."""
-    act()
+@contextmanager
+def settling(desk: Desk):
+    """At its end all is done that follows from what is done in it."""
+    yield
     settle(desk.worker)
+
+
+def settled(desk: Desk, act) -> None:
+    with settling(desk):
+        act()
 
 
 @pytest.fixture
@@ -157,24 +164,18 @@ def test_controls_show_what_the_session_computes(desk, session):
 
 
 def test_as_many_ratios_are_offered_as_there_are_decoders(desk, session):
-    def three():
+    with settling(desk):
         desk.make.count.value = 3
-
-    settled(desk, three)
     assert len(session.erring) == 3
     assert [each.disabled for each in desk.make.ratios] == [False, False, False, True]
     assert [name for name, _ in desk.find.which.options] == session.names
 
 
 def test_a_decoder_taken_away_while_it_is_looked_at_gives_way_to_the_others(desk):
-    def look_at_the_second():
+    with settling(desk):
         desk.find.which.value = 2
-
-    def take_it_away():
+    with settling(desk):
         desk.make.count.value = 1
-
-    settled(desk, look_at_the_second)
-    settled(desk, take_it_away)
     assert desk.find.which.value == 1
     assert "auxiliary 1" in desk.find.maps.words.value
 
@@ -185,11 +186,9 @@ def test_buttons_train_eln_stop_it_and_keep_pictures(desk, session, trained):
     assert len(desk.works.trained) == 2
     assert desk.what.trainings.value == views.trainings(desk.works.trained)
 
-    def train_and_stop():
+    with settling(desk):
         desk.train_eln()
         desk.status.stop.click()
-
-    settled(desk, train_and_stop)
     assert session.learner.steps < 40
     desk.save_pictures()
     names = {path.name for path in (trained / "error_lab").glob("*.png")}
@@ -212,12 +211,10 @@ def test_a_part_without_an_open_run_says_to_run_the_cells_above(monkeypatch):
 
 
 def test_looking_at_another_image_while_eln_trains_shows_that_image_and_no_error(desk, session):
-    def train_and_look():
+    with settling(desk):
         desk.what.steps.value = 30
         desk.train_eln()
         desk.make.image.value = 3
-
-    settled(desk, train_and_look)
     assert [each.value for each in desk.complaints] == [""] * 3
     assert desk.find.judged.place == 2
     assert session.learner.steps == desk.find.judged.judge.eln_steps == 30
@@ -225,11 +222,9 @@ def test_looking_at_another_image_while_eln_trains_shows_that_image_and_no_error
 
 
 def test_eln_is_trained_on_errors_that_are_made_to_the_end(desk, session):
-    def change_and_train():
+    with settling(desk):
         desk.make.ratios[0].value = 3.98
         desk.train_eln()
-
-    settled(desk, change_and_train)
     assert [len(each.ratios) for each in session.erring] == [10, 10]
 
 
@@ -270,7 +265,8 @@ def test_a_dragged_ratio_shows_at_once_what_the_sweep_has_nearest_and_is_trained
 
 
 def test_a_ratio_is_dragged_before_a_sweep_is_known_without_a_word(desk, session):
-    settled(desk, partial(setattr, desk.make.ratios[0], "value", 10.0))
+    with settling(desk):
+        desk.make.ratios[0].value = 10.0
     assert session.names[1] == "auxiliary 1, ratio 10"
     assert desk.complaints[0].value == ""
 
@@ -299,7 +295,8 @@ def test_the_status_is_ready_only_when_nothing_shown_is_pale(desk):
         (desk.make.count, 3),
         (desk.make.image, 2),
     ):
-        settled(desk, partial(setattr, control, "value", value))
+        with settling(desk):
+            control.value = value
     assert ready == [[False] * 6] * 4
 
 
@@ -354,11 +351,9 @@ def test_another_image_is_shown_while_something_trains_which_the_status_says_and
 
 
 def test_decoders_that_were_stopped_are_shown_and_measured_as_they_are(desk, session):
-    def change_and_stop():
+    with settling(desk):
         desk.make.ratios[0].value = 3.98
         desk.status.stop.click()
-
-    settled(desk, change_and_stop)
     assert len(session.erring[0].ratios) < 10
     assert desk.make.numbers.value == views.numbers(session)
     assert desk.make.errors.words.value == views.errors(session, 0)[1]
@@ -376,7 +371,8 @@ def test_a_decoder_that_trains_on_is_judged_as_it_was_when_it_was_looked_at(sess
 
 def test_everything_is_drawn_anew_on_the_colour_of_the_page(desk):
     light = desk.make.errors.image.value, desk.find.filtered.image.value
-    settled(desk, partial(setattr, desk.parts[0].children[1], "value", "#111111"))
+    with settling(desk):
+        desk.parts[0].children[1].value = "#111111"
     dark = desk.make.errors.image.value, desk.find.filtered.image.value
     for before, after in zip(light, dark, strict=True):
         assert Image.open(io.BytesIO(before)).getpixel((1, 1)) == (255, 255, 255)

@@ -7,7 +7,6 @@ be the same bit for bit, and the log the same line for line, but for the speed. 
 """
 
 import argparse
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,10 +14,12 @@ import signal
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from together import forking
 
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
@@ -39,17 +40,10 @@ def params_in(folder: Path, scenes: Path, steps: int) -> Params:
     return build({}, TINY | numbers | more)
 
 
-def start(params: Params, stage: str, function=train_stage, *arguments) -> multiprocessing.Process:
-    process = context().Process(target=function, args=(params.model_dump(), stage, *arguments))
+def start(params: Params, stage: str, function=train_stage, *arguments) -> BaseProcess:
+    process = forking().Process(target=function, args=(params.model_dump(), stage, *arguments))
     process.start()
     return process
-
-
-def context():
-    """Processes made from one that has imported everything, so that a start takes no time."""
-    forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["eln_kit.training.fit"])
-    return forking
 
 
 def train_and_die(params: dict, stage: str, function: str, calls: int) -> None:
@@ -101,7 +95,7 @@ def torture_run(place: Path, kills: int, steps: int, seed: int, stages: list[str
     """Kills by stage, of a whole run; raises AssertionError at the first difference."""
     whole, killed = (params_in(place / name, place / "scenes", steps) for name in ("whole", "killed"))
     open_experiment(whole)
-    warm = context().Process()  # starts what the others are made from, whose time is nobody's
+    warm = forking().Process()  # starts what the others are made from, whose time is nobody's
     warm.start()
     warm.join()
     draw, done = random.Random(seed), dict.fromkeys(stages, 0)

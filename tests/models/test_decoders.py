@@ -11,11 +11,11 @@ from eln_kit.params import Model, Optimizer
 from eln_kit.store.params_file import build
 
 PYRAMIDS = ["segformer", "fpn", "upernet"]
-SMALL = Model(encoder="resnet10t", eln_encoder="resnet10t", decoder_channels=32, embedding_channels=4)
+SMALL = Model(encoder="test_resnet", eln_encoder="test_resnet", decoder_channels=32, embedding_channels=4)
 
 
 @pytest.mark.parametrize("decoder", PYRAMIDS)
-@pytest.mark.parametrize("encoder", ["resnet10t", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("encoder", ["test_resnet", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
 def test_a_decoder_gives_logits_at_stride_4_and_predicts_an_odd_image_at_its_size(decoder, encoder):
     segmenter = Segmenter(SMALL.model_copy(update={"decoder": decoder, "encoder": encoder}), classes=3).eval()
     prediction = segmenter(torch.rand(2, 3, 64, 96))

@@ -12,16 +12,15 @@ from eln_kit.models.encoder import Encoder
 
 pytestmark = pytest.mark.slow
 
+BY_DAY = ("mambaout_femto", "hrnet_w18_small", "vit_tiny_patch16_224")  # channels last, wants multiples of 32, no CNN
 SMALL = [
+    *BY_DAY,
     "mobilenetv3_small_050",
     "regnetx_002",
     "convnext_atto",
     "efficientvit_b0",
-    "hrnet_w18_small",  # wants multiples of 32
-    "mambaout_femto",  # gives B h w c
     "pvt_v2_b0",
     "swin_tiny_patch4_window7_224",
-    "vit_tiny_patch16_224",
     "vit_small_patch14_dinov2",
 ]
 
@@ -34,7 +33,9 @@ def batch():
     return {**images, **masks, "valid": torch.ones(2, 64, 64, dtype=torch.bool)}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in BY_DAY else pytest.mark.nightly) for name in SMALL]
+)
 def test_an_encoder_takes_a_step_of_stage_3(name, tiny, batch):
     params = tiny({"model.encoder": name, "model.eln_encoder": name, "model.eln_form": "published"})
     networks = Networks(params, classes=9).train()

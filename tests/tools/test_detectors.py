@@ -2,16 +2,15 @@ import math
 
 import pytest
 import torch
+from finished import copied, train
 
 from eln_kit.data import VOID
 from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.trust import BOUND, error_detection
-from eln_kit.method.stages import ErrorLocalization, Supervised
 from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
 from eln_kit.tools import detection, detectors
 from eln_kit.tools.detectors import DETECTORS, Study
-from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
 
@@ -119,9 +118,7 @@ def test_a_detector_says_what_its_passes_cost(tiny, form, passes, pixels):
 
 def test_the_mean_of_the_views_judges_itself_where_it_is_the_prediction(tiny):
     params = tiny({"model.eln_scales": [0.5], "evaluation.pixels": 200})
-    experiment = open_experiment(params)
-    for kind in (Supervised, ErrorLocalization):
-        fit(kind(experiment.networks(kind.after), params), experiment)
+    experiment = train(params, "1_supervised", "2_error_localization")
     found = detection.detect(experiment, "2_error_localization")["detectors"]
     networks = experiment.networks(after="2_error_localization").eval()
     rows = {row["name"]: row for row in error_detection(networks.student, networks.eln, experiment.dataset, params)}
@@ -136,11 +133,8 @@ def test_boundary_distance_by_hand():
     assert (boundary_distance(torch.zeros(2, 5)) == 5).all()
 
 
-def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny):
-    params = tiny({"evaluation.pixels": 200})
-    experiment = open_experiment(params)
-    for kind in (Supervised, ErrorLocalization):
-        fit(kind(experiment.networks(kind.after), params), experiment)
+def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny, trained):
+    experiment = copied(trained, tiny({"evaluation.pixels": 200}), "1_supervised", "2_error_localization")
     found = detection.detect(experiment, "2_error_localization")["detectors"]
     assert found.keys() == DETECTORS.keys() - {"ensemble", "student and teacher", BOUND, *VIEWS}
     assert {row["pooled"]["pixels"] for row in found.values()} == {3 * 200}

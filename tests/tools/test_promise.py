@@ -69,7 +69,7 @@ def test_a_level_that_keeps_nothing_promises_nothing():
     assert promised(images((200, 10, 10), count=300), 0.95) == NEVER
 
 
-@pytest.mark.parametrize("precision", [0.9, 0.95])
+@pytest.mark.parametrize("precision", [0.95, pytest.param(0.9, marks=pytest.mark.nightly)])
 def test_the_promise_fails_in_no_more_draws_than_it_says(precision):
     rng = np.random.default_rng(0)
     levels = np.arange(256)

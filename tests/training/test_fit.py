@@ -1,10 +1,13 @@
 import dataclasses
+import json
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 import yaml
+from finished import copied, train
 
 from eln_kit.data import Split
 from eln_kit.device import precision_of
@@ -18,24 +21,33 @@ from eln_kit.training.log import Log
 
 pytestmark = pytest.mark.slow
 
-CHAIN = ((Supervised, None), (ErrorLocalization, "1_supervised"), (SemiSupervised, "2_error_localization"))
+STAGES = ("1_supervised", "2_error_localization", "3_semi_supervised")
 
 
-def run_chain(params, stages=CHAIN):
-    experiment = open_experiment(params)
-    for kind, after in stages:
-        networks = experiment.networks(after)
-        fit(kind(networks, params), experiment)
-    return experiment, networks
+def resume(params, kind, step, deed, caught, monkeypatch, source=None):
+    """The run of a stage in which `deed` happened once, in the midst of a step, and which then went on.
+
+    Stages before it are those of `source`, a run folder.
+    """
+    experiment = copied(source, params, *STAGES[: STAGES.index(kind.name)])
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, kind, step, deed)
+        with caught:
+            fit(kind(experiment.networks(kind.after), params), experiment)
+    fit(kind(experiment.networks(kind.after), params), experiment)
+    return experiment
 
 
-def without_times(records):
-    return [{k: v for k, v in record.items() if k != "images_per_s"} for record in records]
-
-
-def weights(experiment, stage):
-    parts = checkpoint.load(experiment.folder / stage / checkpoint.FILE)["networks"]
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+def alike(one, other, stage):
+    """Whether the logs and the weights of a stage in two runs are the same, to the bit."""
+    logs, states = [], []
+    for folder in (one, other):
+        lines = map(json.loads, (folder / stage / "metrics.jsonl").read_text().splitlines())
+        logs.append([{k: v for k, v in line.items() if k != "images_per_s"} for line in lines])
+        parts = checkpoint.load(folder / stage / checkpoint.FILE)["networks"]
+        states.append({f"{part}.{name}": v for part, state in parts.items() for name, v in state.items()})
+    same = states[0].keys() == states[1].keys() and all(map(torch.equal, *(state.values() for state in states)))
+    return same and logs[0] == logs[1]
 
 
 def stop_in_step(monkeypatch, kind, step, deed):
@@ -50,26 +62,28 @@ def stop_in_step(monkeypatch, kind, step, deed):
     monkeypatch.setattr(kind, "forward", watched)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch, stage, number):
-    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[: stage + 1])
-    params = tiny({"run.folder": str(tmp_path / "stopped")})
-    kind, after = CHAIN[stage]
-    stopped, _ = run_chain(params, CHAIN[:stage]) if stage else (open_experiment(params), None)
-    with monkeypatch.context() as patch:
-        stop_in_step(patch, kind, 3, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
-            fit(kind(stopped.networks(after), params), stopped)
-    fit(kind(stopped.networks(after), params), stopped)
-
-    assert without_times(stopped.records(kind.name)) == without_times(whole.records(kind.name))
-    expected, got = weights(whole, kind.name), weights(stopped, kind.name)
-    assert expected.keys() == got.keys()
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
+def saved(step):
+    return pytest.raises(KeyboardInterrupt, match=f"saved at step {step}")
 
 
-@pytest.mark.parametrize("decoder", ["segformer", "fpn", "upernet"])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (Supervised, signal.SIGTERM),
+        (Supervised, signal.SIGINT),
+        (Supervised, signal.SIGHUP),
+        (ErrorLocalization, signal.SIGTERM),
+        (SemiSupervised, signal.SIGTERM),
+    ],
+)
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, whole, monkeypatch, kind, number):
+    stopped = resume(tiny(), kind, 3, lambda: os.kill(os.getpid(), number), saved(3), monkeypatch, whole)
+    assert alike(stopped.folder, whole, kind.name)
+
+
+@pytest.mark.parametrize(
+    "decoder", ["fpn", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("segformer", "upernet"))]
+)
 def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tmp_path, monkeypatch, decoder):
     knobs = {"model.decoder": decoder, "model.decoder_channels": 32, "semi_supervised.strong_pass": "own"}
     knobs |= {"semi_supervised.strong_views": 2, "semi_supervised.feature_weight": 0.5, "views.cutmix": 0.5}
@@ -83,16 +97,11 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
         "optimizer.class_weights": "sqrt",
         "data.batch_unlabeled": 2,
     }
-    whole, _ = run_chain(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), CHAIN)
+    whole = train(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), *STAGES)
     params = tiny(knobs | {"run.folder": str(tmp_path / "stopped")})
-    stopped, _ = run_chain(params, CHAIN[:2])
-    with monkeypatch.context() as patch:
-        stop_in_step(patch, SemiSupervised, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(KeyboardInterrupt, match="saved at step 3"):
-            fit(SemiSupervised(stopped.networks("2_error_localization"), params), stopped)
-    fit(SemiSupervised(stopped.networks("2_error_localization"), params), stopped)
-    expected, got = weights(whole, "3_semi_supervised"), weights(stopped, "3_semi_supervised")
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    stopped = resume(params, SemiSupervised, 3, stop, saved(3), monkeypatch, whole.folder)
+    assert alike(stopped.folder, whole.folder, "3_semi_supervised")
     assert "features" in whole.records("3_semi_supervised")[-1]
     assert whole.records("3_semi_supervised")[0]["lr"] == pytest.approx(0.5 * whole.records("1_supervised")[0]["lr"])
 
@@ -101,56 +110,44 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tiny, monkeypatch):
     stop_in_step(monkeypatch, Supervised, 3, lambda: os.kill(os.getpid(), signal.SIGHUP))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        experiment, _ = run_chain(tiny(), CHAIN[:1])
+        experiment = train(tiny(), "1_supervised")
     finally:
         signal.signal(signal.SIGHUP, before)
     assert [record["step"] for record in experiment.records("1_supervised")] == [2, 4]
 
 
-def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, tmp_path, monkeypatch):
+def test_a_run_that_died_goes_on_from_its_last_checkpoint_without_doubled_steps(tiny, whole, monkeypatch):
     def die():
         raise MemoryError
 
-    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[:1])
-    params = tiny({"run.folder": str(tmp_path / "died"), "run.log_every": 1})
-    died = open_experiment(params)
-    with monkeypatch.context() as patch:
-        stop_in_step(patch, Supervised, 4, die)  # step 3 is logged, the checkpoint is of step 2
-        with pytest.raises(MemoryError):
-            fit(Supervised(died.networks(), params), died)
-    records = fit(Supervised(died.networks(), params), died)
-    assert [record["step"] for record in records] == [1, 2, 3, 4]
-    expected, got = weights(whole, "1_supervised"), weights(died, "1_supervised")
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    params = tiny({"run.log_every": 1})  # so step 3 is logged, and the checkpoint is of step 2
+    died = resume(params, Supervised, 4, die, pytest.raises(MemoryError), monkeypatch)
+    assert [record["step"] for record in died.records("1_supervised")] == [1, 2, 3, 4]
+    shutil.copy(whole / "1_supervised/metrics.jsonl", died.folder / "1_supervised/metrics.jsonl")
+    assert alike(died.folder, whole, "1_supervised")
 
 
-def test_a_finished_stage_is_loaded_not_trained_again(tiny, monkeypatch):
-    params = tiny()
-    experiment, networks = run_chain(params, CHAIN[:1])
+def test_a_finished_stage_is_loaded_not_trained_again(run, monkeypatch):
+    networks = run.networks("1_supervised")
     monkeypatch.setattr(Supervised, "forward", None)
-    again = experiment.networks()
-    records = fit(Supervised(again, params), experiment)
-    assert records[-1]["step"] == 4
+    again = run.networks()
+    assert fit(Supervised(again, run.params), run)[-1]["step"] == 4
     assert torch.equal(again.student.classify[-1].weight, networks.student.classify[-1].weight)
 
 
 def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
-    params = tiny({"run.log_every": 10, "data.batch_labeled": 4, "optimizer.lr": 5e-3, "supervised.steps": 40})
-    experiment = open_experiment(params)
-    records = fit(Supervised(experiment.networks(), params), experiment)
-    assert [record["step"] for record in records] == [10, 20, 30, 40]
+    params = tiny({"run.log_every": 5, "data.batch_labeled": 4, "optimizer.lr": 5e-3, "supervised.steps": 20})
+    records = train(params, "1_supervised").records("1_supervised")
+    assert [record["step"] for record in records] == [5, 10, 15, 20]
     assert records[-1]["main"] < 0.8 * records[0]["main"]
 
 
-def test_training_weighs_classes_by_the_labelled_images_and_other_weights_are_another_run(tiny):
-    plain = open_experiment(tiny({"run.folder": tiny().run.folder + "_plain"}))
-    experiment = open_experiment(tiny({"optimizer.class_weights": "median"}))
-    lines = []
-    for each in (plain, experiment):
-        stage = Supervised(each.networks(), each.params)
-        lines.append(fit(stage, each))
-    assert torch.equal(stage.class_weights, experiment.class_weights)
-    assert lines[0][0]["main"] != lines[1][0]["main"]
+def test_training_weighs_classes_by_the_labelled_images_and_other_weights_are_another_run(tiny, whole):
+    weighted = open_experiment(tiny({"optimizer.class_weights": "median"}))
+    stage = Supervised(weighted.networks(), weighted.params)
+    fit(stage, weighted)
+    assert torch.equal(stage.class_weights, weighted.class_weights)
+    assert not alike(weighted.folder, whole, "1_supervised")
     with pytest.raises(CheckpointError, match=r"optimizer\.class_weights was 'median' and is 'none'"):
         open_experiment(tiny()).networks(after="1_supervised")
 
@@ -184,11 +181,10 @@ def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far
     assert not state["finished"]
 
 
-def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny):
-    for name, last in (("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)):
-        params = tiny({"optimizer.schedule": name, "run.folder": str(tiny().run.folder) + name})
-        experiment = open_experiment(params)
-        assert fit(Supervised(experiment.networks(), params), experiment)[-1]["lr"] == pytest.approx(last)
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)])
+def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny, schedule, last):
+    experiment = train(tiny({"optimizer.schedule": schedule}), "1_supervised")
+    assert experiment.records("1_supervised")[-1]["lr"] == pytest.approx(last)
 
 
 def test_the_next_stage_says_which_notebook_is_missing(tiny):
@@ -196,31 +192,14 @@ def test_the_next_stage_says_which_notebook_is_missing(tiny):
         open_experiment(tiny()).networks(after="1_supervised")
 
 
-def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(tiny):
-    run_chain(tiny(), CHAIN[:1])
-    other = tiny({"model.decoder_channels": 16})
+def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(run, tiny):
     with pytest.raises(CheckpointError, match=r"model\.decoder_channels was 8 and is 16"):
-        open_experiment(other).networks(after="1_supervised")
+        open_experiment(tiny({"model.decoder_channels": 16})).networks(after="1_supervised")
 
 
-def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(tiny):
-    run_chain(tiny(), CHAIN[:1])
+def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(run, tiny):
     later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
     assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
-
-
-def test_another_split_in_the_run_folder_is_refused(tiny):
-    open_experiment(tiny())
-    with pytest.raises((ParamsError, DataError), match=r"split\.json"):
-        open_experiment(tiny({"data.labels": 5}))
-
-
-def test_a_checkpoint_cut_short_is_one_clear_line(tiny):
-    experiment, _ = run_chain(tiny({"run.keep": 1}), CHAIN[:1])
-    path = experiment.folder / "1_supervised" / checkpoint.FILE
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
-        experiment.networks(after="1_supervised")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
@@ -288,7 +267,7 @@ def test_a_single_small_crop_is_refused_before_any_stage_trains(tiny, knobs, sta
 
 
 def test_a_single_larger_crop_trains(tiny):
-    run_chain(tiny({"data.batch_labeled": 1, "data.batch_unlabeled": 1}))
+    train(tiny({"data.batch_labeled": 1, "data.batch_unlabeled": 1}), *STAGES)
 
 
 def test_stage_3_without_unlabelled_images_says_what_to_do(tiny):
@@ -344,17 +323,12 @@ def test_bf16_is_chosen_where_it_pays_and_can_be_refused(monkeypatch):
     assert precision_of("fp32", dense)[0] == "fp32"
 
 
-def test_a_stage_goes_on_from_the_checkpoint_before_one_that_is_broken(tiny, tmp_path, capsys):
-    whole, _ = run_chain(tiny({"run.folder": str(tmp_path / "whole")}), CHAIN[:1])
-    params = tiny({"run.folder": str(tmp_path / "broken")})
-    broken, _ = run_chain(params, CHAIN[:1])
-    path = broken.folder / "1_supervised" / checkpoint.FILE
+def test_a_stage_goes_on_from_the_checkpoint_before_one_that_is_broken(run, whole, capsys):
+    path = run.folder / "1_supervised" / checkpoint.FILE
     path.write_bytes(path.read_bytes()[:1000])
-    fit(Supervised(broken.networks(), params), broken)
+    fit(Supervised(run.networks(), run.params), run)
     assert "going on from checkpoint.1.pt" in capsys.readouterr().err
-    assert without_times(broken.records("1_supervised")) == without_times(whole.records("1_supervised"))
-    expected, got = weights(whole, "1_supervised"), weights(broken, "1_supervised")
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert alike(run.folder, whole, "1_supervised")
 
 
 def test_a_full_disk_is_one_line_where_the_log_is_written_too(tiny, monkeypatch):

@@ -16,15 +16,14 @@ STAGES = ("1_supervised", "2_error_localization", "3_semi_supervised")
 
 
 @pytest.mark.slow
-def test_training_comes_to_the_same_bit_with_and_without_them(tiny, tmp_path, monkeypatch):
-    seen = train(tiny({"run.folder": str(tmp_path / "seen")}), *STAGES)
-    assert {file.name for file in (seen.folder / "2_error_localization" / FOLDER).iterdir()} == {
+def test_training_comes_to_the_same_bit_with_and_without_them(tiny, whole, monkeypatch):
+    assert {file.name for file in (whole / "2_error_localization" / FOLDER).iterdir()} == {
         f"{step}.png" for step in range(5)
     }
     monkeypatch.setattr(Pictures, "due", lambda *_: False)
-    unseen = train(tiny({"run.folder": str(tmp_path / "unseen")}), *STAGES)
+    unseen = train(tiny(), *STAGES)
     for stage in STAGES:
-        first, second = (checkpoint.load(run.folder / stage / checkpoint.FILE) for run in (seen, unseen))
+        first, second = (checkpoint.load(folder / stage / checkpoint.FILE) for folder in (whole, unseen.folder))
         for part, weights in first["networks"].items():
             for name, values in weights.items():
                 assert torch.equal(values, second["networks"][part][name]), f"{stage}: {part}.{name}"

@@ -1,11 +1,9 @@
 """Several processes, by gloo on the CPU: the same training as in one."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import papermill
 import psutil
@@ -29,6 +27,11 @@ pytestmark = pytest.mark.slow
 
 CHAIN = ("1_supervised", "2_error_localization", "3_semi_supervised")
 BATCHES = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_starts():
+    together.forking()
 
 
 OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
@@ -71,19 +74,14 @@ def test_a_tracker_of_two_processes_gets_the_validation_miou(tiny, tmp_path):
 
 
 def test_a_run_that_one_process_began_is_ended_by_two_with_the_same_losses(tiny, tmp_path):
-    knobs = BATCHES | {"supervised.steps": 6, "run.save_every": 1}
+    knobs = BATCHES | {"run.save_every": 1}
     whole = tiny(knobs | {"run.folder": str(tmp_path / "whole")}).model_dump()
     alone(whole, "1_supervised")
     begun = tiny(knobs | {"run.folder": str(tmp_path / "begun")}).model_dump()
-    process = multiprocessing.get_context("spawn").Process(
-        target=together.train_until_stopped, args=(begun, "1_supervised")
-    )
+    process = together.forking().Process(target=together.train_until_stopped, args=(begun, "1_supervised"))
     process.start()
-    log = tmp_path / "begun" / "1_supervised" / "metrics.jsonl"
-    while process.is_alive() and not (log.exists() and len(log.read_text().splitlines()) >= 2):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGTERM)
     process.join()
+    assert len(losses(tmp_path / "begun", "1_supervised")) == 3
     processes.launch(2, together.train_frozen, begun, "1_supervised")
     for expected, got in zip(*(losses(tmp_path / name, "1_supervised") for name in ("whole", "begun")), strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
@@ -92,10 +90,9 @@ def test_a_run_that_one_process_began_is_ended_by_two_with_the_same_losses(tiny,
 def test_a_notebook_trains_in_two_processes_and_shows_their_progress(tiny, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # ipykernel shows less in a test
     knobs = {"run.processes": 2, "run.folder": str(tmp_path / "run")}
-    out = tmp_path / "out.ipynb"
     source = project_root() / "notebooks" / "1_supervised.ipynb"
-    papermill.execute_notebook(source, out, tiny(knobs).model_dump(), progress_bar=False)
-    text = out.read_text()
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", tiny(knobs).model_dump(), progress_bar=False)
+    text = (tmp_path / "out.ipynb").read_text()
     assert "1_supervised: 2 processes" in text
     assert "step 4/4" in text
     assert [line["step"] for line in losses(tmp_path / "run", "1_supervised")] == [2, 4]
@@ -190,13 +187,14 @@ def test_what_a_shell_has_left_over_of_another_launcher_is_ignored(tiny, monkeyp
 def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_path, more):
     file, log = tmp_path / "x.yaml", tmp_path / "run" / "1_supervised" / "metrics.jsonl"
     file.write_text(yaml.safe_dump(tiny(more | {"supervised.steps": 10**6, "run.save_every": 10**6}).model_dump()))
-    command = [sys.executable, "-m", "eln_kit.training", str(file), "1_supervised"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until(lambda: process.poll() is not None or (log.is_file() and log.read_text()))
+    process = together.forking().Process(target=together.train_by_command, args=(str(file), "1_supervised"))
+    process.start()
+    until(lambda: not process.is_alive() or (log.is_file() and log.read_text()))
     for each in (*psutil.Process(process.pid).children(recursive=True), process, process):
-        each.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 75, err
+        os.kill(each.pid, signal.SIGTERM)
+    process.join(120)
+    err = (tmp_path / "x.yaml.err").read_text()
+    assert process.exitcode == 75, err
     assert int(err.partition("1_supervised: saved at step ")[2].partition(";")[0]) > 1
     assert "death signal" not in err
 
