@@ -145,6 +145,21 @@ def check(options) -> None:
 
 
 @_command(
+    "which images to label first, before there is any mask: one of each kind of image",
+    PARAMS,
+    KNOBS,
+    _argument("--count", required=True, type=int, metavar="N", help="images to label"),
+    _argument("--out", required=True, type=Path, metavar="FILE", help="the list of ids, for data.labeled_ids"),
+)
+def choose(options) -> None:
+    from eln_kit.store import params_file
+    from eln_kit.tools import choose
+
+    params = params_file.load(options.params, options.set)
+    print("\n".join(choose.write(choose.choose(params, options.count), options.out)))
+
+
+@_command(
     "train and measure several methods and seeds from one file, or go on",
     _argument("file", metavar="SWEEP", help="a sweep file, or the name of one that comes with the kit"),
 )

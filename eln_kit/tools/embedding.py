@@ -1,0 +1,116 @@
+"""Images as vectors: what a pretrained encoder says of them before anything is trained. Each is computed once."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torchvision.transforms.v2.functional import resize
+from tqdm import tqdm
+
+from eln_kit.audience import person_watches
+from eln_kit.data import Item, read_image
+from eln_kit.device import device
+from eln_kit.faults import DataError
+from eln_kit.models import backbone
+from eln_kit.params import Params
+from eln_kit.paths import write_whole
+
+SIDE = 224  # pixels of the square that each image is brought to
+SAVED = 200  # images between two writes, so that a stopped command goes on
+
+
+def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print) -> tuple[list[Item], np.ndarray]:
+    """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
+
+    They are kept in the user's cache by path, size and time of a file; a broken image is told and left out.
+    """
+    file = _cache(params)
+    known, fresh = _load(file), 0
+    keys = [_key(item.image) for item in items]
+    describe = None
+    missing = [pair for pair in zip(items, keys, strict=True) if pair[1] not in known]
+    for item, key in tqdm(missing, "embedding", unit="image", disable=not person_watches()):
+        try:
+            image = read_image(item)
+        except DataError as error:
+            tell(f"left out: {error}")
+            continue
+        describe = describe or _describer(params)
+        known[key] = describe(image)
+        fresh += 1
+        if fresh % SAVED == 0:
+            _save(file, known)
+    if fresh:
+        _save(file, known)
+    good = [(item, known[key]) for item, key in zip(items, keys, strict=True) if key in known]
+    vectors = np.array([vector for _, vector in good], dtype=np.float32).reshape(len(good), -1)
+    return [item for item, _ in good], vectors
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Each component with mean 0 and deviation 1 over the images, each image's vector of length 1."""
+    centred = (vectors - vectors.mean(0)) / np.maximum(vectors.std(0), 1e-6)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+
+
+def nearest(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of the unit vectors `N d` the distance to the nearest of the others `M d`, and which that is."""
+    found = [part @ others.T for part in np.array_split(vectors, max(1, len(vectors) // 4096))]
+    likeness = [(each.max(1), each.argmax(1)) for each in found]
+    best, place = (np.concatenate(each) for each in zip(*likeness, strict=True))
+    return np.sqrt(np.maximum(2 - 2 * best, 0)), place
+
+
+def _describer(params: Params) -> Callable[[torch.Tensor], np.ndarray]:
+    model = params.model
+    network = backbone.create(model.encoder, model.encoder_weights, 3).to(device()).eval()
+    mean, std = (torch.tensor(each, device=device()).view(1, 3, 1, 1) for each in _colours(network))
+
+    @torch.no_grad()
+    def describe(image: torch.Tensor) -> np.ndarray:
+        small = resize(image[None].to(device()), [SIDE, SIDE], antialias=True).float() / 255
+        maps = network((small - mean) / std)[-2:]
+        if backbone.gives_channels_last(network):
+            maps = [each.permute(0, 3, 1, 2) for each in maps]
+        return torch.cat([each.mean((2, 3))[0] for each in maps]).cpu().numpy().astype(np.float16)
+
+    return describe
+
+
+def _colours(network) -> Iterable[tuple[float, ...]]:
+    import timm
+
+    config = timm.data.resolve_data_config(model=network)
+    return config["mean"], config["std"]
+
+
+def _cache(params: Params) -> Path:
+    model = params.model
+    name = hashlib.sha256(f"{model.encoder} {model.encoder_weights} {SIDE}".encode()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
+
+
+def _key(file: Path) -> str:
+    stat = file.stat()
+    return f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as kept:
+            return dict(zip(kept["keys"].tolist(), kept["vectors"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError):  # none yet, or broken
+        return {}
+
+
+def _save(file: Path, known: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, keys=np.array([*known]), vectors=np.array([*known.values()]))
+    try:
+        write_whole(file, content.getvalue())
+    except OSError:  # a cache that cannot be written is none
+        return

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from eln_kit import cli
+from eln_kit.faults import DataError
+from eln_kit.store.params_file import build
+from eln_kit.tools import choose, embedding
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Images of three kinds, eight of each, without any mask; embeddings are kept below the test's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for kind, colour in COLOURS.items():
+        for number in range(8):
+            pixels = np.clip(np.array(colour) + generator.normal(0, 6, (32, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / f"{kind}_{number}.png")
+    return tmp_path / "images"
+
+
+def params(folder):
+    knobs = {"data.name": "folder", "data.root": str(folder), "model.encoder": "resnet10t"}
+    return build({}, knobs | {"model.encoder_weights": "none"})
+
+
+def kinds(ids):
+    return sorted(id.partition("_")[0] for id in ids)
+
+
+def test_of_three_kinds_of_images_one_each_is_chosen_and_their_number_is_told(folder, tmp_path, capsys):
+    chosen = choose.choose(params(folder), 3)
+    assert kinds(chosen.ids) == ["blue", "green", "red"]
+    assert (chosen.kinds, chosen.sizes.tolist()) == (3, [8, 8, 8])
+    file = tmp_path / "ids.txt"
+    knobs = [f"{name}={value}" for name, value in (("data.root", folder), ("model.encoder_weights", "none"))]
+    command = ["choose", "photos", "--count", "2", "--out", str(file), "--set", "model.encoder=resnet10t"]
+    assert cli.main([*command, *(part for knob in knobs for part in ("--set", knob))]) == 0
+    assert "2 are fewer than the kinds: label 3" in capsys.readouterr().out
+    assert len(file.read_text().split()) == 2
+    assert file.with_suffix(".png").is_file()
+
+
+def test_the_order_of_the_images_is_no_matter(folder, monkeypatch):
+    first = choose.choose(params(folder), 3).ids
+    found = choose.images_of(params(folder))
+    monkeypatch.setattr(choose, "images_of", lambda _: found[::-1])
+    assert choose.choose(params(folder), 3).ids == first
+
+
+def test_images_are_looked_at_once_and_a_stopped_command_goes_on(folder, monkeypatch):
+    looked, read, stop_after = [], embedding.read_image, 5
+
+    def look(item):
+        if len(looked) == stop_after:
+            raise KeyboardInterrupt
+        looked.append(item.id)
+        return read(item)
+
+    monkeypatch.setattr(embedding, "read_image", look)
+    monkeypatch.setattr(embedding, "SAVED", 2)
+    with pytest.raises(KeyboardInterrupt):
+        choose.choose(params(folder), 3)
+    stop_after = 99
+    choose.choose(params(folder), 3)
+    assert len(looked) == 24 + 1  # the fifth had not been written yet
+    choose.choose(params(folder), 3)
+    assert len(looked) == 24 + 1
+
+
+def test_a_broken_image_is_a_line_and_more_images_than_there_are_cannot_be_chosen(folder, capsys):
+    (folder / "red_0.png").write_bytes(b"no image")
+    assert len(choose.choose(params(folder), 3).items) == 23
+    assert "left out" in capsys.readouterr().out
+    with pytest.raises(DataError, match="--count 24: there are 23 images to choose from"):
+        choose.choose(params(folder), 24)
+
+
+def test_the_nearest_of_others_is_found_with_its_distance():
+    vectors = np.array([[1.0, 0], [0, 1], [0.6, 0.8]])
+    distance, place = embedding.nearest(vectors, vectors[:2])
+    assert place.tolist() == [0, 1, 1]
+    assert distance == pytest.approx([0, 0, np.sqrt(2 - 1.6)])
