@@ -1,8 +1,10 @@
 """Where notebooks, params and runs lie, and how small files are written."""
 
+import codecs
 import os
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from eln_kit.faults import Fault
@@ -77,6 +79,22 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, beside)
     os.replace(beside, target)
+
+
+def text_of(file: Path) -> str:
+    """Text in UTF-8, in UTF-16 with its mark, or, as older systems write names, in GB 2312 or Latin-1.
+
+    Raises: OSError; ValueError where it is no text.
+    """
+    content = file.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if b"\0" in content:
+        raise ValueError("it is no text")
+    for encoding in ("utf-8-sig", "gb2312"):
+        with suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode("latin-1")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

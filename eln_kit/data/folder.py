@@ -9,6 +9,7 @@ import numpy as np
 
 from eln_kit.data.classes import Classes, read_classes
 from eln_kit.data.items import VOID, DataSet, Item, spread
+from eln_kit.data.listing import is_ours
 from eln_kit.data.palette import palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES, is_colored, pack, palette_of, read_colors, read_values
 from eln_kit.faults import DataError
@@ -96,7 +97,7 @@ class _Tree:
     def unused(self) -> Iterator[Path]:
         """Files below images/ and masks/ that are no item's, but for hidden ones."""
         rest = (file for part in ("images", "masks") for file in _walk(self.root / part, self.seen))
-        yield from (file for file in (*self.left, *rest) if not _is_hidden(file, self.root))
+        yield from (file for file in (*self.left, *rest) if is_ours(file.relative_to(self.root)))
 
     def _image_of(self, name: str, images: dict[str, Path]) -> str | None:
         """The id of the image that a mask of this name belongs to: `a.png`, `a_mask.png` and `a.jpg.png` are a's."""
@@ -110,7 +111,7 @@ class _Tree:
         files: dict[str, Path] = {}
         seen: set[Path] = set()
         for file in sorted(_walk(folder, seen)):
-            if file.suffix.lower() not in suffixes or _is_hidden(file, folder):
+            if file.suffix.lower() not in suffixes or not is_ours(file.relative_to(folder)):
                 self.left.append(file)
                 continue
             id = file.relative_to(folder).with_suffix("").as_posix()
@@ -119,10 +120,6 @@ class _Tree:
             files[id] = file
         self.seen |= seen
         return files
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:

@@ -1,6 +1,5 @@
 """Text files that list images, one a line."""
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from eln_kit.data.items import Item
 from eln_kit.data.pictures import IMAGE_SUFFIXES
 from eln_kit.faults import DataError
+from eln_kit.paths import text_of
 
 COMMENT = re.compile(r"(^|\s)#(\s.*|$)")
 
@@ -55,14 +55,12 @@ def _some(found: list, file: Path) -> list:
 
 
 def _lines(file: Path) -> list[str]:
-    """Lines that are not empty; UTF-8, or UTF-16 by its mark."""
+    """Lines that are not empty."""
     try:
-        content = file.read_bytes()
-        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        lines = content.decode("utf-16" if is_utf16 else "utf-8-sig").splitlines()
+        lines = text_of(file).splitlines()
     except FileNotFoundError:
         raise DataError(f"{file}: no such list of ids") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read as a list of ids: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 

@@ -149,7 +149,7 @@ def open_experiment(params: Params) -> Experiment:
         if not os.access(folder, os.W_OK):
             raise PermissionError(None, "Permission denied")
         if params.data.classes and (file := resolve_shipped(params.data.classes)).is_file():
-            write_whole(folder / CLASSES, file.read_text())
+            write_whole(folder / CLASSES, file.read_bytes())
         split = split_of(folder, dataset, params)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None

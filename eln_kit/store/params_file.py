@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from eln_kit.faults import ParamsError
 from eln_kit.params import Params, Section
-from eln_kit.paths import locate, resolve, write_whole
+from eln_kit.paths import locate, resolve, text_of, write_whole
 
 SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Params()}
 Knobs = str | Sequence[str] | dict
@@ -70,7 +70,7 @@ def load(file: str | Path, knobs: Knobs = ()) -> Params:
 def read(file: str | Path) -> dict:
     """The mapping in a YAML file, whatever it means; ParamsError names the file and what is wrong with it."""
     try:
-        content = yaml.load(locate(file).read_text(), _Yaml)
+        content = yaml.load(text_of(locate(file)), _Yaml)
     except FileNotFoundError:
         raise ParamsError(f"{file}: no such params file") from None
     except (OSError, UnicodeDecodeError) as error:

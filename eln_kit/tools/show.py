@@ -11,13 +11,13 @@ from torch import Tensor
 
 from eln_kit import figures
 from eln_kit.data import VOID, Item, depth_of, read_mask
+from eln_kit.data.listing import is_ours
 from eln_kit.data.palette import in_palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.faults import DataError
 from eln_kit.tools.model import Found, levels_of, load
 
 SHEET = "sheet.png"
-NOT_OURS = (".", "@eaDir", "__MACOSX")  # hidden files, and what a NAS and a Mac add to folders
 
 
 def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence[str] = ()) -> Iterator[Path]:
@@ -67,7 +67,7 @@ def find_images(folder: Path, out: Path | None = None) -> list[Item]:
     passed_over = {out.resolve()} if out else set()
     passed_over |= {place.resolve() for place in folder.rglob("masks") if (place.parent / "images").is_dir()}
     places = (file.relative_to(folder) for file in found if not passed_over & {*file.resolve().parents})
-    files = [place for place in places if not any(part.startswith(NOT_OURS) for part in place.parts)]
+    files = list(filter(is_ours, places))
     if not files:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     bare, whole = Counter(place.with_suffix("") for place in files), set[Path]()

@@ -29,7 +29,10 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -
         if not 0 < val < 1:
             raise DataError(f"--val = {val:g}: should be a share above 0 and below 1, such as 0.2")
         export = Export(root if root.is_dir() else root.parent)
-        READERS[name](root, export)
-        write_tree(export, out, val, seed, report)
+        try:
+            READERS[name](root, export)
+            write_tree(export, out, val, seed, report)
+        finally:
+            export.tell(report)  # before the fault, whose reasons they are
     report.close(out)
     return not report.faults

@@ -10,8 +10,9 @@ import numpy as np
 
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, part_of, size_of
+from eln_kit.tools.exports.export import Export, Size, files_below, part_of, size_of, size_said
 
+LOST = "annotations have a part that is no outline (too few or an odd number of values, NaN, far outside), left out"
 EMPTY = "annotations have no outline, one far outside, or run lengths of another size, and are left out"
 KEYS = {"images", "annotations", "categories"}
 
@@ -26,7 +27,7 @@ def read_coco(root: Path, export: Export) -> None:
         import pycocotools.mask  # noqa: F401
     except ImportError:
         raise DataError("COCO files are read by pycocotools, which is missing: pip install -e '.[import]'") from None
-    found = {file: _json(file) for file in (sorted(root.rglob("*.json")) if root.is_dir() else [root])}
+    found = {file: _json(file) for file in (files_below(root, "*.json") if root.is_dir() else [root])}
     files = {file: content for file, content in found.items() if isinstance(content, dict) and content.keys() >= KEYS}
     if not files:
         raise DataError(f"{root}: holds no COCO file, which is JSON of {', '.join(sorted(KEYS))}")
@@ -61,8 +62,11 @@ def _read(file: Path, content: dict, export: Export) -> None:
     for image in content["images"]:
         name, annotations = image["file_name"], by_image[image["id"]]
         bases = (file.parent, file.parent.parent, export.root)
-        place = export.find(name, *(base / folder for base in bases for folder in (".", "images", f"images/{part}")))
-        size = (image["height"], image["width"]) if "height" in image else (place and size_of(place)) or (0, 0)
+        ending = file.stem.rpartition("_")[2]  # instances_val2017.json is of val2017/
+        folders = (ending, f"images/{ending}", part, f"images/{part}", ".", "images")
+        place = export.find(name, *(base / folder for base in bases for folder in folders))
+        size = size_said(image.get("height"), image.get("width"))
+        size = size if all(size) else (place and size_of(place)) or (0, 0)
         draw = partial(_draw, name, size, annotations, indices, export) if annotations else None
         export.add(place, name, part, draw, size)
 
@@ -109,13 +113,25 @@ def _encoded(segmentation, size: Size, name: str, export: Export) -> Iterator[di
         if segmentation.get("size") == list(size) and isinstance(counts := segmentation.get("counts"), str | list):
             yield segmentation if isinstance(counts, str) else lengths.frPyObjects(segmentation, *size)
         return
-    polygons = [each for each in segmentation if len(each) >= 6 and len(each) % 2 == 0 and _near(each, size)]
+    outlines = _outlines(segmentation)
+    polygons = [each for each in outlines if len(each) >= 6 and len(each) % 2 == 0 and _near(each, size)]
+    if polygons and len(polygons) < len(outlines):
+        export.note("lost parts", LOST, name)
     parts = lengths.frPyObjects(polygons, *size) if polygons else []
     inside = lengths.iou(parts, parts, [1] * len(parts)) if len(parts) > 1 else np.zeros((1, 1))
     if (inside - np.eye(len(inside)) > 0.999).any():
         said = "annotations have a polygon inside another of theirs, which is filled: run lengths keep holes"
         export.note("holes", said, name)
     yield from parts
+
+
+def _outlines(part: list) -> list[list[float]]:
+    """Polygons as flat lists of numbers, however deep a tool has nested them."""
+    if not part or not isinstance(part[0], list):
+        return [part]
+    if all(isinstance(point, list) and len(point) == 2 for point in part) and not isinstance(part[0][0], list):
+        return [np.ravel(part).tolist()]
+    return [outline for inner in part for outline in _outlines(inner)]
 
 
 def _near(polygon: list[float], size: Size) -> bool:

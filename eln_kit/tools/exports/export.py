@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 import numpy as np
 
 from eln_kit.data.items import VOID
+from eln_kit.data.listing import is_ours
 from eln_kit.data.palette import palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, upright_size
 from eln_kit.faults import DataError
+from eln_kit.tools.report import Report
 
 BACKGROUND = "background"
 Draw = Callable[[], np.ndarray]
@@ -68,6 +71,12 @@ class Export:
                 self.note("unlabelled", "images have no labels, and come along as unlabelled", name)
         self.seen |= {image} if image else set()
 
+    def tell(self, report: Report) -> None:
+        """What was odd, each kind once, with its number and an example."""
+        for (what, said), examples in self.odd.items():
+            report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
+        self.odd = {}
+
     def add_others(self, folder: Path) -> None:
         """Images below a folder that the export does not name."""
         for image in images_below(folder):
@@ -77,11 +86,13 @@ class Export:
     def find(self, name: str, *folders: Path) -> Path | None:
         """The image of that name in one of the folders, else the only one in the export whose path ends alike."""
         path = PurePosixPath(name.replace("\\", "/"))
-        for folder in folders:
-            if (place := Path(os.path.abspath(folder / path))).is_file():
-                return place
-        alike = self._by_name.get(path.name, [])
-        return alike[0] if len(alike) == 1 else None
+        for tried in dict.fromkeys((path, PurePosixPath(unquote(str(path))))):  # Label Studio writes %20 for a space
+            for folder in folders:
+                if (place := Path(os.path.abspath(folder / tried))).is_file():
+                    return place
+            if len(alike := self._by_name.get(tried.name, [])) == 1:
+                return alike[0]
+        return None
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -105,9 +116,21 @@ class Export:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
-            yield file
+    return (file for file in files_below(folder, "*") if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, pattern: str) -> Iterator[Path]:
+    """A person's own files below a folder, in order."""
+    return (file for file in sorted(folder.rglob(pattern)) if is_ours(file.relative_to(folder)))
+
+
+def size_said(height: object, width: object) -> Size:
+    """A size as a file says it, such as 64.0; (0, 0) where it says none."""
+    try:
+        size = int(height), int(width)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return 0, 0
+    return size if min(size) > 0 else (0, 0)
 
 
 def part_of(path: str) -> str:

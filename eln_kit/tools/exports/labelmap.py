@@ -10,7 +10,8 @@ from eln_kit.data.ids import read_ids
 from eln_kit.data.items import VOID
 from eln_kit.data.listing import names_in
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, images_below, part_of, size_of
+from eln_kit.paths import text_of
+from eln_kit.tools.exports.export import Export, files_below, images_below, part_of, size_of
 
 BORDER = (224, 224, 192)  # of an object, in VOC's masks: void
 
@@ -21,7 +22,7 @@ def read_labelmap(root: Path, export: Export) -> None:
     Raises:
         DataError: one of them is missing or cannot be read.
     """
-    file = next(iter(sorted(export.root.rglob("labelmap.txt"))), None)
+    file = next(files_below(export.root, "labelmap.txt"), None)
     if file is None:
         raise DataError(f"{root}: holds no labelmap.txt")
     folder = file.parent
@@ -42,16 +43,16 @@ def _colors(file: Path, export: Export) -> dict[tuple[int, ...], int]:
     colors: dict[tuple[int, ...], int] = {BORDER: VOID}
     shown: dict[int, tuple[int, ...]] = {}
     export.classes = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(text_of(file).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
         try:
             color = tuple(int(value) for value in rest.split(":")[0].split(","))
-            assert len(color) == 3
-            assert all(0 <= value <= 255 for value in color)
-        except (ValueError, AssertionError):
-            raise DataError(f"{file}: line {number} should be name:r,g,b:parts:actions, and is {line!r}") from None
+        except ValueError:
+            color = ()
+        if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+            raise DataError(f"{file}: line {number} should be name:r,g,b:parts:actions, and is {line!r}")
         if color == BORDER:
             continue
         if color in colors:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, part_of, size_of
+from eln_kit.tools.exports.export import Export, Size, files_below, part_of, size_of, size_said
 
 AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the points that a shape has at least
 
@@ -24,7 +24,7 @@ def read_labelme(root: Path, export: Export) -> None:
         DataError: there is none, or one is not as labelme writes it.
     """
     files = {}
-    for file in sorted(export.root.rglob("*.json")):
+    for file in files_below(export.root, "*.json"):
         try:
             content = json.loads(file.read_bytes())
         except ValueError as error:
@@ -58,7 +58,7 @@ def _read(file: Path, content: dict, export: Export) -> None:
         else:
             export.note("no area", "shapes are lines, points or too short, and are left out", f"a {kind} of {file}")
     image = export.find(content["imagePath"], file.parent, export.root)
-    size = content.get("imageHeight") or 0, content.get("imageWidth") or 0
+    size = size_said(content.get("imageHeight"), content.get("imageWidth"))
     if image and not all(size):
         size = size_of(image) or size
     draw = partial(_draw, size, shapes, str(file), export) if shapes else None

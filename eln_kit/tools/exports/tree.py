@@ -31,8 +31,7 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
     text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
     write_whole(out / "dataset.yaml", text)
-    for (what, said), examples in export.odd.items():
-        report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
+    export.tell(report)
     dataset = open_dataset(Data(name="folder", root=str(out)))
     labelled = sum(item.mask is not None for item in dataset.train)
     report.ok("classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}")
