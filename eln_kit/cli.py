@@ -1,6 +1,7 @@
 """The `eln-kit` command. What is slow to import is imported by the command that needs it."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from eln_kit import faults
 from eln_kit.faults import Fault
+from eln_kit.paths import shorten_temporaries, write_whole
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 COMMANDS: list[tuple[Callable, str, tuple]] = []  # function, help, arguments
 
 
@@ -18,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     other command that was interrupted.
     """
     options = _parser().parse_args(arguments)
+    shorten_temporaries()
     try:
         return options.command(options) or 0
     except Fault as fault:
@@ -27,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return faults.FAILED
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror}; make room, and run the same command to go on", faults.FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -225,7 +234,7 @@ def evaluate(options) -> None:
     print(report.table(found))
     try:
         if options.out:
-            options.out.write_text(json.dumps(found, indent=1))
+            write_whole(options.out, json.dumps(found, indent=1))
     except OSError as error:
         raise Fault(f"{options.out}: cannot be written ({error.strerror})") from None
 

@@ -3,12 +3,14 @@
 import codecs
 import os
 import shutil
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 from eln_kit.faults import Fault
 
+LONGEST = 60  # bytes of the folder of temporary files; names of sockets add some 40
 SHIPPED = ("notebooks", "params")  # folders that come with the package
 
 
@@ -73,12 +75,18 @@ def link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and source.samefile(target):
         return
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(f".{os.getpid()}.{threading.get_ident()}")
     try:
         os.link(source.resolve(), beside)
     except OSError:
         shutil.copyfile(source, beside)
     os.replace(beside, target)
+
+
+def shorten_temporaries() -> None:
+    """Have sockets lie in /tmp where the folder for temporary files has a name too long for them (of 108 bytes)."""
+    if len(tempfile.gettempdir()) > LONGEST and os.access("/tmp", os.W_OK):
+        tempfile.tempdir = os.environ["TMPDIR"] = "/tmp"
 
 
 def text_of(file: Path) -> str:

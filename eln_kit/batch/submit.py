@@ -27,7 +27,7 @@ def submit_run(params: Params, cluster: Cluster, dry_run: bool) -> str:
     """
     folder = resolve(params.run.folder)
     checkpoint.check_stages(folder, params)
-    executor = _executor(cluster, folder)
+    executor = _executor(cluster, folder, dry_run)
     if dry_run:
         return _script(executor)
     number = _submit(executor, [partial(job.work, cluster.requeues, job.run_notebooks, params)])
@@ -40,7 +40,7 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
     The executor local has one process for all. Raises RunError as `submit_run` does.
     """
     folder, tasks = resolve(runs[0].run.folder).parent.parent, sweep.divide(runs)
-    executor = _executor(cluster, folder)
+    executor = _executor(cluster, folder, dry_run)
     if cluster.executor == "local":
         if dry_run:
             return _script(executor)
@@ -60,12 +60,14 @@ def _after(task: sweep.Task) -> str:
     return f", after {', '.join(map(str, task.after))}" if task.after else ""
 
 
-def _executor(cluster: Cluster, folder: Path):
+def _executor(cluster: Cluster, folder: Path, dry_run: bool):
     """submitit's, with all that a job asks for."""
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "TERM"  # on which a run saves; read when submitit is imported
     import submitit
     import torch
 
+    if dry_run:  # the script can be written where there is no SLURM
+        submitit.SlurmExecutor.affinity = classmethod(lambda _: 1)  # type: ignore
     try:
         with _writing(folder):
             executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)

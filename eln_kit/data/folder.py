@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from eln_kit.data.classes import Classes, read_classes
+from eln_kit.data.ids import composed
 from eln_kit.data.items import VOID, DataSet, Item, spread
 from eln_kit.data.listing import is_ours
 from eln_kit.data.palette import palette
@@ -18,6 +19,7 @@ from eln_kit.paths import resolve, resolve_shipped
 
 UNLABELED = "unlabeled"
 SUFFIX = "_mask"  # of a mask's name, where dataset.yaml says nothing
+MOST = 30  # classes that nobody has listed
 SAMPLE = 16  # masks that tell whether all are in colour
 
 
@@ -114,7 +116,7 @@ class _Tree:
             if file.suffix.lower() not in suffixes or not is_ours(file.relative_to(folder)):
                 self.left.append(file)
                 continue
-            id = file.relative_to(folder).with_suffix("").as_posix()
+            id = composed(file.relative_to(folder).with_suffix("").as_posix())
             if id in files:
                 raise DataError(f"{file}: has the same id as {files[id]}; rename or remove one")
             files[id] = file
@@ -142,6 +144,11 @@ def _classes_in_masks(masks: list[Path], default: Path) -> Classes:
             first_with.setdefault(int(value), mask)
     has_void = first_with.pop(VOID, None)
     values, largest = sorted(first_with), max(first_with, default=0)
+    if len(first_with) > MOST:
+        raise DataError(
+            f"{first_with[largest]}: the masks hold {len(first_with)} values, more than a person would name (smoothed "
+            f"edges? a number an object?); save one value a class, or list the classes in {default}"
+        )
     example = ", ".join(f"{{name: .., value: {value}}}" for value in [*values, *[VOID] * bool(has_void)][:4])
     if values == list(range(1, largest + 1)) and largest > 1:
         names = [f"class {value}" for value in values]

@@ -1,6 +1,7 @@
 """Text files that list images, one a line."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -31,12 +32,12 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
     Raises:
         DataError: as `read_ids`, or names the id that no item or more than one item has.
     """
-    by_id = {item.id: item for item in items}
+    by_id = {composed(item.id): item for item in items}
     by_end: dict[str, list[Item]] = {}
     for item in items:
-        by_end.setdefault(PurePosixPath(item.id).name, []).append(item)
+        by_end.setdefault(PurePosixPath(composed(item.id)).name, []).append(item)
     found = {}
-    for line in _lines(file):
+    for line in map(composed, _lines(file)):
         fits = next(filter(None, (_fits(name, by_id, by_end) for name in _readings(line))), [])
         if not fits and line.startswith("#"):
             continue
@@ -46,6 +47,11 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
             raise DataError(f"{file}: {line} is no training image of this data set; correct the list, or add the image")
         found[fits[0].id] = fits[0]
     return _some(list(found.values()), file)
+
+
+def composed(text: str) -> str:
+    """A Mac writes an accent as a letter of its own, others do not: the same name to a person (NFC)."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _some(found: list, file: Path) -> list:
@@ -86,4 +92,4 @@ def _fits(name: str, by_id: dict[str, Item], by_end: dict[str, list[Item]]) -> l
     for start in range(len(parts)):  # the longest end of the path that is an id
         if item := by_id.get("/".join(parts[start:])):
             return [item]
-    return [item for item in by_end.get(parts[-1], []) if item.id.endswith("/" + "/".join(parts))]
+    return [item for item in by_end.get(parts[-1], []) if composed(item.id).endswith("/" + "/".join(parts))]

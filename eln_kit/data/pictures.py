@@ -1,5 +1,6 @@
 """Image files as arrays: which page is the picture, how deep its numbers are, and what a mask's pixels hold."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from eln_kit.faults import DataError
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 MASK_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".gif"}  # without loss
 REDUCED_OR_ALPHA = 0b101  # in a TIFF page's NewSubfileType
+LARGEST = round(2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6)  # million pixels
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many
 DEPTHS = (8, 10, 12, 14, 16)  # bits that sensors have
 
 
@@ -21,14 +24,27 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as file:
             _go_to_picture(file, path)
+            _refuse_bands(file, path)
             yield file
     except DataError:
         raise
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: has more than {LARGEST} million pixels; cut it into tiles") from None
     except Exception as error:  # readers of broken files raise many kinds
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
         raise DataError(
             f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set"
         ) from None
+
+
+def _refuse_bands(file: Image.Image, path: Path) -> None:
+    """Of a TIFF with further bands Pillow drops all but the first three or four."""
+    tags = getattr(file, "tag_v2", {})
+    bands, extra = tags.get(277, 1), tags.get(338, ())
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    alpha = len(extra) == 1 and extra[0] in (1, 2)
+    if file.format == "TIFF" and bands - alpha > (4 if tags.get(262) == 5 else 3):  # photometric 5 is CMYK
+        raise DataError(f"{path}: has {bands} bands, and three are read; save those that are meant as RGB")
 
 
 def _go_to_picture(file: Image.Image, path: Path) -> None:

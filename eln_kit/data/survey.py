@@ -1,5 +1,6 @@
 """Every file of a data set, read once: what there is, and what is wrong or odd, before training starts."""
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,16 @@ NAMED = 8  # values or colours that are no class
 
 @dataclass
 class Look:
-    """What one item holds: `size` width and height, `largest` in 16 bits, `pixels` of each value 0..255 of the mask."""
+    """What one item holds.
+
+    `size` width and height, `checksum` of its pixels, `largest` in 16 bits, `pixels` of each value 0..255 of the mask.
+    """
 
     size: tuple[int, int] = (0, 0)
     kind: str = ""
     largest: int = 0
     is_grey: bool = False
+    checksum: int = 0
     pixels: np.ndarray | None = None
     stray: dict[int, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -79,6 +84,7 @@ def _look(item: Item, dataset: DataSet) -> Look:
     try:
         picture, deep = read_picture(item.image)
         pixels = rgb(item.image, picture, deep, item.depth)
+        look.checksum = zlib.crc32(pixels.tobytes())
         look.is_grey = bool((pixels == pixels[..., :1]).all())
         look.size, look.largest = picture.size, brightest(picture) if deep else 0
         look.kind = f"{16 if deep else 8}-bit {'grey' if picture.mode[0] in '1LI' else 'color'}"

@@ -40,7 +40,11 @@ OTHER_SCRIPTS = [  # fonts for names that DejaVu Sans lacks letters of; those in
 
 @cache
 def choose_fonts() -> None:
-    """Letters that the usual font lacks come from another, and those that none has are told by `save` alone."""
+    """Letters that the usual font lacks come from another, and those that none has are told by `save` alone.
+
+    A `$` in a name is a dollar, whatever a person's own settings say.
+    """
+    plt.rcParams.update({"text.parse_math": False, "text.usetex": False})
     installed = set(font_manager.get_font_names())
     plt.rcParams["font.family"] += [name for name in OTHER_SCRIPTS if name in installed]
     warnings.filterwarnings("ignore", "Glyph .* missing from")

@@ -135,8 +135,10 @@ class Experiment:
         return results
 
 
-def open_experiment(params: Params) -> Experiment:
+def open_experiment(params: Params, only_read: bool = False) -> Experiment:
     """Open the run folder of `params`, the data set, and the split, which is made once and then kept in the run.
+
+    Args: only_read: the folder may be one that cannot be written.
 
     Raises:
         ParamsError: the run folder cannot be written.
@@ -146,11 +148,12 @@ def open_experiment(params: Params) -> Experiment:
     dataset = dataset_of(params)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
+        writable = os.access(folder, os.W_OK)
+        if not (writable or only_read):
             raise PermissionError(None, "Permission denied")
-        if params.data.classes and (file := resolve_shipped(params.data.classes)).is_file():
+        if writable and params.data.classes and (file := resolve_shipped(params.data.classes)).is_file():
             write_whole(folder / CLASSES, file.read_bytes())
-        split = split_of(folder, dataset, params)
+        split = split_of(folder, dataset, params, keep=writable)
     except OSError as error:
         raise ParamsError(f"run.folder = {folder}: cannot be written ({error.strerror})") from None
     check_held_out(params, split, dataset)
@@ -220,7 +223,7 @@ def reopen(folder: Path, knobs: Knobs = ()) -> Experiment:
         ParamsError: it is no run folder, or a knob is wrong.
         DataError: the data set cannot be used.
     """
-    return open_experiment(load_params(folder, knobs))
+    return open_experiment(load_params(folder, knobs), only_read=True)
 
 
 def load_params(folder: Path, knobs: Knobs = ()) -> Params:

@@ -84,7 +84,18 @@ def _odd(found: Survey, params: Params) -> Iterator[str]:
     if all(look.is_grey for look in found.looks):
         yield "all images are grey, so views.jitter changes their brightness and contrast alone"
     yield from _small(found, params)
+    yield from _twice(found)
     yield from _shared_groups(found.dataset)
+
+
+def _twice(found: Survey) -> Iterator[str]:
+    count = len(found.dataset.train)
+    train = dict(zip((look.checksum for look in found.looks[:count]), found.dataset.train, strict=True))
+    pairs = zip(found.dataset.val, found.looks[count:], strict=True)
+    both = [(item.image, train[look.checksum].image) for item, look in pairs if look.checksum in train]
+    if both:
+        example = " and ".join(map(str, both[0]))
+        yield f"{len(both)} validation images are training images too, such as {example}; this flatters the networks"
 
 
 def _shared_groups(dataset: DataSet) -> Iterator[str]:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from eln_kit.tools.model import Found
 
 REGIONS = 3
+RANKED = 1000  # images; those that come later are in the order in which they stand then
 COLUMNS = ["rank", "image", "expected_error", "expected_error_balanced", "rank_unbalanced", "like", "reason"]
 
 
@@ -65,14 +66,15 @@ def rank(scores: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarr
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     far, nearest = np.ones(len(scores)), np.full(len(scores), -1)
     left, order = np.ones(len(scores), dtype=bool), []
-    for _ in scores:
+    for _ in scores[:RANKED]:
         wanted = np.where(left, far * scores + 1e-9 * scores, -1)
         order.append(chosen := int(wanted.argmax()))
         left[chosen] = False
         distance = (1 - unit @ unit[chosen]) / 2
         closer = left & ((distance < far) | (nearest < 0))
         far[closer], nearest[closer] = distance[closer], chosen
-    return np.array(order), nearest
+    rest = np.flatnonzero(left)
+    return np.array([*order, *rest[np.argsort(-(far * scores)[rest], kind="stable")]], dtype=int), nearest
 
 
 def queue(accounts: list[dict], classes: list[str]) -> list[dict]:

@@ -37,6 +37,13 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
             yield _joined(parts, accelerator.device, params)
     except DataError as error:  # from a loader process it comes wrapped in that one's traceback
         raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None
+    except (RuntimeError, OSError) as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        mend = (
+            "/dev/shm or the number of open files may be too small: docker's --shm-size, ulimit -n, or data.workers=0"
+        )
+        raise DataError(f"a loader process died ({' '.join(str(error).split())[:120]}); {mend}") from None
 
 
 def _items(stage: Stage, experiment: Experiment) -> list[tuple[list[Item], bool]]:

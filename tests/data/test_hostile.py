@@ -72,7 +72,7 @@ REFUSED = {
     "nothing": (b"", "cannot be read as an image"),
     "text": (b"no image", "cannot be read as an image"),
     "half a PNG": (encoded(PICTURE, "PNG")[:200], "cannot be read as an image"),
-    "a bomb": (png_that_claims(60000, 60000), "cannot be read as an image .*decompression bomb"),
+    "a bomb": (png_that_claims(60000, 60000), "has more than 179 million pixels; cut it into tiles"),
     "no width": (png_that_claims(0, 5), "cannot be read as an image"),
     "animated": (encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(180)]), "holds 2 frames"),
     "two pages": (encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE]), "holds 2 frames or pages"),
@@ -132,7 +132,7 @@ def test_an_unusable_image_is_one_line(tmp_path, name):
         (encoded(Image.fromarray(np.full((12, 16), 300, np.uint16)), "PNG"), "values 300 to 300"),
         (b"\x89PNG", "cannot be read"),
         (encoded(Image.new("L", (12, 16)), "PNG"), "12 x 16 pixels, but its image"),
-        (png_that_claims(60000, 60000), "decompression bomb"),
+        (png_that_claims(60000, 60000), "cut it into tiles"),
     ],
 )
 def test_an_unusable_mask_is_one_line(tmp_path, content, why):

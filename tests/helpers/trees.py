@@ -1,5 +1,6 @@
 """Small data sets on disk, in the layouts that the project reads."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ SIZE = (12, 16)  # height, width
 def write_image(path: Path, size: tuple[int, int] = SIZE, value: int | None = None) -> Path:
     """An RGB image of random pixels, or of one grey value."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (*size, 3), dtype=np.uint8)
+    seed = zlib.crc32(f"{path.parent.name}/{path.name}".encode())
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     if value is not None:
         pixels[:] = value
     Image.fromarray(pixels).save(path)
