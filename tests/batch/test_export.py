@@ -14,6 +14,7 @@ from eln_kit.faults import Fault
 from eln_kit.models import Networks
 from eln_kit.models.backbone import nearest_multiple
 from eln_kit.models.features import upsample
+from eln_kit.store.experiment import reopen
 from eln_kit.store.params_file import build, load
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -70,22 +71,38 @@ def test_the_graph_that_is_exported_says_what_the_kit_says_at_any_size(name):
         assert_as_the_kit_has_it(Graph(made.student, made.eln), made, size)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "further views" else pytest.mark.nightly) for n in NETWORKS]
-)
-def test_onnxruntime_and_torch_say_what_the_kit_says_and_what_says_something_else_is_refused(name):
-    made = networks(NETWORKS[name])
-    with torch.no_grad():
-        program = export.traced(Graph(made.student, made.eln))
-    content = export.onnx(program, "{}")
+def assert_onnxruntime_agrees(content, made):
     session = onnxruntime.InferenceSession(content)
     for size in SIZES:
-        assert_as_the_kit_has_it(program.module(), made, size)
         assert_as_the_kit_has_it(
             lambda image: map(torch.from_numpy, session.run(None, {"image": image.numpy()})), made, size
         )
-    export.check(content, Graph(made.student, made.eln))
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnxruntime_and_torch_say_what_the_kit_says_of_every_kind_of_network(name):
+    made = networks(NETWORKS[name])
+    with torch.no_grad():
+        program = export.traced(Graph(made.student, made.eln))
+    for size in SIZES:
+        assert_as_the_kit_has_it(program.module(), made, size)
+    assert_onnxruntime_agrees(export.onnx(program, "{}"), made)
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The folder of a run that was exported to ONNX."""
+    folder = tmp_path_factory.mktemp("exported")
+    export.export(trained, "onnx", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_onnxruntime_says_what_the_kit_says_and_what_says_something_else_is_refused(trained, exported):
+    content, made = (exported / "model.onnx").read_bytes(), reopen(trained).networks("2_error_localization").eval()
+    assert_onnxruntime_agrees(content, made)
     with torch.no_grad():
         made.student.classify[-1].bias += 1e-2
     with pytest.raises(Fault, match=r"onnxruntime's logits or trust are .* off"):
@@ -117,17 +134,16 @@ def test_an_exported_file_is_loaded_as_a_run_is(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_model_card_tells_the_measures_and_its_example_runs(trained, tmp_path, monkeypatch):
-    export.export(trained, "onnx", tmp_path)
-    card = (tmp_path / "README.md").read_text()
+def test_a_model_card_tells_the_measures_and_its_example_runs(trained, exported, monkeypatch):
+    card = (exported / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "unknown"
     assert "On 3 validation images: mIoU" in card
     assert "| ELN | 0." in card
-    assert json.loads((tmp_path / "model.json").read_text())["classes"] == eln_kit.load(trained).classes
+    assert json.loads((exported / "model.json").read_text())["classes"] == eln_kit.load(trained).classes
     code = card.split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line]) <= 10
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(exported)
     Image.fromarray(smooth((1, 30, 41))[0].permute(1, 2, 0).numpy()).save("photo.jpg")
     exec(code, {})
     assert Image.open("mask.png").size == (41, 30)

@@ -214,14 +214,17 @@ def test_a_dead_kernel_is_one_line(project, capsys):
     assert (project / "runs/toy/1_a.html").is_file()
 
 
-def test_unknown_knob_names_the_nearest(project, capsys):
-    assert start("1_a", settings=["supervised.step=7"]) == 2
-    assert "did you mean supervised.steps?" in capsys.readouterr().err
-
-
-def test_missing_params_file(project, capsys):
-    assert cli.main(["run", "params/none.yaml"]) == 2
-    assert capsys.readouterr().err == "params/none.yaml: no such params file\n"
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["params/toy.yaml", "--set=supervised.step=7"], "did you mean supervised.steps?"),
+        (["params/none.yaml"], "params/none.yaml: no such params file\n"),
+    ],
+)
+def test_params_that_cannot_be_read_are_one_line(project, capsys, arguments, said):
+    assert cli.main(["run", *arguments]) == 2
+    assert said in (err := capsys.readouterr().err)
+    assert err.count("\n") == 1
 
 
 def test_missing_notebook(project, capsys):

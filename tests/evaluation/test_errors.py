@@ -15,6 +15,7 @@ def test_void_pixels_are_not_wrong():
 def test_a_boundary_is_where_another_class_is_and_void_makes_none():
     row = torch.tensor([[0, 0, 0, 0, 1, 1, 255, 255, 1, 1]], dtype=torch.uint8)
     assert boundary_distance(row).tolist() == [[4, 3, 2, 1, 1, 2, 10, 10, 5, 6]]
+    assert (boundary_distance(torch.zeros(2, 5)) == 5).all(), "there is none"
 
 
 def test_overlap_is_intersection_over_union_of_errors():

@@ -49,11 +49,6 @@ def test_an_unknown_decoder_and_a_width_that_does_not_fit_are_one_line_with_the_
         Segmenter(SMALL.model_copy(update={"decoder": "fpn", "decoder_channels": 48}), classes=3)
 
 
-def test_upernet_takes_a_batch_of_one_in_training():
-    segmenter = Segmenter(SMALL.model_copy(update={"decoder": "upernet"}), classes=3).train()
-    assert segmenter(torch.rand(1, 3, 64, 64)).logits.isfinite().all()
-
-
 def test_dilations_and_a_pyramid_are_refused_together():
     with pytest.raises(ParamsError, match=r"dilations are for model\.decoder = deeplabv3plus"):
         Encoder("resnet18", dilations=[2, 4], pyramid=True)

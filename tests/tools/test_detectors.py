@@ -4,8 +4,6 @@ import pytest
 import torch
 from finished import copied, train
 
-from eln_kit.data import VOID
-from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.trust import BOUND, error_detection
 from eln_kit.models import Networks
 from eln_kit.store.experiment import open_experiment
@@ -125,12 +123,6 @@ def test_the_mean_of_the_views_judges_itself_where_it_is_the_prediction(tiny):
     for name in ("ELN", *VIEWS):
         assert found[name]["pooled"]["aupr"] == pytest.approx(rows[name]["aupr"], abs=1e-4)
         assert found[name]["pooled"]["error_rate"] == rows[name]["error_rate"]
-
-
-def test_boundary_distance_by_hand():
-    mask = torch.tensor([[0, 0, 0, 1, VOID, VOID]], dtype=torch.uint8)
-    assert boundary_distance(mask)[0, :4].tolist() == [3, 2, 1, 1]
-    assert (boundary_distance(torch.zeros(2, 5)) == 5).all()
 
 
 def test_a_run_is_measured_by_every_detector_on_the_same_pixels(tiny, trained):
