@@ -53,13 +53,13 @@ def _help(*command: str) -> str:
 
 
 def api() -> dict[str, str]:
-    """A page of autodoc for each wing of the package: `{name: Markdown}`."""
+    """A page of autodoc for each part of the package: `{name: Markdown}`."""
     walked = [module.name for module in pkgutil.walk_packages(eln_kit.__path__, "eln_kit.")]
-    wings = [name for name in walked if name.count(".") == 1 and name not in ("eln_kit.cli", "eln_kit.params")]
+    parts = [name for name in walked if name.count(".") == 1 and name not in ("eln_kit.cli", "eln_kit.params")]
     pages = {}
-    for wing in ["eln_kit", *wings]:
-        inside = [name for name in walked if name.startswith(f"{wing}.")] if wing != "eln_kit" else []
-        pages[wing] = f"# {wing}\n\n{_autodoc(wing)}" + "".join(f"\n## {name}\n\n{_autodoc(name)}" for name in inside)
+    for part in ["eln_kit", *parts]:
+        inside = [name for name in walked if name.startswith(f"{part}.")] if part != "eln_kit" else []
+        pages[part] = f"# {part}\n\n{_autodoc(part)}" + "".join(f"\n## {name}\n\n{_autodoc(name)}" for name in inside)
     return pages
 
 

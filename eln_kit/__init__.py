@@ -23,6 +23,6 @@ def load(place):
     True
     >>> figure = found.show()
     """
-    from importlib import import_module  # torch takes seconds, and the wings do not import upwards
+    from importlib import import_module  # torch takes seconds, and the core imports nothing around it
 
     return import_module("eln_kit.tools.model").load(place)
