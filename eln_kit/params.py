@@ -370,7 +370,7 @@ class Run(Section):
         "the same folder in run.folder, the new run gets a folder beside it, named after what changed",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
-    control: bool = Field(True, description="also train supervised-only for as many steps as stages 1 to 3 have")
+    control: bool = Field(True, description="also go on with stage 1 on labels alone for as many steps as stages 2 and 3 have")
     processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="processes that train a stage together; auto: one a GPU, as far as they divide the batches"
     )
