@@ -31,6 +31,11 @@ class Data(Section):
         "1/8", description="training images that keep their labels: a count (24) or a fraction (1/8, 0.125)"
     )
     seed: int = Field(0, ge=0, description="draws which images keep their labels")
+    draw: Literal["covering", "random"] = Field(
+        "covering",
+        description="covering: every class as far as the number allows, for which the masks of all images are read; "
+        "random: none is read; eln-kit choose picks one of each kind of image for data.labeled_ids",
+    )
     split_id: int | None = Field(
         None,
         ge=0,
@@ -370,7 +375,9 @@ class Run(Section):
         "the same folder in run.folder, the new run gets a folder beside it, named after what changed",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
-    control: bool = Field(True, description="also go on with stage 1 on labels alone for as many steps as stages 2 and 3 have")
+    control: bool = Field(
+        True, description="also go on with stage 1 on labels alone for as many steps as stages 2 and 3 have"
+    )
     processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="processes that train a stage together; auto: one a GPU, as far as they divide the batches"
     )

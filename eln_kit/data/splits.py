@@ -51,8 +51,9 @@ class Split:
 def make_split(dataset: DataSet, data: Data) -> Split:
     """Split by the lists `data.labeled_ids` and `data.unlabeled_ids`, or draw `data.labels` by `data.seed`.
 
-    With `data.split_id` and neither of these lists the official ones are used, or `data.split_id` is the seed. A draw
-    takes every class as far as the number allows, and a larger draw has a smaller one's images.
+    A draw that covers the classes reads masks of images that it leaves unlabelled, and `source` says so. With
+    `data.split_id` and neither of these lists the official ones are used, or `data.split_id` is the seed. A larger draw
+    has a smaller one's images.
 
     Raises:
         DataError: a list is missing, empty, names an unknown image, an image without a mask as labelled, or
@@ -63,9 +64,12 @@ def make_split(dataset: DataSet, data: Data) -> Split:
     _check(labeled, set(unlabeled), *files)
     if not files[0]:
         seed = data.seed if data.split_id is None else data.split_id
-        source = f"drawn with seed {seed}{source and ', '}{source}"
         taken = set(unlabeled)
-        labeled = _draw([i for i in dataset.train if i.mask and i not in taken], dataset, data.labels, seed)
+        masked = [item for item in dataset.train if item.mask and item not in taken]
+        labeled = _draw(masked, dataset, data, seed)
+        read = data.draw == "covering" and len(labeled) < len(masked)
+        reads = " (all masks read)" if read else ""
+        source = f"drawn with seed {seed}{reads}{source and ', '}{source}"
     if not files[1]:
         taken = set(labeled)
         unlabeled = [item for item in dataset.train if item not in taken]
@@ -162,8 +166,8 @@ def _check(labeled: list[Item], unlabeled: set[Item], labeled_file: str, unlabel
             raise DataError(f"{labeled_file}: {item.id} is in {unlabeled_file} too; take it off one list")
 
 
-def _draw(items: list[Item], dataset: DataSet, labels: int | float | str, seed: int) -> list[Item]:
-    count = labels
+def _draw(items: list[Item], dataset: DataSet, data: Data, seed: int) -> list[Item]:
+    count = data.labels
     if not isinstance(count, int):
         count = max(1, round(Fraction(count) * len(items)))
     if count > len(items):
@@ -171,6 +175,8 @@ def _draw(items: list[Item], dataset: DataSet, labels: int | float | str, seed: 
     if count == len(items):
         return items
     order = np.random.default_rng(seed).permutation(len(items))
+    if data.draw == "random":
+        return [items[index] for index in sorted(order[:count])]
     with ThreadPoolExecutor() as pool:
         rows = pool.map(lambda index: _classes_present(items[index], dataset), order)
     chosen = _spread(np.stack(list(rows)), count)

@@ -28,6 +28,13 @@ def test_a_draw_covers_every_class_when_the_count_allows(tmp_path, seed):
     assert seen.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_random_draw_reads_no_mask(tmp_path, monkeypatch):
+    dataset = masked_dataset(tmp_path, [(0, 1)] * 6)
+    monkeypatch.setattr("eln_kit.data.splits.read_mask", lambda *_: pytest.fail("a mask was read"))
+    split = make_split(dataset, Data(labels=2, draw="random"))
+    assert (len(split.labeled), split.source) == (2, "drawn with seed 0")
+
+
 def test_a_larger_draw_has_the_images_of_a_smaller_one(tmp_path):
     dataset = masked_dataset(tmp_path, MANY)
     draws = [set(ids(make_split(dataset, Data(labels=count)).labeled)) for count in (2, 4, 9, 20)]
@@ -187,12 +194,12 @@ def test_cityscapes_official_lists_lie_in_data_lists(tmp_path):
 def test_without_official_lists_for_it_a_split_id_is_the_seed(tmp_path, knobs):
     dataset, data = official_voc(tmp_path, PAIR, **knobs)
     split = make_split(dataset, data)
-    assert split.source == f"drawn with seed {data.split_id}"
+    assert split.source == f"drawn with seed {data.split_id} (all masks read)"
     assert split == make_split(dataset, data.model_copy(update={"split_id": None, "seed": data.split_id}))
 
 
 def test_official_lists_are_not_looked_at_without_a_split_id(tmp_path):
-    assert make_split(*official_voc(tmp_path, PAIR, split_id=None)).source == "drawn with seed 0"
+    assert make_split(*official_voc(tmp_path, PAIR, split_id=None)).source == "drawn with seed 0 (all masks read)"
 
 
 @pytest.mark.parametrize(("there", "absent"), [("labeled", "unlabeled"), ("unlabeled", "labeled")])
@@ -216,7 +223,7 @@ def test_lists_given_by_hand_win_over_official_ones(tmp_path):
     assert split.source == f"data.labeled_ids={file}"
     split = make_split(*official_voc(tmp_path / "again", PAIR, unlabeled_ids=str(file), split_id=5))
     assert ids(split.unlabeled) == [VOC_IDS[2]]
-    assert split.source == f"drawn with seed 5, data.unlabeled_ids={file}"
+    assert split.source == f"drawn with seed 5 (all masks read), data.unlabeled_ids={file}"
 
 
 def test_where_a_split_is_from_is_kept_but_does_not_make_it_another(tmp_path):

@@ -48,7 +48,7 @@ def test_check_tells_images_masks_split_sizes_and_the_share_of_each_class(tmp_pa
     lines = told(tree(tmp_path / "set", [(0, 1)] * 3 + [(0, 1, 255)]), tmp_path, capsys).splitlines()
     assert lines == [
         "data        folder, 2 classes; 2 labelled and 3 unlabelled images; 1 to validate on",
-        "split       drawn with seed 0",
+        "split       drawn with seed 0 (all masks read)",
         "masks       4 of 5 training images have one",
         "sizes       16 x 12 pixels; 6 8-bit color",
         "pixels      a 91.25%, b 6.25%; void 2.50%",  # a column of 16 is 6.25 %
@@ -63,7 +63,11 @@ def test_check_tells_the_same_to_programs(tmp_path, capsys):
     assert facts["pixels"] == {"a": 5 * 180 - 2 * 12, "b": 5 * 12}
     assert facts["void"] == 2 * 12
     assert facts["masks"] == {"train": 4, "val": 1}
-    assert facts["split"] == {"labeled": 2, "unlabeled": 3, "source": "drawn with seed 0"}
+    assert facts["split"] == {
+        "labeled": 2,
+        "unlabeled": 3,
+        "source": "drawn with seed 0 (all masks read)",
+    }
     assert facts["sizes"] == {"smallest": [16, 12], "largest": [16, 12], "different": 1}
     assert len(facts["warnings"]) == 1
 

@@ -38,7 +38,7 @@ def test_a_run_that_was_opened_before_does_not_draw_again(tiny, no_draw):
     first = open_experiment(tiny()).split
     no_draw()
     again = open_experiment(tiny({"data.workers": 1, "data.batch_labeled": 1, "data.held_out": 1})).split
-    assert (again, again.source) == (first, "drawn with seed 0")
+    assert (again, again.source) == (first, "drawn with seed 0 (all masks read)")
 
 
 def test_the_knob_that_asks_for_another_split_is_named(tiny):
