@@ -67,7 +67,8 @@ def compare(folders: list[Path]) -> str:
         except (OSError, ValueError):
             raise Fault(f"{folder}: no finished run is there; eln-kit run makes one") from None
         rows = {row["name"]: row for row in results["segmentation"]}
-        eln, confidence = results["error_detection"][:2]
+        judged = {row["name"]: row for row in results["error_detection"]}
+        eln, confidence = (judged[f"after stage 2, {name}"] for name in ("ELN", "1 - max softmax"))
         lines.append(
             [
                 folder.name,

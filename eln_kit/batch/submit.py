@@ -3,10 +3,11 @@
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from eln_kit.batch import job, sweep
 from eln_kit.batch.cluster import Cluster
@@ -66,10 +67,9 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool):
     import submitit
     import torch
 
-    if dry_run:  # the script can be written where there is no SLURM
-        submitit.SlurmExecutor.affinity = classmethod(lambda _: 1)  # type: ignore
+    anywhere = patch.object(submitit.SlurmExecutor, "affinity", lambda: 1)  # its script can be written without a SLURM
     try:
-        with _writing(folder):
+        with _writing(folder), anywhere if dry_run else nullcontext():
             executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)
     except RuntimeError:
         raise RunError("there is no SLURM here: submit where sbatch is, or take --executor local") from None

@@ -162,7 +162,7 @@ class Labelling:
             link(item.image, trusted / f"images/val/{item.id}{item.image.suffix}")
 
     def _unwritable(self, error: OSError) -> DataError:
-        return DataError(f"{error.filename or self.out}: cannot be written ({error.strerror}); choose another --out")
+        return DataError(f"{self.out}: cannot be written ({error.strerror}); make room, or choose another --out")
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:

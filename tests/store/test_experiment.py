@@ -100,3 +100,11 @@ def test_held_out_images_share_no_group_with_those_that_are_trained_on():
     held_out = experiment.held_out(frames, drives, 4)
     assert ({each.id[0] for each in held_out}, len(held_out)) == ({"a", "d"}, 6)
     assert experiment.held_out(frames, drives, 0) == []
+
+
+def test_a_run_folder_that_cannot_be_written_is_read_and_not_trained_in(run, monkeypatch):
+    monkeypatch.setattr("eln_kit.store.experiment.os.access", lambda *_: False)
+    monkeypatch.setattr("eln_kit.store.experiment.write_whole", lambda *_: pytest.fail("a file was written"))
+    assert experiment.reopen(run.folder).split == run.split
+    with pytest.raises(ParamsError, match="cannot be written"):
+        open_experiment(run.params)
