@@ -67,7 +67,7 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool):
     import submitit
     import torch
 
-    anywhere = patch.object(submitit.SlurmExecutor, "affinity", lambda *_: 1)  # its script can be written without a SLURM
+    anywhere = patch.object(submitit.SlurmExecutor, "affinity", lambda *_: 1)  # for its script
     try:
         with _writing(folder), anywhere if dry_run else nullcontext():
             executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)
