@@ -19,12 +19,11 @@ import rows
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from eln_kit.training.memory import keep_freed
 from torch import Tensor, nn
 
 from eln_kit.data import DataSet, Split, make_split, open_dataset, spread
 from eln_kit.data.loaders import training_batches
-from eln_kit.device import device, layout, precision_of
+from eln_kit.device import device, keep_freed, layout, precision_of
 from eln_kit.evaluation import segmentation
 from eln_kit.method.losses import cross_entropy
 from eln_kit.models import Segmenter

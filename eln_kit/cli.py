@@ -95,7 +95,7 @@ def _share(text: str) -> float:
     return value
 
 
-PARAMS = _argument("params", metavar="PARAMS")
+PARAMS = _argument("params", metavar="PARAMS", help="a params file, or the name of one of the kit's, such as photos")
 RUN = _argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/shapes")
 KNOBS = _argument(
     "--set", action="append", default=[], metavar="SECTION.KNOB=VALUE", help="change one knob; may be repeated"
@@ -158,7 +158,13 @@ def check(options) -> None:
     PARAMS,
     KNOBS,
     _argument("--count", required=True, type=int, metavar="N", help="images to label"),
-    _argument("--out", required=True, type=Path, metavar="FILE", help="the list of ids, for data.labeled_ids"),
+    _argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the list of ids, for data.labeled_ids; a picture lies beside it",
+    ),
 )
 def choose(options) -> None:
     from eln_kit.store import params_file

@@ -1,4 +1,4 @@
-"""What this machine computes on: its device, precision and memory layout."""
+"""What this machine computes on: its device, precision, memory layout and memory."""
 
 import ctypes
 import sys

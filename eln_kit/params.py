@@ -384,7 +384,8 @@ class Run(Section):
     tracker: Literal["none", "tensorboard", "wandb"] = Field("none", description="where the log is sent, too")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="auto: bf16 where the GPU, or the processor by AVX-512 or AMX, supports it; else fp16 or fp32",
+        description="auto: bf16 where the GPU, or the processor by AVX-512 or AMX, supports it (by AMX alone for "
+        "depthwise convolutions); else fp16 or fp32",
     )
     channels_last: bool | Literal["auto"] = Field(
         "auto",

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -99,7 +100,8 @@ def text_of(file: Path) -> str:
         return content.decode("utf-16")
     if b"\0" in content:
         raise ValueError("it is no text")
-    for encoding in ("utf-8-sig", "gb2312"):
+    accents = re.search(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]", content)  # in a word of Latin letters
+    for encoding in ("utf-8-sig", *([] if accents else ["gb2312"])):
         with suppress(UnicodeDecodeError):
             return content.decode(encoding)
     return content.decode("latin-1")

@@ -21,7 +21,7 @@ from eln_kit.params import Params
 
 EVERY = 10  # seconds between two pages
 SHARE = 0.02  # of the time that writing pages may take
-TRUST = "4_evaluate/trust"  # a folder an image, as `evaluation.show.write_maps` leaves it
+TRUST = "4_evaluate/trust"  # a folder an image, as `tools.show.write_maps` leaves it
 
 
 @contextmanager

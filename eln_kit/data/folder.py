@@ -158,12 +158,13 @@ def _classes_in_masks(masks: list[Path], default: Path) -> Classes:
             f"{first_with[largest]}: holds class {largest}, but no mask holds class {min(missing)}; fix it, or list "
             f"the classes in {default}: `classes: [{example}]`"
         )
-    if largest == 0:
+    if largest == 0 and masks:
         raise DataError(
             f"{default.parent / 'masks'}: no value but 0 and {VOID}, which is void; number the classes from "
             f"0, or list them in {default}: `classes: [{example}]`"
         )
-    return Classes(default, [f"class {index}" for index in range(largest + 1)], palette(largest + 1))
+    count = max(2, largest + 1)  # without any mask it is told later that there is none
+    return Classes(default, [f"class {index}" for index in range(count)], palette(count))
 
 
 def _guess_color(masks: list[Path], classes: Classes) -> bool:

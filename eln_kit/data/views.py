@@ -24,7 +24,7 @@ class Batch(TypedDict, total=False):
     nobody labelled the image.
     """
 
-    image: Tensor  # float B 3 H W in 0..1
+    image: Tensor  # float B 3 H W in 0..1; recoloured with views.labeled: strong
     mask: Tensor  # long B H W
     weak: Tensor  # float B 3 H W in 0..1
     strong: Tensor  # the same, recoloured

@@ -85,6 +85,8 @@ def measure_error_detection(experiment: Experiment, stages: dict[str, Networks])
             judged = stages[stage].segmenter(STAGES[stage].measured)
             bound = stages["bound"].eln if number == 2 and "bound" in stages else None
             found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params, bound)
+            if found[0]["calibrated_on"]:
+                found[0]["calibrated_on"] = len(experiment.held_out)  # whole groups, where there are some
             rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
     return rows
 

@@ -75,9 +75,13 @@ class ErrorLocalization(Stage):
 
     def before_step(self) -> None:
         """An auxiliary decoder whose gate is closed rests: with no gradient the optimizer leaves it as it is."""
-        for decoder in self.networks.auxiliary:
-            gradient = next(reversed([*decoder.parameters()])).grad  # of its last layer
-            if gradient is not None and not gradient.any():
+        last = [next(reversed([*decoder.parameters()])).grad for decoder in self.networks.auxiliary]
+        gradients = [gradient for gradient in last if gradient is not None]
+        if not gradients:
+            return
+        works = torch.stack([gradient.any() for gradient in gradients]).tolist()  # waits for the device, once a step
+        for decoder, at_work in zip(self.networks.auxiliary, works, strict=True):
+            if not at_work:
                 decoder.zero_grad(set_to_none=True)
 
     @torch.no_grad()

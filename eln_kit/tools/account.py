@@ -9,6 +9,7 @@ from eln_kit.data.items import VOID, DataSet, groups_of
 from eln_kit.data.splits import Split
 from eln_kit.data.survey import Survey
 from eln_kit.params import Params
+from eln_kit.store.experiment import held_out as held_out_of
 
 RARE, FAINT = 0.005, 0.0001  # shares of the labelled pixels
 FEW_GROUPS = 20
@@ -42,7 +43,8 @@ def describe(found: Survey, split: Split, params: Params) -> str:
     """Some lines with what there is, then a line for each thing that is odd."""
     told = facts(found, split, params)
     small, large = ("{} x {}".format(*told["sizes"][which]) for which in ("smallest", "largest"))
-    held_out = f", {params.data.held_out} of the labelled ones held out" if params.data.held_out else ""
+    count = len(held_out_of(split.labeled, found.dataset, params.data.held_out))
+    held_out = f", {count} of the labelled ones held out" if count else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in told["kinds"].items())
     lines = [
         f"data        {told['name']}, {len(told['classes'])} classes; {len(split.labeled)} labelled and "

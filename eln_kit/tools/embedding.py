@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,16 +18,19 @@ from eln_kit.device import device
 from eln_kit.faults import DataError
 from eln_kit.models import backbone
 from eln_kit.params import Params
-from eln_kit.paths import write_whole
+from eln_kit.paths import resolve, write_whole
 
 SIDE = 224  # pixels of the square that each image is brought to
-SAVED = 200  # images between two writes, so that a stopped command goes on
+SAVED = 50  # images between two writes, so that a stopped command goes on
 
 
 def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print) -> tuple[list[Item], np.ndarray]:
     """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
 
     They are kept in the user's cache by path, size and time of a file; a broken image is told and left out.
+
+    Raises:
+        DataError: none can be read.
     """
     file = _cache(params)
     known, fresh = _load(file), 0
@@ -47,22 +51,15 @@ def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print
     if fresh:
         _save(file, known)
     good = [(item, known[key]) for item, key in zip(items, keys, strict=True) if key in known]
-    vectors = np.array([vector for _, vector in good], dtype=np.float32).reshape(len(good), -1)
-    return [item for item, _ in good], vectors
+    if not good:
+        raise DataError("none of the images can be read")
+    return [item for item, _ in good], np.array([vector for _, vector in good], dtype=np.float32)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Each component with mean 0 and deviation 1 over the images, each image's vector of length 1."""
     centred = (vectors - vectors.mean(0)) / np.maximum(vectors.std(0), 1e-6)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-
-
-def nearest(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of the unit vectors `N d` the distance to the nearest of the others `M d`, and which that is."""
-    found = [part @ others.T for part in np.array_split(vectors, max(1, len(vectors) // 4096))]
-    likeness = [(each.max(1), each.argmax(1)) for each in found]
-    best, place = (np.concatenate(each) for each in zip(*likeness, strict=True))
-    return np.sqrt(np.maximum(2 - 2 * best, 0)), place
 
 
 def _describer(params: Params) -> Callable[[torch.Tensor], np.ndarray]:
@@ -90,7 +87,9 @@ def _colours(network) -> Iterable[tuple[float, ...]]:
 
 def _cache(params: Params) -> Path:
     model = params.model
-    name = hashlib.sha256(f"{model.encoder} {model.encoder_weights} {SIDE}".encode()).hexdigest()[:16]
+    weights = resolve(model.encoder_weights)
+    said = _key(weights) if weights.is_file() else model.encoder_weights
+    name = hashlib.sha256(f"{model.encoder} {said} {SIDE}".encode()).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
 
 
@@ -103,7 +102,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file) as kept:
             return dict(zip(kept["keys"].tolist(), kept["vectors"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError):  # none yet, or broken
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or broken
         return {}
 
 

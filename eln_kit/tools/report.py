@@ -1,4 +1,4 @@
-"""What a person reads of it: one aligned line a thing, and at the end whether the data are ready."""
+"""What a person reads while data are made ready: an aligned line a thing, and at the end whether they are."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

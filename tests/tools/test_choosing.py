@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 
 from eln_kit import cli
-from eln_kit.faults import DataError
+from eln_kit.faults import DataError, ParamsError
 from eln_kit.store.params_file import build
 from eln_kit.tools import choose, embedding
 
@@ -14,6 +16,9 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 def folder(tmp_path, monkeypatch):
     """Images of three kinds, eight of each, without any mask; embeddings are kept below the test's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    weights = timm.create_model("resnet10t").state_dict()  # random ones tell plain colours apart
+    torch.save(weights, tmp_path / "weights.pt")
     generator = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     for kind, colour in COLOURS.items():
@@ -23,9 +28,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
-def params(folder):
+def params(folder, weights="weights.pt"):
     knobs = {"data.name": "folder", "data.root": str(folder), "model.encoder": "resnet10t"}
-    return build({}, knobs | {"model.encoder_weights": "none"})
+    return build({}, knobs | {"model.encoder_weights": str(folder.parent / weights)})
 
 
 def kinds(ids):
@@ -37,7 +42,9 @@ def test_of_three_kinds_of_images_one_each_is_chosen_and_their_number_is_told(fo
     assert kinds(chosen.ids) == ["blue", "green", "red"]
     assert (chosen.kinds, chosen.sizes.tolist()) == (3, [8, 8, 8])
     file = tmp_path / "ids.txt"
-    knobs = [f"{name}={value}" for name, value in (("data.root", folder), ("model.encoder_weights", "none"))]
+    knobs = [
+        f"{name}={value}" for name, value in (("data.root", folder), ("model.encoder_weights", tmp_path / "weights.pt"))
+    ]
     command = ["choose", "photos", "--count", "2", "--out", str(file), "--set", "model.encoder=resnet10t"]
     assert cli.main([*command, *(part for knob in knobs for part in ("--set", knob))]) == 0
     assert "2 are fewer than the kinds: label 3" in capsys.readouterr().out
@@ -76,12 +83,19 @@ def test_a_broken_image_is_a_line_and_more_images_than_there_are_cannot_be_chose
     (folder / "red_0.png").write_bytes(b"no image")
     assert len(choose.choose(params(folder), 3).items) == 23
     assert "left out" in capsys.readouterr().out
+    embedding._cache(params(folder)).write_bytes(b"PK no archive")
+    assert len(choose.choose(params(folder), 3).items) == 23
     with pytest.raises(DataError, match="--count 24: there are 23 images to choose from"):
         choose.choose(params(folder), 24)
 
 
-def test_the_nearest_of_others_is_found_with_its_distance():
-    vectors = np.array([[1.0, 0], [0, 1], [0.6, 0.8]])
-    distance, place = embedding.nearest(vectors, vectors[:2])
-    assert place.tolist() == [0, 1, 1]
-    assert distance == pytest.approx([0, 0, np.sqrt(2 - 1.6)])
+def test_an_untrained_encoder_a_list_called_png_and_images_that_cannot_be_read_are_refused(folder, tmp_path):
+    untrained = build(params(folder).model_dump(), {"model.encoder_weights": "none"})
+    with pytest.raises(ParamsError, match="an untrained encoder tells no kinds apart"):
+        choose.choose(untrained, 3)
+    with pytest.raises(ParamsError, match=r"ids\.png: is to be a list"):
+        list(choose.write(choose.choose(params(folder), 3), tmp_path / "ids.png"))
+    for file in folder.iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of the images can be read"):
+        choose.choose(params(folder), 1)
