@@ -259,6 +259,11 @@ class SemiSupervised(Section):
         description="keep a pixel whose trust (eln) or max softmax (confidence, views) is at least this; entropy: keep "
         "this share of a process's pixels, those of the lowest entropy",
     )
+    adaptive: bool = Field(
+        False,
+        description="lower the threshold for classes that are less sure in a step: times their mean trust or max "
+        "softmax over that of the surest class (FreeMatch)",
+    )
     class_share: Share | None = Field(
         None,
         description="if set, class-balanced selection instead of a threshold: keep the surest share of each predicted "
@@ -307,6 +312,8 @@ class SemiSupervised(Section):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
         if self.class_share is not None and self.filter in ("none", "oracle"):
             raise ValueError(f"class_share has no meaning with filter: {self.filter}; set class_share to null")
+        if self.adaptive and (self.class_share is not None or self.filter not in ("eln", "confidence", "views")):
+            raise ValueError("adaptive lowers the threshold of the filters eln, confidence and views alone")
         if self.complementary and (self.strong_views, self.strong_pass) != (2, "own"):
             raise ValueError("complementary needs strong_views: 2 and strong_pass: own")
         return self
@@ -324,7 +331,8 @@ class SemiSupervised(Section):
             return f"{by.get(self.filter, 'entropy')}: the surest {self.class_share:.0%} of each predicted class"
         if self.filter == "entropy":
             return f"entropy: the lowest {self.threshold:.0%} of the pixels"
-        return f"{by[self.filter]} of at least {self.threshold:g}"
+        lower = ", less for classes that are less sure" if self.adaptive else ""
+        return f"{by[self.filter]} of at least {self.threshold:g}{lower}"
 
 
 class Evaluation(Section):

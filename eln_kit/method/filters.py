@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from eln_kit.method.losses import FEW, over_processes
+
 
 def surest(score: Tensor, among: Tensor, share: float) -> Tensor:
     """The share of the pixels `among` whose score is highest: bool, of the shape of `score`, ties kept.
@@ -34,6 +36,25 @@ def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: f
     room = (share * count.double() - 1e-6).ceil()  # 0.6 of 25 are 15, not 16
     keep[order] = (rank < room) & (ordered > 0)
     return keep.view_as(among)
+
+
+def thresholds(threshold: float, confidence: Tensor, classes: Tensor, among: Tensor, number: int) -> Tensor:
+    """A threshold for each class, lower where the class is less sure, so that seldom sure ones do not die out.
+
+    That of class c is `threshold * m_c / max(m)`, with m_c the mean confidence of the pixels `among` that are taken for
+    it in the batch (self-adaptive thresholds of FreeMatch, Wang et al., ICLR 2023, arXiv 2205.07246, with a batch's
+    means and a fixed threshold in place of moving averages).
+
+    Args: confidence float in 0..1, classes long 0..number-1 and among bool, of one shape.
+
+    Returns:
+        float `number`, 0 to threshold; of a class that nothing is taken for 0.
+    """
+    place, sure = classes[among], confidence[among].float()
+    total = sure.new_zeros(number).index_add_(0, place, sure)
+    count = sure.new_zeros(number).index_add_(0, place, torch.ones_like(sure))
+    means = over_processes(total) / over_processes(count).clamp(min=FEW)
+    return threshold * means / means.max().clamp(min=FEW)
 
 
 def plausible(classes: Tensor, among: Tensor, largest: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from eln_kit.data import Split
 from eln_kit.data.views import Batch, strong_names
-from eln_kit.method.filters import plausible, surest, surest_of_each_class
+from eln_kit.method.filters import plausible, surest, surest_of_each_class, thresholds
 from eln_kit.method.losses import (
     FEW,
     VOID,
@@ -262,6 +262,9 @@ class SemiSupervised(ErrorLocalization):
             return surest_of_each_class(score, predicted(logits), valid, knobs.class_share)
         if knobs.filter == "entropy":
             return surest(score, valid, knobs.threshold)
+        if knobs.adaptive:
+            classes, confidence = predicted(logits), score.sigmoid()
+            return confidence >= thresholds(knobs.threshold, confidence, classes, valid, logits.shape[1])[classes]
         return score >= torch.logit(torch.tensor(knobs.threshold)).item()
 
     def trust(self, batch: Batch, logits: Tensor) -> Tensor:

@@ -1,11 +1,20 @@
 import pytest
 import torch
 
-from eln_kit.method.filters import plausible, surest, surest_of_each_class
+from eln_kit.method.filters import plausible, surest, surest_of_each_class, thresholds
 
 SCORE = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.3, 0.99, 0.5, 0.6]])
 CLASSES = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 2]])
 ALL = torch.ones(2, 4, dtype=torch.bool)
+
+
+def test_a_class_that_is_less_sure_has_a_lower_threshold():
+    classes = torch.tensor([[0, 0, 1, 1, 2, 0]])
+    confidence = torch.tensor([[1.0, 0.8, 0.6, 0.3, 0.9, 0.0]])
+    among = torch.tensor([[True, True, True, True, True, False]])  # the last pixel is padding
+    found = thresholds(0.5, confidence, classes, among, 4)
+    assert found.tolist() == pytest.approx([0.5, 0.5 * 0.45 / 0.9, 0.5, 0])
+    assert thresholds(0.5, confidence, classes, among & False, 4).tolist() == [0] * 4
 
 
 def test_the_surest_pixels_are_kept_whatever_their_class():

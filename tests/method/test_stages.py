@@ -246,6 +246,20 @@ def test_with_a_share_of_each_class_no_class_is_dropped_however_doubtful(tiny, b
         assert name == "entropy" or sure[kept & mine].min() >= sure[mine & ~kept].max()
 
 
+@pytest.mark.parametrize("name", ["eln", "confidence", "views"])
+def test_an_adaptive_threshold_keeps_some_of_a_class_that_is_never_sure(tiny, batch, name):
+    logits = torch.randn(2, 4, 32, 32) / 4
+    logits[:, 3, :, 16:] += 6  # what is taken for the other classes, on the left, is in doubt
+    kept = {}
+    for adaptive in (False, True):
+        knobs = {"filter": name, "threshold": 0.9, "adaptive": adaptive}
+        stage = make(SemiSupervised, tiny({f"semi_supervised.{knob}": value for knob, value in knobs.items()}))
+        kept[adaptive] = stage.keep(batch, logits)
+    assert not kept[False][..., :16].any()
+    assert 0.2 < kept[True][..., :16].float().mean() < 0.8
+    assert torch.equal(kept[True][..., 16:], kept[False][..., 16:])
+
+
 def test_an_image_whose_labels_take_implausible_shares_teaches_nothing(tiny, batch):
     stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none"}))
     largest = torch.ones(4)
