@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
 from eln_kit.tools import promise
 from eln_kit.tools.label import Labelling, write_picture

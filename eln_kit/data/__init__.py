@@ -1,9 +1,9 @@
 """Data sets, their labels, and which of them a run may see."""
 
-from eln_kit.data.balance import class_weights, largest_shares
 from eln_kit.data.catalog import depth_of, describe_classes, open_dataset
 from eln_kit.data.items import VOID, DataSet, Item, groups_of, read_image, read_mask, spread
 from eln_kit.data.splits import Split, deciding, lists_at_hand, load_split, make_split, save_split
+from eln_kit.data.survey import class_weights, largest_shares
 
 __all__ = [
     "VOID",

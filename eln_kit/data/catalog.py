@@ -7,9 +7,9 @@ import numpy as np
 
 from eln_kit.data.cityscapes import CLASSES as CITYSCAPES
 from eln_kit.data.cityscapes import open_cityscapes
+from eln_kit.data.classes import bit_colors, palette
 from eln_kit.data.folder import open_folder
 from eln_kit.data.items import DataSet, Item, spread
-from eln_kit.data.palette import bit_colors, palette
 from eln_kit.data.pictures import DEPTHS, brightest_in
 from eln_kit.data.shapes import open_shapes
 from eln_kit.data.voc import open_voc

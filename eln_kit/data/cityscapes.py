@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import Cityscapes
 
+from eln_kit.data.ids import names_in
 from eln_kit.data.items import VOID, DataSet, Item
-from eln_kit.data.listing import names_in
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve

@@ -1,4 +1,4 @@
-"""dataset.yaml: names and colours of the classes, and which values or colours of a mask mean what."""
+"""Classes: dataset.yaml with their names, colours and what a mask's values mean; and colours where nobody says any."""
 
 import contextlib
 import re
@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from eln_kit.data.items import NO_CLASS, VOID
-from eln_kit.data.palette import palette
 from eln_kit.data.pictures import pack
 from eln_kit.faults import DataError
 
+VOID_COLOR = (190, 190, 190)
+# Paul Tol's "muted" scheme, which colour-blind readers can tell apart; background's pale grey first.
+_MUTED = bytes.fromhex("dddddd cc6677 332288 ddcc77 117733 88ccee 882255 44aa99 999933 aa4499")
+MUTED = np.array(list(_MUTED), dtype=np.uint8).reshape(-1, 3)
 KEYS = ("classes", "void", "mask_suffix", "masks", "groups")
 ENTRY_KEYS = ("name", "color", "value", "values")
 IN_COLOR = {"color": True, "colour": True, "index": False}
@@ -154,3 +158,24 @@ def _numbers(values, source: str, count: int) -> list[int]:
     if len(numbers) != count or not all(0 <= number <= 255 for number in numbers):
         raise DataError(f"{source} should be {what}")
     return numbers
+
+
+def palette(count: int) -> np.ndarray:
+    """`count` different colours, uint8, count x 3; safe for the colour-blind up to ten of them."""
+    return MUTED[:count] if count <= len(MUTED) else bit_colors(count)
+
+
+def bit_colors(count: int) -> np.ndarray:
+    """Pascal VOC's colours, uint8, count x 3: bits 0, 1, 2 of an index are the top ones of R, G, B."""
+    index = np.arange(count)[:, None] >> np.arange(0, 8, 3)  # count x 3 groups of bits, lowest first
+    bits = (index[:, :, None] >> np.arange(3)) & 1  # count x groups x RGB
+    return (bits << np.array([7, 6, 5])[:, None]).sum(1).astype(np.uint8)
+
+
+def in_palette(mask: np.ndarray, colors: np.ndarray) -> Image.Image:
+    """A mask `H W` as a palette image: the classes' colours, uint8 `C 3`, to look at, class indices to read."""
+    table = np.zeros((VOID + 1, 3), dtype=np.uint8)
+    table[: len(colors)], table[VOID] = colors, VOID_COLOR
+    picture = Image.fromarray(mask.astype(np.uint8))
+    picture.putpalette(table.ravel().tolist())
+    return picture

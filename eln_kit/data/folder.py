@@ -1,5 +1,6 @@
 """Any tree of `images/<train|val|unlabeled>/<id>.<ext>` and `masks/<train|val>/<id>.png`."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,11 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from eln_kit.data.classes import Classes, read_classes
-from eln_kit.data.ids import composed
+from eln_kit.data.classes import Classes, palette, read_classes
+from eln_kit.data.ids import composed, is_ours
 from eln_kit.data.items import VOID, DataSet, Item, spread
-from eln_kit.data.listing import is_ours
-from eln_kit.data.palette import palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES, is_colored, pack, palette_of, read_colors, read_values
 from eln_kit.faults import DataError
 from eln_kit.params import Data
@@ -38,9 +37,10 @@ def read_folder(root: Path, classes_file: Path | None = None, name: str = "folde
     """
     default = root / "dataset.yaml"
     said = read_classes(classes_file or default) if classes_file or default.is_file() else None
-    tree = _Tree(root, said.mask_suffix if said else None)
-    train, val = (tree.items(split) for split in ("train", "val"))
-    train += tree.unlabeled()
+    suffix, notes = said.mask_suffix if said else None, []
+    train, val = (_items(root, split, suffix) for split in ("train", "val"))
+    unlabeled = _files_by_id(root / "images" / UNLABELED, IMAGE_SUFFIXES)
+    train += [Item(f"{UNLABELED}/{id}", image) for id, image in unlabeled.items()]
     if twice := [id for id, times in Counter(item.id for item in train).items() if times > 1]:
         raise DataError(f"{root}: images/train/{twice[0]} and images/{twice[0]} have the same id; rename or remove one")
     for item in val:
@@ -50,78 +50,65 @@ def read_folder(root: Path, classes_file: Path | None = None, name: str = "folde
     classes = said or _classes_in_masks(masks, default)
     in_color = _guess_color(masks, classes) if classes.in_color is None else classes.in_color
     if in_color and classes.in_color is None:
-        tree.notes.append(
-            f"masks are in colour and read by colour; `masks: index` in {classes.source} would read values"
-        )
+        notes.append(f"masks are in colour and read by colour; `masks: index` in {classes.source} would read values")
     if not said and classes.values:
-        tree.notes.append(f"no mask has 0, so the classes are 1 to {len(classes.names)}; {default} may say otherwise")
-    table, unused = classes.table(in_color), tuple(sorted(tree.unused()))
-    notes, void_is_said = tuple(tree.notes), classes.void is not None
-    return DataSet(name, classes.names, classes.colors, train, val, table, void_is_said, notes, unused, classes.groups)
+        notes.append(f"no mask has 0, so the classes are 1 to {len(classes.names)}; {default} may say otherwise")
+    table, unused, void_is_said = classes.table(in_color), _unused(root, train + val), classes.void is not None
+    return DataSet(
+        name, classes.names, classes.colors, train, val, table, void_is_said, tuple(notes), unused, classes.groups
+    )
 
 
-class _Tree:
-    """Pairs images with masks, and remembers what it has looked at; `suffix` is what dataset.yaml says of masks."""
+def _items(root: Path, split: str, suffix: str | None) -> list[Item]:
+    """Images with the masks that are theirs; `suffix` is what dataset.yaml says of masks' names."""
+    folder = root / "images" / split
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; data.root should hold images/train and images/val")
+    images = _files_by_id(folder, IMAGE_SUFFIXES)
+    masks: dict[str, Path] = {}
+    for name, mask in _files_by_id(root / "masks" / split, MASK_SUFFIXES | IMAGE_SUFFIXES).items():
+        if suffix and not name.endswith(suffix):
+            continue
+        if mask.suffix.lower() not in MASK_SUFFIXES:
+            raise DataError(f"{mask}: save masks as PNG, others may blur class indices")
+        id = _image_of(name, images, suffix)
+        if id is None:
+            raise DataError(
+                f"{mask}: has no image {folder / name}; add the image, remove the mask, or say what masks' names "
+                "end in by `mask_suffix` in dataset.yaml"
+            )
+        if id in masks:
+            raise DataError(f"{mask}: is a mask of {images[id]}, as {masks[id]} is; remove one")
+        masks[id] = mask
+    return [Item(id, image, masks.get(id)) for id, image in images.items()]
 
-    def __init__(self, root: Path, suffix: str | None):
-        self.root, self.suffix = root, suffix
-        self.notes: list[str] = []
-        self.seen: set[Path] = set()
-        self.left: list[Path] = []
 
-    def items(self, split: str) -> list[Item]:
-        folder = self.root / "images" / split
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; data.root should hold images/train and images/val")
-        images = self._files_by_id(folder, IMAGE_SUFFIXES)
-        masks: dict[str, Path] = {}
-        for name, mask in self._files_by_id(self.root / "masks" / split, MASK_SUFFIXES | IMAGE_SUFFIXES).items():
-            if self.suffix and not name.endswith(self.suffix):
-                self.left.append(mask)
-                continue
-            if mask.suffix.lower() not in MASK_SUFFIXES:
-                raise DataError(f"{mask}: save masks as PNG, others may blur class indices")
-            id = self._image_of(name, images)
-            if id is None:
-                raise DataError(
-                    f"{mask}: has no image {folder / name}; add the image, remove the mask, or say what masks' names "
-                    "end in by `mask_suffix` in dataset.yaml"
-                )
-            if id in masks:
-                raise DataError(f"{mask}: is a mask of {images[id]}, as {masks[id]} is; remove one")
-            masks[id] = mask
-        return [Item(id, image, masks.get(id)) for id, image in images.items()]
+def _image_of(name: str, images: dict[str, Path], suffix: str | None) -> str | None:
+    """The id of the image that a mask of this name belongs to: `a.png`, `a_mask.png` and `a.jpg.png` are a's."""
+    whole, bare = PurePosixPath(name), PurePosixPath(name.removesuffix(suffix or SUFFIX))
+    short = bare.with_suffix("") if bare.suffix.lower() in IMAGE_SUFFIXES else bare
+    ids = [str(path) for path in ((bare, short) if suffix else (whole, bare, short))]
+    return next((id for id in ids if id in images), None)
 
-    def unlabeled(self) -> list[Item]:
-        files = self._files_by_id(self.root / "images" / UNLABELED, IMAGE_SUFFIXES)
-        return [Item(f"{UNLABELED}/{id}", image) for id, image in files.items()]
 
-    def unused(self) -> Iterator[Path]:
-        """Files below images/ and masks/ that are no item's, but for hidden ones."""
-        rest = (file for part in ("images", "masks") for file in _walk(self.root / part, self.seen))
-        yield from (file for file in (*self.left, *rest) if is_ours(file.relative_to(self.root)))
-
-    def _image_of(self, name: str, images: dict[str, Path]) -> str | None:
-        """The id of the image that a mask of this name belongs to: `a.png`, `a_mask.png` and `a.jpg.png` are a's."""
-        end = self.suffix or SUFFIX
-        whole, bare = PurePosixPath(name), PurePosixPath(name.removesuffix(end))
-        short = bare.with_suffix("") if bare.suffix.lower() in IMAGE_SUFFIXES else bare
-        ids = [str(path) for path in ((bare, short) if self.suffix else (whole, bare, short))]
-        return next((id for id in ids if id in images), None)
-
-    def _files_by_id(self, folder: Path, suffixes: set[str]) -> dict[str, Path]:
-        files: dict[str, Path] = {}
-        seen: set[Path] = set()
-        for file in sorted(_walk(folder, seen)):
-            if file.suffix.lower() not in suffixes or not is_ours(file.relative_to(folder)):
-                self.left.append(file)
-                continue
+def _files_by_id(folder: Path, suffixes: set[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for file in sorted(_walk(folder, set())):
+        if file.suffix.lower() in suffixes and is_ours(file.relative_to(folder)):
             id = composed(file.relative_to(folder).with_suffix("").as_posix())
             if id in files:
                 raise DataError(f"{file}: has the same id as {files[id]}; rename or remove one")
             files[id] = file
-        self.seen |= seen
-        return files
+    return files
+
+
+def _unused(root: Path, items: list[Item]) -> tuple[Path, ...]:
+    """Files below images/ and masks/ that are no item's, but for hidden ones."""
+    used = {file for item in items for file in (item.image, item.mask)}
+    seen: set[Path] = set()  # a folder that is linked counts where its items are
+    parts = [f"{kind}/{split}" for kind in ("images", "masks") for split in ("train", "val", UNLABELED)]
+    files = (file for part in (*parts, "images", "masks") for file in _walk(root / part, seen))
+    return tuple(sorted(file for file in files if file not in used and is_ours(file.relative_to(root))))
 
 
 def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
@@ -129,11 +116,12 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
     if not folder.is_dir() or (real := folder.resolve()) in seen:
         return
     seen.add(real)
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        else:
-            yield entry
+    with os.scandir(folder) as entries:  # which knows folders without a look at each file
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, seen)
+            else:
+                yield folder / entry.name
 
 
 def _classes_in_masks(masks: list[Path], default: Path) -> Classes:

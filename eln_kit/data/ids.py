@@ -1,15 +1,17 @@
-"""Text files that list images, one a line."""
+"""Which files are images of a data set: in text files that list them, one a line, and in folders."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from eln_kit.data.items import Item
 from eln_kit.data.pictures import IMAGE_SUFFIXES
 from eln_kit.faults import DataError
 from eln_kit.paths import text_of
 
+NOT_OURS = (".", "@eaDir", "__MACOSX")  # hidden files, and what a NAS and a Mac add to folders
 COMMENT = re.compile(r"(^|\s)#(\s.*|$)")
 
 
@@ -47,6 +49,19 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
             raise DataError(f"{file}: {line} is no training image of this data set; correct the list, or add the image")
         found[fits[0].id] = fits[0]
     return _some(list(found.values()), file)
+
+
+def is_ours(path: PurePath) -> bool:
+    """Whether a path below a data set is a person's own file."""
+    return not any(part.startswith(NOT_OURS) for part in path.parts)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, in order and of a person's own files; [] where it is not. No file is looked at."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith(NOT_OURS))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def composed(text: str) -> str:

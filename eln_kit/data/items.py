@@ -101,6 +101,11 @@ def read_labels(item: Item, dataset: DataSet) -> tuple[np.ndarray, dict[int, int
     return mask, dict(zip(stray[commonest].tolist(), pixels[commonest].tolist(), strict=True))
 
 
+def class_pixels(item: Item, dataset: DataSet) -> np.ndarray:
+    """The mask's pixels of each class, int `C`; raises what `read_mask` does."""
+    return np.bincount(read_mask(item, dataset).numpy().ravel(), minlength=VOID)[: len(dataset.classes)]
+
+
 def no_class(found: list[int], dataset: DataSet) -> str:
     """What is wrong with values or packed colours, and how to mend it."""
     if dataset.in_color:

@@ -10,9 +10,9 @@ import platformdirs
 import yaml
 from PIL import Image
 
+from eln_kit.data.classes import palette
 from eln_kit.data.folder import read_folder
 from eln_kit.data.items import DataSet
-from eln_kit.data.palette import palette
 from eln_kit.data.scenes import CLASSES, VERSION, draw_scene
 from eln_kit.faults import DataError
 from eln_kit.params import Data

@@ -9,24 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from eln_kit.data.ids import find_listed
-from eln_kit.data.items import VOID, DataSet, Item, read_mask
+from eln_kit.data.items import DataSet, Item, class_pixels
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve, write_whole
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
 NOT_DECIDING = {
-    "root",
-    "held_out",
-    "extra_masks",
-    "extra_weight",
-    "resize",
-    "depth",
-    "batch_labeled",
-    "batch_unlabeled",
-    "workers",
+    "root", "held_out", "extra_masks", "extra_weight", "resize", "depth", "batch_labeled", "batch_unlabeled", "workers",
     "cache",
-}  # of a split
+}  # of a split  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ def make_split(dataset: DataSet, data: Data) -> Split:
             one that the other list has too; or there are fewer masks than `data.labels`.
     """
     files, source = _lists(dataset, data)
-    labeled, unlabeled = (_listed(file, dataset, data) for file in files)
+    labeled, unlabeled = (find_listed(file, dataset.train) if file else [] for file in files)
     _check(labeled, set(unlabeled), *files)
     if not files[0]:
         seed = data.seed if data.split_id is None else data.split_id
@@ -102,12 +94,13 @@ def load_split(dataset: DataSet, path: str | Path) -> Split:
         raise DataError(f"{path}: cannot be read as a split: {error}") from None
 
 
-def _lists(dataset: DataSet, data: Data) -> tuple[list[str], str]:
-    """The files of labelled and of unlabelled ids, empty where there are none, and what they are."""
+def _lists(dataset: DataSet, data: Data) -> tuple[list[Path | None], str]:
+    """The files of labelled and of unlabelled ids, None where there are none, and what they are."""
+    named = _named(dataset, data)
+    if not any(named) and (official := official_lists(dataset, data)):
+        return [*official], f"official lists {', '.join(file.name for file in official)}"
     files = {"data.labeled_ids": data.labeled_ids, "data.unlabeled_ids": data.unlabeled_ids}
-    if not any(files.values()) and (official := official_lists(dataset, data)):
-        return [str(file) for file in official], f"official lists {', '.join(file.name for file in official)}"
-    return list(files.values()), ", ".join(f"{knob}={file}" for knob, file in files.items() if file)
+    return named, ", ".join(f"{knob}={file}" for knob, file in files.items() if file)
 
 
 def official_lists(dataset: DataSet, data: Data) -> list[Path]:
@@ -137,19 +130,18 @@ def list_folders(dataset: DataSet, data: Data) -> list[Path]:
 
 def lists_at_hand(dataset: DataSet, data: Data) -> bool:
     """Whether `data.labeled_ids` or `data.unlabeled_ids` names a list, and none that is gone."""
-    places = [_place(file, dataset, data) for file in (data.labeled_ids, data.unlabeled_ids) if file]
-    return bool(places) and all(place.is_file() for place in places)
+    files = [file for file in _named(dataset, data) if file]
+    return bool(files) and all(file.is_file() for file in files)
 
 
-def _listed(file: str, dataset: DataSet, data: Data) -> list[Item]:
-    place = _place(file, dataset, data)
-    return find_listed(place, dataset.train) if file else []
+def _named(dataset: DataSet, data: Data) -> list[Path | None]:
+    """`data.labeled_ids` and `data.unlabeled_ids`, which lie at the path itself or below the data set's folder."""
 
+    def find(file: str) -> Path:
+        paths = [resolve(file), *(folder / file for folder in _folders(dataset, data))]
+        return next((path for path in paths if path.is_file()), paths[0])
 
-def _place(file: str, dataset: DataSet, data: Data) -> Path:
-    """Of a list, which lies at the path itself or below the data set's folder."""
-    places = [resolve(file), *(folder / file for folder in _folders(dataset, data))]
-    return next((place for place in places if place.is_file()), places[0])
+    return [find(file) if file else None for file in (data.labeled_ids, data.unlabeled_ids)]
 
 
 def _folders(dataset: DataSet, data: Data) -> list[Path]:
@@ -158,7 +150,7 @@ def _folders(dataset: DataSet, data: Data) -> list[Path]:
     return [f for f in dataset.train[0].image.parents if data.root and f.is_relative_to(root)]
 
 
-def _check(labeled: list[Item], unlabeled: set[Item], labeled_file: str, unlabeled_file: str) -> None:
+def _check(labeled: list[Item], unlabeled: set[Item], labeled_file: Path | None, unlabeled_file: Path | None) -> None:
     for item in labeled:
         if item.mask is None:
             raise DataError(f"{labeled_file}: {item.id} has no mask; add one or take it off the list")
@@ -178,15 +170,9 @@ def _draw(items: list[Item], dataset: DataSet, data: Data, seed: int) -> list[It
     if data.draw == "random":
         return [items[index] for index in sorted(order[:count])]
     with ThreadPoolExecutor() as pool:
-        rows = pool.map(lambda index: _classes_present(items[index], dataset), order)
+        rows = pool.map(lambda index: class_pixels(items[index], dataset) > 0, order)
     chosen = _spread(np.stack(list(rows)), count)
     return [items[index] for index in sorted(order[chosen])]
-
-
-def _classes_present(item: Item, dataset: DataSet) -> np.ndarray:
-    present = np.zeros(VOID + 1, dtype=bool)
-    present[read_mask(item, dataset).numpy()] = True
-    return present[: len(dataset.classes)]
 
 
 def _spread(present: np.ndarray, count: int) -> list[int]:

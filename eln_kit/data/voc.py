@@ -2,38 +2,18 @@
 
 from pathlib import Path
 
-from eln_kit.data.ids import read_ids
+from eln_kit.data.classes import bit_colors
+from eln_kit.data.ids import names_in, read_ids
 from eln_kit.data.items import DataSet, Item
-from eln_kit.data.listing import names_in
-from eln_kit.data.palette import bit_colors
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import resolve
 
 HELP = " (`eln-kit data voc --root DIR` says what to do)"
 CLASSES = [
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "dining table",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "potted plant",
-    "sheep",
-    "sofa",
-    "train",
-    "tv/monitor",
-]
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv/monitor",
+]  # fmt: skip
 
 
 def open_voc(data: Data) -> DataSet:

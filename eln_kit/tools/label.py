@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, depth_of, read_mask
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.paths import link, write_whole
 from eln_kit.tools import queue

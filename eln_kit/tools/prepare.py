@@ -23,9 +23,8 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
-from eln_kit.data.ids import read_ids
-from eln_kit.data.listing import names_in
-from eln_kit.data.palette import bit_colors
+from eln_kit.data.classes import bit_colors
+from eln_kit.data.ids import names_in, read_ids
 from eln_kit.data.splits import list_folders, make_split
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError

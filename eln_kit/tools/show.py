@@ -11,8 +11,8 @@ from torch import Tensor
 
 from eln_kit import figures
 from eln_kit.data import VOID, Item, depth_of, read_mask
-from eln_kit.data.listing import is_ours
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
+from eln_kit.data.ids import is_ours
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.faults import DataError
 from eln_kit.tools.model import Found, levels_of, load

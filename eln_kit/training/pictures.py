@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
 from eln_kit.data import read_image, read_mask, spread
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.evaluation.predict import judge, predict, prepare
 from eln_kit.faults import Fault
 from eln_kit.method.stages import Stage

@@ -9,7 +9,7 @@ from PIL import Image
 
 from eln_kit.batch import index, live, state
 from eln_kit.batch.templating import without_home
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.params import Params
 
 PARAMS = Params().model_copy(update={"run": Params().run.model_copy(update={"control": False})})

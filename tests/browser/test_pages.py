@@ -10,7 +10,7 @@ from trees import write_image
 
 from eln_kit import cli
 from eln_kit.batch import index, state
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.params import Params
 
 jupyter_lab = pytest.importorskip("jupyter_lab", reason="playwright is not installed")

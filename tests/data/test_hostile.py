@@ -16,7 +16,7 @@ from trees import fails, folder_tree, masked_dataset, write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
-from eln_kit.data.palette import palette
+from eln_kit.data.classes import palette
 from eln_kit.data.survey import survey
 from eln_kit.faults import DataError
 from eln_kit.params import Data

@@ -30,7 +30,7 @@ def test_a_draw_covers_every_class_when_the_count_allows(tmp_path, seed):
 
 def test_a_random_draw_reads_no_mask(tmp_path, monkeypatch):
     dataset = masked_dataset(tmp_path, [(0, 1)] * 6)
-    monkeypatch.setattr("eln_kit.data.splits.read_mask", lambda *_: pytest.fail("a mask was read"))
+    monkeypatch.setattr("eln_kit.data.items.read_mask", lambda *_: pytest.fail("a mask was read"))
     split = make_split(dataset, Data(labels=2, draw="random"))
     assert (len(split.labeled), split.source) == (2, "drawn with seed 0")
 

@@ -3,7 +3,7 @@ import pytest
 from trees import fails, ids, voc, voc_tree
 
 from eln_kit.data import read_mask
-from eln_kit.data.palette import bit_colors, palette
+from eln_kit.data.classes import bit_colors, palette
 
 
 @pytest.mark.parametrize("root", [".", "VOCdevkit", "VOCdevkit/VOC2012"])

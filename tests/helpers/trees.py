@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from eln_kit.data import open_dataset
+from eln_kit.data.classes import palette
 from eln_kit.data.items import DataSet, Item
-from eln_kit.data.palette import palette
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from eln_kit.data.classes import palette
+from eln_kit.data.ids import is_ours
 from eln_kit.data.items import VOID
-from eln_kit.data.listing import is_ours
-from eln_kit.data.palette import palette
 from eln_kit.data.pictures import IMAGE_SUFFIXES, upright_size
 from eln_kit.faults import DataError
 from eln_kit.tools.report import Report

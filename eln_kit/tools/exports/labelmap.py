@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eln_kit.data.ids import read_ids
+from eln_kit.data.ids import names_in, read_ids
 from eln_kit.data.items import VOID
-from eln_kit.data.listing import names_in
 from eln_kit.faults import DataError
 from eln_kit.paths import text_of
 from eln_kit.tools.exports.export import Export, files_below, images_below, part_of, size_of

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from eln_kit.data.catalog import open_dataset
-from eln_kit.data.palette import in_palette
+from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import write_whole
