@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from eln_kit.data import DataSet, Item
 from eln_kit.evaluation.trust import DETECTORS, Case, sampled
 from eln_kit.models import ErrorLocalizer, Segmenter
-from eln_kit.models.modes import evaluating
+from eln_kit.models.features import evaluating
 from eln_kit.params import Params
 
 PIXELS = 5000  # drawn of each image

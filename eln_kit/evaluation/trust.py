@@ -14,8 +14,7 @@ from eln_kit.evaluation.predict import in_windows, predict
 from eln_kit.evaluation.segmentation import together, validation_items
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.error_localizer import confidence_logit, mean_class_logit, mean_prediction
-from eln_kit.models.features import predicted, upsample
-from eln_kit.models.modes import evaluating
+from eln_kit.models.features import evaluating, predicted, upsample
 from eln_kit.params import Params
 
 BOUND = "ELN taught the truth of the unlabelled images"

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from eln_kit.models.backbone import nearest_multiple
 from eln_kit.models.decoder import conv_norm_relu, head, make_decoder, wants_pyramid
 from eln_kit.models.encoder import Encoder
-from eln_kit.models.features import predicted, upsample
-from eln_kit.models.modes import evaluating
+from eln_kit.models.features import evaluating, predicted, upsample
 from eln_kit.models.segmenter import Normalize, Segmenter
 from eln_kit.params import Model
 

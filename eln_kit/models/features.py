@@ -1,9 +1,10 @@
-"""What passes from an encoder to decoders, and the one way in which maps are resized."""
+"""What all networks share: features between encoder and decoder, resizing, the predicted class, evaluation mode."""
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Features(tuple[Tensor, ...]):
@@ -32,3 +33,14 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
 def predicted(logits: Tensor) -> Tensor:
     """The class of each pixel: `B C h w` -> long `B h w`. On processors argmax over channels is many times slower."""
     return logits.max(dim=1).indices
+
+
+@contextmanager
+def evaluating(module: nn.Module):
+    """The module in evaluation mode, and back to the mode it had."""
+    was_training = module.training
+    try:
+        yield module.eval() if was_training else module  # going through all parts takes a millisecond
+    finally:
+        if was_training:
+            module.train()

@@ -4,7 +4,7 @@ from accelerate import Accelerator
 
 from eln_kit.evaluation.segmentation import confusion, summarize_confusion
 from eln_kit.method.stages import Stage
-from eln_kit.models.modes import evaluating
+from eln_kit.models.features import evaluating
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment
 

@@ -15,7 +15,7 @@ from torch import nn
 from eln_kit.faults import DataError
 from eln_kit.method import losses as method
 from eln_kit.method.stages import STAGES
-from eln_kit.models.dropout import Dropout
+from eln_kit.models.decoder import Dropout
 from eln_kit.params import Params
 from eln_kit.store.experiment import open_experiment
 from eln_kit.training.__main__ import main

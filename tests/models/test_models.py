@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from eln_kit.faults import ParamsError
 from eln_kit.models import Networks, Segmenter
-from eln_kit.models.dropout import Dropout
+from eln_kit.models.decoder import Dropout
 from eln_kit.models.encoder import Encoder
 from eln_kit.models.error_localizer import (
     ErrorLocalizer,
