@@ -42,31 +42,32 @@ def existing_file(weights: str) -> Path:
 
 
 def _make_from_file(name: str, file: Path, in_channels: int, pyramid: bool) -> Network:
-    with torch.random.fork_rng(devices=[]):
-        untrained = _make(name, "none", pyramid, in_chans=in_channels)
-    source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
-    network = _make(name, str(file), pyramid, in_chans=in_channels, **source)
+    def make(**source) -> Network:
+        return _make(name, str(file), pyramid, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=source)
+
+    network = make(file=str(file))
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         raise ParamsError(f"{file}: holds NaN or infinite weights")
-    _refuse_others(name, file, network, untrained)
+    weights = timm.models.load_state_dict(str(file), device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        marked = make(state_dict={part: values * torch.nan for part, values in weights.items()})
+    reached = {part: bool(values.isnan().any()) for part, values in marked.named_parameters()}
+    _refuse_others(name, file, reached, list(weights))
     return network
 
 
-def _refuse_others(name: str, file: Path, network: Network, untrained: Network) -> None:
-    """Refuse weights that leave a tensor as it was initialised, and say on stderr which ones of the file are not used.
+def _refuse_others(name: str, file: Path, reached: dict[str, bool], parts: list[str]) -> None:
+    """Refuse a file that does not reach every parameter, and say on stderr which of its parts are not used.
 
-    timm passes over what does not fit; only tensors that are initialised at random tell.
+    timm passes over what does not fit.
     """
-    pairs = zip(network.named_parameters(), untrained.parameters(), strict=True)
-    random = {part: torch.equal(new, old) for (part, new), old in pairs if old.numel() > 1 and old.std() > 0}
-    if missing := [part for part, same in random.items() if same]:
-        lacks = f"lacks {len(missing)} of its {len(random)} tensors, such as {missing[0]}"
-        lacks = "its tensors have other names" if len(missing) == len(random) else lacks
+    if missing := [part for part, is_reached in reached.items() if not is_reached]:
+        lacks = f"lacks {len(missing)} of its {len(reached)} tensors, such as {missing[0]}"
+        lacks = "its tensors have other names" if len(missing) == len(reached) else lacks
         raise ParamsError(f"{file}: are not weights of {name}: {lacks}")
     with torch.device("meta"):
         known = timm.create_model(name).state_dict()
-    held = timm.models.load_state_dict(str(file), device="cpu")
-    if (unused := [part for part in held if part not in known]) and len(unused) < len(held):
+    if (unused := [part for part in parts if part not in known]) and len(unused) < len(parts):
         print(f"{file}: {len(unused)} of its tensors are not used, as {name} has no {unused[0]}", file=sys.stderr)
 
 

@@ -141,10 +141,16 @@ def test_weights_of_a_smaller_network_or_a_part_of_one_are_refused_and_what_a_la
         save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / f"{name}.safetensors")
     late = {k: v.contiguous() for k, v in state.items() if not k.startswith(("conv1", "layer1", "layer2"))}
     save_file(late, tmp_path / "late.safetensors")
-    for file, first in (("resnet18", "layer1.2.conv1.weight"), ("late", "conv1.weight")):
-        with pytest.raises(ParamsError, match=rf"not weights of resnet34: lacks 16 of its 36 tensors, such as {first}"):
+    for file, lacking, first in (("resnet18", 48, "layer1.2.conv1.weight"), ("late", 46, "conv1.weight")):
+        lacks = rf"not weights of resnet34: lacks {lacking} of its 108 tensors, such as {first}"
+        with pytest.raises(ParamsError, match=lacks):
             Encoder("resnet34", str(tmp_path / f"{file}.safetensors"))
     Encoder("resnet34", str(tmp_path / "resnet34.safetensors"), in_channels=8)
     assert capsys.readouterr().err == ""
     Encoder("resnet18", str(tmp_path / "resnet34.safetensors"))
     assert "96 of its tensors are not used, as resnet18 has no layer1.2." in capsys.readouterr().err
+
+
+def test_a_file_whose_layer_scales_are_as_they_were_initialised_is_whole(tmp_path):
+    save_file(timm.create_model("convnext_atto").state_dict(), tmp_path / "w.safetensors")
+    Encoder("convnext_atto", str(tmp_path / "w.safetensors"))
