@@ -139,15 +139,15 @@ def run(options) -> None:
 )
 def check(options) -> None:
     from eln_kit.data import make_split, open_dataset
-    from eln_kit.data.survey import survey
-    from eln_kit.store import experiment, params_file
+    from eln_kit.data.survey import check_trainable, survey
+    from eln_kit.store import params_file
     from eln_kit.tools import account
 
     params = params_file.load(options.params, options.set)
     dataset = open_dataset(params.data)
     found = survey(dataset)
     split = make_split(dataset, params.data)
-    experiment.check_trainable(params, split, found)
+    check_trainable(params, split, found)
     if options.json:
         return print(json.dumps(account.facts(found, split, params), indent=1))
     print(account.describe(found, split, params))

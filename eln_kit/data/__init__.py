@@ -6,22 +6,7 @@ from eln_kit.data.splits import Split, deciding, lists_at_hand, load_split, make
 from eln_kit.data.survey import class_weights, largest_shares
 
 __all__ = [
-    "VOID",
-    "DataSet",
-    "Item",
-    "Split",
-    "class_weights",
-    "deciding",
-    "depth_of",
-    "describe_classes",
-    "groups_of",
-    "largest_shares",
-    "lists_at_hand",
-    "load_split",
-    "make_split",
-    "open_dataset",
-    "read_image",
-    "read_mask",
-    "save_split",
-    "spread",
-]
+    "VOID", "DataSet", "Item", "Split", "class_weights", "deciding", "depth_of", "describe_classes", "groups_of",
+    "largest_shares", "lists_at_hand", "load_split", "make_split", "open_dataset", "read_image", "read_mask",
+    "save_split", "spread",
+]  # fmt: skip

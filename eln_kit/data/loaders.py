@@ -3,14 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from eln_kit.data.items import DataSet, Item, read_image, read_mask
-from eln_kit.data.views import labeled_views, resize, unlabeled_views
+from eln_kit.data.views import resize, weak_views
 from eln_kit.device import free_memory
 from eln_kit.faults import DataError
 from eln_kit.params import Data, Params
@@ -65,12 +65,11 @@ class TrainingImages(Dataset):
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, torch.Tensor | str]:
         index, seed = draw
         image, mask, fault = self._good(index)
-        make_views: Callable[..., dict[str, torch.Tensor]] = labeled_views if self.labeled else unlabeled_views
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            views = make_views(image, mask, self.params.views)
-        beside: dict[str, torch.Tensor | str] = {FAULT: fault, SEED: torch.tensor(seed + 1)}  # other draws than theirs
-        return views | beside
+            image, mask, valid = weak_views(image, mask, self.params.views)
+        views = {"image": image, "mask": mask} if self.labeled else {"weak": image, "valid": valid, "truth": mask}
+        return {**views, FAULT: fault, SEED: torch.tensor(seed + 1)}  # other draws than theirs
 
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""

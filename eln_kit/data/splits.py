@@ -1,6 +1,7 @@
 """Which training images keep their labels."""
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from eln_kit.data.ids import find_listed
-from eln_kit.data.items import DataSet, Item, class_pixels
-from eln_kit.faults import DataError
-from eln_kit.params import Data
+from eln_kit.data.items import DataSet, Item, class_pixels, groups_of, spread
+from eln_kit.faults import DataError, ParamsError
+from eln_kit.params import Data, Params
 from eln_kit.paths import resolve, write_whole
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
@@ -92,6 +93,36 @@ def load_split(dataset: DataSet, path: str | Path) -> Split:
         raise DataError(f"{path}: the data set lacks {error}; delete this split, or correct data.root") from None
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a split: {error}") from None
+
+
+def held_out(items: list[Item], dataset: DataSet, count: int) -> list[Item]:
+    """`count` of the items, evenly spread; whole groups, so at least as many, where the data set names groups."""
+    names = groups_of(items, dataset)
+    sizes = Counter(names)
+    chosen: list[str] = []
+    while count > sum(sizes[name] for name in chosen) and len(chosen) < len(sizes):
+        chosen = spread(list(sizes), len(chosen) + 1)
+    return [item for item, name in zip(items, names, strict=True) if name in chosen]
+
+
+def check_held_out(params: Params, split: Split, dataset: DataSet) -> None:
+    """Refuse to keep all labelled images out of training (ParamsError)."""
+    count, labeled = params.data.held_out, len(split.labeled)
+    if len(held_out(split.labeled, dataset, count)) >= labeled:
+        whole = ", in whole groups" if dataset.groups else ""
+        raise ParamsError(
+            f"data.held_out = {count}{whole}: of {labeled} labelled images none would be left to train on"
+        )
+
+
+def check_unlabeled(params: Params, split: Split) -> None:
+    """Refuse a split that stage 3 cannot learn from (DataError)."""
+    if not params.semi_supervised.unlabeled:
+        return
+    if not split.unlabeled:
+        raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
+    if params.semi_supervised.filter == "oracle" and not split.has_truth:
+        raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
 def _lists(dataset: DataSet, data: Data) -> tuple[list[Path | None], str]:

@@ -13,8 +13,10 @@ from torchvision import tv_tensors
 from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
+from eln_kit.data.extra import check_extra, extra_items
 from eln_kit.data.items import VOID, DataSet, Item, class_pixels, no_class, read_labels, read_mask
 from eln_kit.data.pictures import brightest, read_picture, rgb
+from eln_kit.data.splits import Split, check_held_out, check_unlabeled
 from eln_kit.data.views import resize, weak_view
 from eln_kit.faults import DataError
 from eln_kit.params import Params
@@ -77,6 +79,15 @@ def survey(dataset: DataSet) -> Survey:
     if faults:
         raise DataError("\n".join(faults))
     return found
+
+
+def check_trainable(params: Params, split: Split, found: Survey) -> None:
+    """Refuse data that some stage cannot learn from or be measured on (DataError, ParamsError)."""
+    check_held_out(params, split, found.dataset)
+    refuse_void(split.labeled, found.void)
+    refuse_void(found.dataset.val, found.void, "validation")
+    check_unlabeled(params, split)
+    check_extra(extra_items(split, params.data), found.dataset)
 
 
 def refuse_void(items: list[Item], void: set[Item], what: str = "labelled") -> None:

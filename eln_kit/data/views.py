@@ -19,8 +19,8 @@ MaybeMask = TypeVar("MaybeMask", bound=Tensor | None)  # a mask for a mask, None
 class Batch(TypedDict, total=False):
     """What a stage gets in a step: the first two of labelled images, the others of unlabelled ones.
 
-    `labeled_views` and `unlabeled_views` make an image's part of it, `training.feed` the strong views. All stages read
-    `image` and `mask`, stage 3 the rest. Only the oracle filter and the measures look at `truth`, which is void where
+    `data.loaders` makes an image's part of it, `training.feed` the strong views. All stages read `image` and `mask`,
+    stage 3 the rest. Only the oracle filter and the measures look at `truth`, which is void where
     nobody labelled the image.
     """
 
@@ -54,7 +54,7 @@ class RandomZoom(v2.Transform):
 
 
 def weak_view(views: Views) -> v2.Compose:
-    """Zoom and crop (or squeeze), and flip, of a dict of tv_tensors, the same for image and masks.
+    """Zoom and crop (or squeeze), and flip, of tv_tensors, the same for image and masks.
 
     What a crop lacks is void.
     """
@@ -84,27 +84,16 @@ def strong_views(weak: Tensor, seeds: Tensor, views: Views) -> Tensor:
     return strong
 
 
-def labeled_views(image: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor]:
-    """uint8 `3 H W` and `H W` -> `image` float `3 h w` in 0..1 and `mask` long `h w`, of the crop's size."""
-    view = weak_view(views)({"image": tv_tensors.Image(image), "mask": tv_tensors.Mask(mask)})
-    return {"image": _float(view["image"]), "mask": view["mask"].as_subclass(Tensor).long()}
+def weak_views(image: Tensor, mask: Tensor | None, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+    """uint8 `3 H W` and `H W` -> image float `3 h w` in 0..1, mask long `h w` and valid bool `h w`, of the crop's size.
 
-
-def unlabeled_views(image: Tensor, truth: Tensor | None, views: Views) -> dict[str, Tensor]:
-    """uint8 `3 H W` -> `weak`, `valid` and `truth` of a `Batch`."""
+    Without a mask all is void; `valid` is False where the crop was padded.
+    """
     inside = torch.zeros(image.shape[1:], dtype=torch.uint8)
-    truth = torch.full_like(inside, VOID) if truth is None else truth
-    sample = {
-        "image": tv_tensors.Image(image),
-        "void": tv_tensors.Mask(inside),
-        "truth": tv_tensors.Mask(truth),
-    }
-    view = weak_view(views)(sample)
-    return {
-        "weak": _float(view["image"]),
-        "valid": view["void"].as_subclass(Tensor) != VOID,
-        "truth": view["truth"].as_subclass(Tensor).long(),
-    }
+    mask = torch.full_like(inside, VOID) if mask is None else mask
+    parts = weak_view(views)(tv_tensors.Image(image), tv_tensors.Mask(mask), tv_tensors.Mask(inside))
+    image, mask, inside = (part.as_subclass(Tensor) for part in parts)
+    return image.float() / 255, mask.long(), inside != VOID
 
 
 def resize(image: Tensor, mask: MaybeMask, factor: float) -> tuple[Tensor, MaybeMask]:
@@ -115,7 +104,3 @@ def resize(image: Tensor, mask: MaybeMask, factor: float) -> tuple[Tensor, Maybe
     if mask is not None:
         mask = v2.functional.resize(tv_tensors.Mask(mask), size).as_subclass(Tensor)
     return v2.functional.resize(image, size, antialias=True), mask
-
-
-def _float(image: Tensor) -> Tensor:
-    return image.as_subclass(Tensor).float() / 255

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +14,15 @@ from eln_kit.data import (
     Split,
     class_weights,
     deciding,
-    groups_of,
     largest_shares,
     lists_at_hand,
     load_split,
     make_split,
     open_dataset,
     save_split,
-    spread,
 )
-from eln_kit.data.extra import check_extra, checksums, extra_items
-from eln_kit.data.survey import Survey, refuse_void
+from eln_kit.data.extra import checksums, extra_items
+from eln_kit.data.splits import check_held_out, held_out
 from eln_kit.device import device
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.method.stages import Bound, stages_of
@@ -129,9 +126,7 @@ class Experiment:
 
     def write(self, name: str, results: dict) -> dict:
         """Write results as JSON into the run folder (`4_evaluate/results.json`) and give them back."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(results, indent=1))
+        write_whole(self.folder / name, json.dumps(results, indent=1))
         return results
 
 
@@ -170,50 +165,10 @@ def dataset_of(params: Params) -> DataSet:
 
 def without_trained(params: Params) -> Params:
     """Params that name no initial weights of networks that a stage in the run folder holds trained."""
-    folder, held = (
-        resolve(params.run.folder),
-        {"encoder_weights": "1_supervised", "eln_weights": "2_error_localization"},
-    )
-    blank = {knob: "none" for knob, stage in held.items() if checkpoint.exists(folder / stage / checkpoint.FILE)}
+    folder = resolve(params.run.folder)
+    trained_by = {"encoder_weights": "1_supervised", "eln_weights": "2_error_localization"}
+    blank = {knob: "none" for knob, stage in trained_by.items() if checkpoint.exists(folder / stage / checkpoint.FILE)}
     return params.model_copy(update={"model": params.model.model_copy(update=blank)})
-
-
-def check_held_out(params: Params, split: Split, dataset: DataSet) -> None:
-    count, labeled = params.data.held_out, len(split.labeled)
-    if len(held_out(split.labeled, dataset, count)) >= labeled:
-        whole = ", in whole groups" if dataset.groups else ""
-        raise ParamsError(
-            f"data.held_out = {count}{whole}: of {labeled} labelled images none would be left to train on"
-        )
-
-
-def held_out(items: list[Item], dataset: DataSet, count: int) -> list[Item]:
-    """`count` of the items, evenly spread; whole groups, so at least as many, where the data set names groups."""
-    names = groups_of(items, dataset)
-    sizes = Counter(names)
-    chosen: list[str] = []
-    while count > sum(sizes[name] for name in chosen) and len(chosen) < len(sizes):
-        chosen = spread(list(sizes), len(chosen) + 1)
-    return [item for item, name in zip(items, names, strict=True) if name in chosen]
-
-
-def check_trainable(params: Params, split: Split, found: Survey) -> None:
-    """Refuse data that some stage cannot learn from or be measured on (DataError, ParamsError)."""
-    check_held_out(params, split, found.dataset)
-    refuse_void(split.labeled, found.void)
-    refuse_void(found.dataset.val, found.void, "validation")
-    check_unlabeled(params, split)
-    check_extra(extra_items(split, params.data), found.dataset)
-
-
-def check_unlabeled(params: Params, split: Split) -> None:
-    """Refuse a split that stage 3 cannot learn from (DataError)."""
-    if not params.semi_supervised.unlabeled:
-        return
-    if not split.unlabeled:
-        raise DataError("no unlabelled images are left: lower data.labels or set semi_supervised.unlabeled=false")
-    if params.semi_supervised.filter == "oracle" and not split.has_truth:
-        raise DataError("semi_supervised.filter=oracle needs masks of the unlabelled images, and none has one")
 
 
 def reopen(folder: Path, knobs: Knobs = ()) -> Experiment:

@@ -10,12 +10,13 @@ from torch import Tensor
 from eln_kit.data import Item
 from eln_kit.data.extra import weighted
 from eln_kit.data.loaders import FAULT, SEED, training_batches
+from eln_kit.data.splits import check_unlabeled
 from eln_kit.data.views import Batch, strong_names, strong_views
 from eln_kit.device import layout
 from eln_kit.faults import DataError
 from eln_kit.method.stages import Bound, Stage
 from eln_kit.params import Params
-from eln_kit.store.experiment import Experiment, check_unlabeled
+from eln_kit.store.experiment import Experiment
 
 TOLERATED = 0.01  # share of the images
 

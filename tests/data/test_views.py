@@ -3,7 +3,7 @@ import torch
 from accelerate import Accelerator
 
 from eln_kit.data.loaders import FAULT, Draws, TrainingImages, training_batches
-from eln_kit.data.views import labeled_views, resize, strong_views, unlabeled_views
+from eln_kit.data.views import resize, strong_views, weak_views
 from eln_kit.faults import DataError
 from eln_kit.method.stages import Supervised
 from eln_kit.params import Views
@@ -23,26 +23,26 @@ def image_and_mask(height=16, width=16):
 
 def test_without_randomness_a_view_is_the_image_in_0_to_1():
     image, mask = image_and_mask()
-    view = labeled_views(image, mask, PLAIN)
-    assert torch.equal(view["image"], image.float() / 255)
-    assert view["mask"].dtype == torch.long
-    assert torch.equal(view["mask"], mask.long())
+    view, labels, valid = weak_views(image, mask, PLAIN)
+    assert torch.equal(view, image.float() / 255)
+    assert labels.dtype == torch.long
+    assert torch.equal(labels, mask.long())
+    assert valid.all()
 
 
 def test_image_and_mask_are_moved_together():
     image, mask = image_and_mask(40, 40)
     for seed in range(5):
         torch.manual_seed(seed)
-        view = labeled_views(image, mask, PLAIN.model_copy(update={"flip": 0.5}))
-        assert torch.equal((view["image"][0] * 255).round().long(), view["mask"])
+        view, labels, _ = weak_views(image, mask, PLAIN.model_copy(update={"flip": 0.5}))
+        assert torch.equal((view[0] * 255).round().long(), labels)
 
 
 def test_what_a_crop_lacks_is_void_and_not_valid():
     image, mask = image_and_mask(8, 8)
-    assert (labeled_views(image, mask, PLAIN)["mask"] == VOID).sum() == 16 * 16 - 8 * 8
-    view = unlabeled_views(image, mask, PLAIN)
-    assert view["valid"].sum() == 8 * 8
-    assert (view["truth"][~view["valid"]] == VOID).all()
+    _, labels, valid = weak_views(image, mask, PLAIN)
+    assert valid.sum() == 8 * 8
+    assert torch.equal(labels == VOID, ~valid)
 
 
 def test_the_strong_view_recolours_the_weak_one_and_moves_nothing():
@@ -64,7 +64,7 @@ def test_a_strong_view_depends_on_its_image_and_seed_alone_and_draws_from_nobody
 
 def test_nobody_knows_the_truth_of_an_image_without_a_mask():
     image, _ = image_and_mask()
-    assert (unlabeled_views(image, None, PLAIN)["truth"] == VOID).all()
+    assert (weak_views(image, None, PLAIN)[1] == VOID).all()
 
 
 def test_resizing_keeps_class_indices():
@@ -99,9 +99,9 @@ def test_however_many_processes_there_are_no_image_comes_twice_in_an_epoch_even_
 
 def test_squeezing_shows_the_whole_image_at_the_crops_size():
     image, mask = image_and_mask(8, 32)
-    view = labeled_views(image, mask, PLAIN.model_copy(update={"squeeze": True}))
-    assert view["image"].shape == (3, 16, 16)
-    assert view["mask"].unique().tolist() in (list(range(0, 32, 2)), list(range(1, 32, 2)))
+    view, labels, _ = weak_views(image, mask, PLAIN.model_copy(update={"squeeze": True}))
+    assert view.shape == (3, 16, 16)
+    assert labels.unique().tolist() in (list(range(0, 32, 2)), list(range(1, 32, 2)))
 
 
 def test_a_loader_started_late_gives_what_an_early_one_gives_there(tiny):

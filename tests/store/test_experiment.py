@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trees import voc_tree
 
-from eln_kit.data import DataSet, Item
+from eln_kit.data import DataSet, Item, splits
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.store import experiment
 from eln_kit.store.experiment import open_experiment
@@ -95,11 +95,11 @@ def test_held_out_images_share_no_group_with_those_that_are_trained_on():
     frames = [item(f"{drive}_{number}") for drive in "abcd" for number in range(3)]
     alone = DataSet("frames", ["one"], np.zeros((1, 3), np.uint8), frames, [])
     drives = replace(alone, groups="[a-d]")
-    assert [each.id for each in experiment.held_out(frames, alone, 2)] == ["a_0", "d_2"]
-    assert {each.id[0] for each in experiment.held_out(frames, drives, 2)} == {"a"}
-    held_out = experiment.held_out(frames, drives, 4)
+    assert [each.id for each in splits.held_out(frames, alone, 2)] == ["a_0", "d_2"]
+    assert {each.id[0] for each in splits.held_out(frames, drives, 2)} == {"a"}
+    held_out = splits.held_out(frames, drives, 4)
     assert ({each.id[0] for each in held_out}, len(held_out)) == ({"a", "d"}, 6)
-    assert experiment.held_out(frames, drives, 0) == []
+    assert splits.held_out(frames, drives, 0) == []
 
 
 def test_a_run_folder_that_cannot_be_written_is_read_and_not_trained_in(run, monkeypatch):

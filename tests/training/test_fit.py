@@ -10,11 +10,12 @@ import yaml
 from finished import copied, train
 
 from eln_kit.data import Split
+from eln_kit.data.splits import check_unlabeled
 from eln_kit.device import precision_of
 from eln_kit.faults import CheckpointError, DataError, ParamsError, TrainingError
 from eln_kit.method.stages import Bound, ErrorLocalization, SemiSupervised, Supervised
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import check_unlabeled, open_experiment
+from eln_kit.store.experiment import open_experiment
 from eln_kit.training.__main__ import main
 from eln_kit.training.fit import fit
 from eln_kit.training.log import Log
