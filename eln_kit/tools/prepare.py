@@ -1,7 +1,7 @@
 """`eln-kit data voc | cityscapes`: what of a data set is there, what is missing, and how to get it.
 
 What is whole is left alone. Archives are fetched by torchvision and unpacked by Python; the masks of VOC's larger
-training set are read by torchvision from those of Hariharan et al. (SBD, ICCV 2011).
+training set are those of Hariharan et al. (SBD, ICCV 2011).
 """
 
 import os
@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from scipy.io import loadmat
 from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
@@ -23,8 +24,9 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
-from eln_kit.data.classes import bit_colors
+from eln_kit.data.classes import bit_colors, in_palette
 from eln_kit.data.ids import names_in, read_ids
+from eln_kit.data.items import VOID
 from eln_kit.data.splits import list_folders, make_split
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
@@ -45,15 +47,12 @@ class Archive(NamedTuple):
     of: str = ""
 
 
-VOC2012 = "VOCdevkit/VOC2012"
+VOC2012, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
 VOC_COUNTS = {"train": 1464, "val": 1449, "trainaug": 10582}
-_PUBLISHED = DATASET_YEAR_DICT["2012"]
-TRAINVAL = Archive(_PUBLISHED["filename"], (VOC2012,), _PUBLISHED["url"], _PUBLISHED["md5"])
-_SBD = "benchmark_RELEASE/dataset"
-SBD = Archive(
-    SBDataset.filename, tuple(f"{_SBD}/{p}" for p in ("cls/", "train.txt", "val.txt")), SBDataset.url, SBDataset.md5
-)
 CITYSCAPES_COUNTS = {"train": 2975, "val": 500}
+_VOC, _SBD = DATASET_YEAR_DICT["2012"], tuple(f"{SBD_FOLDER}/{part}" for part in ("cls/", "train.txt", "val.txt"))
+TRAINVAL = Archive(_VOC["filename"], (VOC2012,), _VOC["url"], _VOC["md5"])
+SBD = Archive(SBDataset.filename, _SBD, SBDataset.url, SBDataset.md5)
 _SITE = " (from the Cityscapes site, which asks for an account)"
 IMAGES = Archive("leftImg8bit_trainvaltest.zip", ("leftImg8bit/",), of=_SITE)
 MASKS = Archive("gtFine_trainvaltest.zip", ("gtFine/",), of=_SITE)
@@ -97,24 +96,20 @@ def _voc(root: Path, download: bool, report: Report) -> None:
 
 
 def _trainaug(root: Path, voc: Path, download: bool, report: Report) -> None:
-    places = [root / _SBD, root / "sbd", root / "SBD", root]
+    places = [root / SBD_FOLDER, root / "sbd", root / "SBD", root]
     sbd = next((folder for folder in places if (folder / "cls").is_dir()), places[0])
-    train, val = _ids(voc, "train"), _ids(voc, "val")
-    made = [Path(name).stem for name in names_in(voc / "SegmentationClassAug")]
-    listed = _ids(voc, "trainaug") or sorted({*made} - {*val})
-    if len(listed) == VOC_COUNTS["trainaug"] and {*listed} <= {*made}:
-        advice = ""
-    else:
-        advice = _bring(SBD, root, download, lambda: _absent_of_sbd(sbd, {*listed} - {*made} - {*train} - {*val}))
-        if not advice:
-            every = {Path(mask).stem for part in ("train", "val") for mask in SBDataset(sbd, part).masks}
-            listed = _ids(voc, "trainaug") or sorted((every | {*train}) - {*val})
-            _write_masks([id for id in listed if id not in made], voc, {*train}, sbd)
-    if advice:
-        there = len({*listed} & {*made})
-        words = "masks in SegmentationClassAug (training uses train.txt without it)"
-        report.mend("trainaug", f"{there} of {VOC_COUNTS['trainaug']} {words}, {advice}")
-        return
+    train, val = {*_ids(voc, "train")}, {*_ids(voc, "val")}
+    made = {Path(name).stem for name in names_in(voc / "SegmentationClassAug")}
+    listed = _ids(voc, "trainaug") or sorted(made - val)
+    if len(listed) != VOC_COUNTS["trainaug"] or not made.issuperset(listed):
+        wanted = {*listed} - made - train - val
+        if advice := _bring(SBD, root, download, lambda: _absent_of_sbd(sbd, wanted)):
+            found = f"{len(made.intersection(listed))} of {VOC_COUNTS['trainaug']}"
+            words = "masks in SegmentationClassAug (training uses train.txt without it)"
+            return report.mend("trainaug", f"{found} {words}, {advice}")
+        of_sbd = {*read_ids(sbd / "train.txt"), *read_ids(sbd / "val.txt")}
+        listed = _ids(voc, "trainaug") or sorted((of_sbd | train) - val)
+        _write_masks([id for id in listed if id not in made], voc, train, sbd)
     if not _ids(voc, "trainaug"):
         write_whole(voc / "ImageSets/Segmentation/trainaug.txt", "\n".join(listed) + "\n")
     folders = ("JPEGImages", "SegmentationClassAug")
@@ -125,8 +120,7 @@ def _trainaug(root: Path, voc: Path, download: bool, report: Report) -> None:
 
 def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
     """SegmentationClassAug: a copy of VOC's own mask where it has one, else SBD's, in VOC's colours."""
-    folder, colors, masks = voc / "SegmentationClassAug", bit_colors(256).ravel().tolist(), SBDataset(sbd)
-    masks.mode, masks._get_target = "segmentation", masks._get_segmentation_target
+    folder, colors = voc / "SegmentationClassAug", bit_colors(VOID)
     folder.mkdir(exist_ok=True)
 
     def write(id: str) -> None:
@@ -134,12 +128,11 @@ def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
             return write_whole(folder / f"{id}.png", (voc / "SegmentationClass" / f"{id}.png").read_bytes())
         source, content = sbd / "cls" / f"{id}.mat", BytesIO()
         try:
-            mask = masks._get_target(str(source))
+            mask = loadmat(source)["GTcls"]["Segmentation"][0, 0]
         except Exception as error:  # scipy raises whatever it stumbles over in a broken file
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{source}: cannot be read ({reason}); delete it and run this again") from None
-        mask.putpalette(colors)
-        mask.save(content, format="PNG")
+        in_palette(mask, colors).save(content, format="PNG")
         write_whole(folder / f"{id}.png", content.getvalue())
 
     in_threads(write, ids, folder.name)
@@ -150,20 +143,20 @@ def _cityscapes(root: Path, download: bool, report: Report) -> None:
         report.note("download", f"by hand{_SITE}")
     total = sum(CITYSCAPES_COUNTS.values())
 
-    def few_images() -> str:
+    def absent_image() -> str:
         lacking = (part for part, count in CITYSCAPES_COUNTS.items() if len(image_ids(root, part)) < count)
         return next((f"an image of leftImg8bit/{part}" for part in lacking), "")
 
-    def masks() -> dict[str, int]:
-        return {kind: sum(len(mask_ids(root, part, kind)) for part in CITYSCAPES_COUNTS) for kind in KINDS}
+    def masks(kind: str) -> int:
+        return sum(len(mask_ids(root, part, kind)) for part in CITYSCAPES_COUNTS)
 
-    advice = _bring(IMAGES, root, False, few_images)
+    advice = _bring(IMAGES, root, False, absent_image)
     for part in CITYSCAPES_COUNTS:
         _count(report, part, len(image_ids(root, part)), CITYSCAPES_COUNTS, "images", "", advice)
-    advice = _bring(MASKS, root, False, lambda: "a mask of gtFine" if max(masks().values()) < total else "")
-    kind = max(KINDS, key=masks().__getitem__)
+    advice = _bring(MASKS, root, False, lambda: "a mask of gtFine" if max(map(masks, KINDS)) < total else "")
+    kind = max(KINDS, key=masks)
     what = f"{kind}{'; mapped to the 19 classes as they are read' * (kind == 'labelIds')}"
-    _count(report, "masks", masks()[kind], {"masks": total}, what, "", advice)
+    _count(report, "masks", masks(kind), {"masks": total}, what, "", advice)
     if any((root / name / "test").is_dir() for name in ("leftImg8bit", "gtFine")):
         report.note("test", "is not read: its masks are empty, the benchmark keeps the truth")
 
