@@ -177,11 +177,13 @@ def _bring(archive: Archive, root: Path, download: bool, absent: Callable[[], st
     if not absent():
         return ""
     file, fetching = root / archive.file, download and bool(archive.url)
+    part = file.with_name(f".{file.name}.part")
     try:
         if fetching and not check_integrity(file, archive.md5):
-            download_url(archive.url, root, archive.file, archive.md5)
+            download_url(archive.url, root, part.name, archive.md5)
+            os.replace(part, file)
     except (OSError, RuntimeError) as error:
-        file.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
         return f"{archive.url} could not be fetched ({reason}): get {archive.file} by hand, put it into {root}"
     if not file.is_file():
