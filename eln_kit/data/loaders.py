@@ -73,8 +73,8 @@ class TrainingImages(Dataset):
 
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""
-        first = self.items[index]
-        for item in (*self.items[index:], *self.items[:index]):
+        first, count = self.items[index], len(self.items)
+        for item in (self.items[place % count] for place in range(index, index + count)):
             if item not in self.bad:
                 try:
                     return *(self.kept.get(item) or self._read(item)), self.bad.get(first, "")

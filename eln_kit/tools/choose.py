@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 from eln_kit import figures
@@ -23,7 +24,7 @@ from eln_kit.tools import embedding
 from eln_kit.tools.show import find_images
 
 STARTS, MANY = 20, 10_000  # of k-means; images from which it goes by mini-batches
-MOST_KINDS, SAMPLE = 12, 1000  # kinds looked for; images that a silhouette is of
+MOST_KINDS, SAMPLE = 12, 1000  # kinds looked for; images that they are looked for in
 SHOWN = 12  # clusters on the sheet
 DISTINCT, NEARLY = 0.2, 0.9  # silhouette from which images are of several kinds; share of the highest one
 
@@ -98,11 +99,11 @@ def clusters(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def kinds_of(vectors: np.ndarray) -> int:
     """How many kinds of images there are: the smallest number of clusters whose silhouette is nearly the highest."""
-    scores = {}
+    scores, vectors = {}, vectors[:: -(-len(vectors) // SAMPLE)]
     for count in range(2, min(MOST_KINDS, len(vectors) - 1) + 1):
         _, label = clusters(vectors, count)
         if len(np.unique(label)) == count:
-            scores[count] = silhouette_score(vectors, label, sample_size=min(SAMPLE, len(vectors)), random_state=0)
+            scores[count] = silhouette_score(vectors, label)
     best = max(scores.values(), default=0.0)
     return next(count for count, score in scores.items() if score >= NEARLY * best) if best >= DISTINCT else 1
 
@@ -136,8 +137,7 @@ def picture(choice: Choice) -> Figure:
         axis.remove()
     plane = figure.add_subplot(axes[0, 0].get_gridspec()[:, 0])
     axes[0, 0].remove()
-    _, _, directions = np.linalg.svd(choice.vectors - choice.vectors.mean(0), full_matrices=False)
-    places = choice.vectors @ directions[:2].T
+    places = PCA(2, random_state=0).fit_transform(choice.vectors)
     for number, chosen in enumerate(choice.chosen):
         (x, y), color = places[choice.cluster == number].T, LINES[number % len(LINES)]
         plane.scatter(x, y, c=color, s=12, linewidths=0)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from eln_kit.data import Item, read_image
 from eln_kit.device import device
 from eln_kit.faults import DataError
 from eln_kit.models import backbone
+from eln_kit.models.encoder import Encoder
 from eln_kit.params import Params
 from eln_kit.paths import resolve, write_whole
 
 SIDE = 224  # pixels of the square that each image is brought to
-SAVED = 50  # images between two writes, so that a stopped command goes on
+SAVED = 50  # images between two writes, or a tenth of all that are known, so that a stopped command goes on
 
 
 def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print) -> tuple[list[Item], np.ndarray]:
@@ -46,8 +47,9 @@ def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print
         describe = describe or _describer(params)
         known[key] = describe(image)
         fresh += 1
-        if fresh % SAVED == 0:
+        if fresh >= max(SAVED, len(known) // 10):
             _save(file, known)
+            fresh = 0
     if fresh:
         _save(file, known)
     good = [(item, known[key]) for item, key in zip(items, keys, strict=True) if key in known]
@@ -63,26 +65,18 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _describer(params: Params) -> Callable[[torch.Tensor], np.ndarray]:
-    model = params.model
-    network = backbone.create(model.encoder, model.encoder_weights, 3).to(device()).eval()
-    mean, std = (torch.tensor(each, device=device()).view(1, 3, 1, 1) for each in _colours(network))
+    encoder = Encoder(params.model.encoder, params.model.encoder_weights).to(device()).eval()
+    mean, std = (torch.tensor(each, device=device()).view(1, 3, 1, 1) for each in (encoder.mean, encoder.std))
 
     @torch.no_grad()
     def describe(image: torch.Tensor) -> np.ndarray:
         small = resize(image[None].to(device()), [SIDE, SIDE], antialias=True).float() / 255
-        maps = network((small - mean) / std)[-2:]
-        if backbone.gives_channels_last(network):
+        maps = encoder.network((small - mean) / std)[-2:]
+        if backbone.gives_channels_last(encoder.network):
             maps = [each.permute(0, 3, 1, 2) for each in maps]
         return torch.cat([each.mean((2, 3))[0] for each in maps]).cpu().numpy().astype(np.float16)
 
     return describe
-
-
-def _colours(network) -> Iterable[tuple[float, ...]]:
-    import timm
-
-    config = timm.data.resolve_data_config(model=network)
-    return config["mean"], config["std"]
 
 
 def _cache(params: Params) -> Path:
