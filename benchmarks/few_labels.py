@@ -79,7 +79,7 @@ def measured(experiment: Experiment, stage: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", type=Path)
-    parser.add_argument("--labels", type=int, default=3)
+    parser.add_argument("--labels", type=int, required=True)
     parser.add_argument("--random", type=int, default=0, help="that many random draws")
     parser.add_argument("--ids", nargs="*", default=[], metavar="NAME=FILE", help="draws of one's own")
     parser.add_argument("--draws", nargs="*", help="of these the ones to train; all by default")
@@ -92,11 +92,11 @@ def main() -> None:
     sweep = yaml.safe_load(options.sweep.read_text())
     shared = [*(f"{knob}={json.dumps(value)}" for knob, value in sweep["knobs"].items()), *options.set]
     methods = {ALONE: {}} | sweep["methods"]
-    done = {(row["draw"], int(row["seed"]), row["method"]) for row in rows.read(options.out)}
+    done = {(int(row["labels"]), row["draw"], int(row["seed"]), row["method"]) for row in rows.read(options.out)}
     for seed in options.seeds:
         params = load(sweep["params"], [*shared, f"run.seed={seed}"])
         for draw, ids in draws(params, options).items():
-            wanted = [name for name in options.methods or methods if (draw, seed, name) not in done]
+            wanted = [name for name in options.methods or methods if (len(ids), draw, seed, name) not in done]
             if not wanted or draw not in (options.draws or [draw]):
                 continue
             base = options.folder / draw.replace(" ", "_") / str(seed)
@@ -106,8 +106,8 @@ def main() -> None:
                     build(params.model_dump(), methods[name]), base / name.replace(" ", "_"), ids, start.folder
                 )
                 stage = "control" if name == ALONE else "3_semi_supervised"
-                row = {"draw": draw, "seed": seed, "method": name, **measured(trained(run, stage), stage)}
-                rows.tell(row, options.out)
+                row = {"labels": len(ids), "draw": draw, "seed": seed, "method": name}
+                rows.tell(row | measured(trained(run, stage), stage), options.out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""Write the tables of README.md and docs/ that come from docs/evidence, or say which no longer do.
+
+    python benchmarks/tables.py [--check]
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is a key of TABLES.
+"""
+
+import argparse
+import re
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import bootstrap
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCK = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+ALONE, RECIPE = "labels alone", "adaptive 0.95, gate"
+METHODS = (  # in the order of the columns
+    ALONE,
+    "no filter",
+    "no filter, gate",
+    "confidence by class, gate",
+    "confidence 0.95",
+    "confidence 0.95, gate",
+    "ELN 0.5, gate",
+    "ELN 0.95, gate",
+    RECIPE,
+    "two-view mean, adaptive, gate",
+    "ELN, adaptive, gate",
+    "published",
+    "oracle",
+)
+
+
+def evidence(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "docs/evidence" / f"{name}.csv", keep_default_na=False, na_values=["", "nan"])
+
+
+def markdown(header: list[str], lines: list[list[str]]) -> str:
+    rule = ["---"] * len(header)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
+
+
+def runs(name: str, labels: int) -> pd.DataFrame:
+    """Averaged networks' mIoU in %, a row for each draw and seed, a column for each method."""
+    rows = evidence(name)
+    table = rows[rows.labels == labels].pivot(index=["seed", "draw"], columns="method", values="teacher")
+    return table[[method for method in METHODS if method in table]].sort_index()
+
+
+def gain(differences: pd.Series) -> str:
+    """Mean of paired differences, with its 95 % interval from 5 pairs on, the least and the number of pairs."""
+    pairs = differences.dropna()
+    if len(pairs) == 0:
+        return ""
+    least = f"least {pairs.min():+.1f}, n={len(pairs)}"
+    if len(pairs) < 5:
+        return f"{pairs.mean():+.1f} ({least})"
+    low, high = bootstrap((pairs.to_numpy(),), lambda some, axis: some.mean(axis), rng=0).confidence_interval
+    return f"{pairs.mean():+.1f} ({low:+.1f} to {high:+.1f}; {least})"
+
+
+def few_labels(name: str, labels: int) -> str:
+    table = runs(name, labels)
+    lines = [
+        [draw, str(seed), *(bold(value, value == row.max(), 1) for value in row)]
+        for (seed, draw), row in table.iterrows()
+    ]
+    gains = [gain(table[method] - table[ALONE]) for method in table.columns[1:]]
+    return markdown(
+        ["labelled images", "seed", *table.columns], [*lines, ["against labels alone, paired", "", "", *gains]]
+    )
+
+
+def bold(value: float, best: bool, digits: int) -> str:
+    return "" if pd.isna(value) else f"**{value:.{digits}f}**" if best else f"{value:.{digits}f}"
+
+
+def stage_3(*sets: tuple[str, str, int]) -> str:
+    """A line for each (data set, file, labels): what stage 3 adds to labels alone."""
+    added, lines = (RECIPE, "ELN, adaptive, gate", "oracle"), []
+    for name, file, labels in sets:
+        table = runs(file, labels)
+        pairs = table[[ALONE, RECIPE]].dropna()
+        levels = [
+            f"{pairs[method].mean():.1f} ({pairs[method].min():.1f} to {pairs[method].max():.1f})" for method in pairs
+        ]
+        gains = [gain(table[method] - table[ALONE]) if method in table else "" for method in added]
+        lines.append([name, *levels, *gains])
+    header = [
+        "averaged network, mIoU in %",
+        ALONE,
+        "with stage 3",
+        "stage 3 adds",
+        "with ELN as the filter",
+        "with the oracle",
+    ]
+    return markdown(header, lines)
+
+
+def detectors(name: str) -> str:
+    """Of each detector the mean over draws and seeds, best AUPR first."""
+    rows = evidence(name)
+    rows["errors %"] = 100 * rows.pop("error_rate")
+    means = rows.groupby("detector")[["passes", "pixels", "errors %", "auroc", "aupr", "ece"]].mean()
+    digits = {"passes": 0, "pixels": 2, "errors %": 1, "auroc": 3, "aupr": 3, "ece": 3}
+    lines = [
+        [detector, *(bold(value, False, digits[key]) for key, value in row.items())]
+        for detector, row in means.sort_values("aupr", ascending=False).iterrows()
+    ]
+    return markdown(["detector", "passes", "pixels", "errors %", "AUROC", "AUPR", "ECE"], lines)
+
+
+TABLES = {
+    "nuclei, 3 labels": partial(few_labels, "few_nuclei", 3),
+    "nuclei, 3 labels, weak view": partial(few_labels, "few_nuclei_weak", 3),
+    "CamVid, 3 labels": partial(few_labels, "few_camvid_draws", 3),
+    "what stage 3 adds": partial(
+        stage_3,
+        ("nuclei, 3 labels", "few_nuclei", 3),
+        ("CamVid, 3 labels", "few_camvid_draws", 3),
+    ),
+    "detectors, another drive": partial(detectors, "camvid_other_drive"),
+}
+
+
+def written(text: str) -> str:
+    """A document with its tables made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a table is stale")
+    options = parser.parse_args()
+    stale = [path for path in DOCUMENTS if written(path.read_text()) != path.read_text()]
+    for path in stale if not options.check else []:
+        path.write_text(written(path.read_text()))
+    print("\n".join(f"{path.relative_to(ROOT)}: {'stale' if options.check else 'written'}" for path in stale))
+    raise SystemExit(int(options.check and bool(stale)))
+
+
+if __name__ == "__main__":
+    main()
