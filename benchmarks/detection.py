@@ -5,20 +5,68 @@
 
 Stages 1 and 2 are trained for each draw and seed; with `data.held_out` some of the labelled images calibrate ELN, and
 with `evaluation.bound_steps` a copy of ELN is taught the truth of the unlabelled images. Then all detectors judge the
-same predictions on the validation images. A stopped command goes on.
+same predictions on the validation images. A stopped command goes on. What ELN adds to its own views is told by two
+combinations, logistic regressions that are fitted on the held-out images: of both views, and of both views and ELN.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import rows
+import torch
 from few_labels import draws, opened, trained
+from sklearn.linear_model import LogisticRegression
 
-from eln_kit.evaluation.trust import error_detection
+from eln_kit.data import Item
+from eln_kit.evaluation.calibration import PIXELS
+from eln_kit.evaluation.measures import Ranking, separation
+from eln_kit.evaluation.segmentation import validation_items
+from eln_kit.evaluation.trust import DETECTORS, MEAN, Case, error_detection, sampled
+from eln_kit.models import Networks
+from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import load
 from eln_kit.tools.detection import detect
 
 STAGE = "2_error_localization"
+VIEWS = ("1 - max softmax", MEAN)
+COMBINED = {"both views, fitted": VIEWS, "both views and ELN, fitted": (*VIEWS, "ELN")}
+
+
+def combined(run: Experiment, networks: Networks) -> dict[str, dict]:
+    """How well the combinations find errors on the validation images; see `separation`."""
+    chosen = {name: DETECTORS[name] for name in (*VIEWS, "ELN")}
+    case = partial(Case, segmenter=networks.student, eln=networks.eln)
+
+    def pixels(items: list[Item], number: int) -> dict[str, torch.Tensor]:
+        found = [each for each, *_ in sampled(case, networks.student, chosen, items, number, run.dataset, run.params)]
+        return {name: torch.cat([each[name] for each in found], dim=1) for name in chosen}
+
+    learnt_on = pixels(run.held_out, PIXELS)
+    judged = pixels(validation_items(run.dataset, run.params), run.params.evaluation.pixels)
+    right, found = judged["ELN"][1] > 0, {}
+    for name, used in COMBINED.items():
+        seen, unseen = (torch.stack([each[one][0] for one in used], dim=1).numpy() for each in (learnt_on, judged))
+        line = LogisticRegression().fit(seen, learnt_on["ELN"][1].numpy())
+        found[name] = separation(Ranking(torch.from_numpy(line.decision_function(unseen)), ~right))
+    return found
+
+
+def judged(run: Experiment) -> dict[str, dict]:
+    """Of each detector, and of both combinations where images are held out, the figures of a row."""
+    networks = run.networks(after=STAGE).eval()
+    found = detect(run, STAGE)["detectors"]
+    measured = {name: each["pooled"] | {key: each[key] for key in ("passes", "pixels")} for name, each in found.items()}
+    if run.held_out:
+        measured |= combined(run, networks)
+    before = error_detection(networks.student, networks.eln, run.dataset, run.params)[0]["ece_before"]
+    measured["ELN"]["ece_before"] = before
+    columns = ("passes", "pixels", "error_rate", "auroc", "aupr", "ece", "ece_before")
+    return {name: {key: _rounded(each.get(key)) for key in columns} for name, each in measured.items()}
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)
 
 
 def main() -> None:
@@ -41,20 +89,8 @@ def main() -> None:
             bound = ["bound"] if params.evaluation.bound_steps else []
             run = opened(params, options.folder / draw.replace(" ", "_") / str(seed), ids)
             trained(run, "1_supervised", STAGE, *bound)
-            networks = run.networks(after=STAGE).eval()
-            eln = error_detection(networks.student, networks.eln, run.dataset, run.params)[0]
-            for name, found in detect(run, STAGE)["detectors"].items():
-                measured = {key: found["pooled"][key] for key in ("error_rate", "auroc", "aupr", "ece")}
-                measured |= {"ece_before": eln["ece_before"]} if name == "ELN" else {"ece_before": None}
-                rounded = {key: "" if value is None else round(value, 4) for key, value in measured.items()}
-                row = {
-                    "draw": draw,
-                    "seed": seed,
-                    "detector": name,
-                    "passes": found["passes"],
-                    "pixels": found["pixels"],
-                }
-                rows.tell(row | rounded, options.out)
+            for name, row in judged(run).items():
+                rows.tell({"draw": draw, "seed": seed, "detector": name} | row, options.out)
 
 
 if __name__ == "__main__":
