@@ -4,7 +4,6 @@ from operator import attrgetter
 
 from torch import Tensor, nn
 
-from eln_kit.method.losses import cross_entropy
 from eln_kit.models import Networks, Segmenter, Which
 from eln_kit.params import Params
 
@@ -42,10 +41,6 @@ class Stage(nn.Module):
         self.largest_shares: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         self.register_buffer("largest_shares", None, persistent=False)
-
-    def cross_entropy(self, logits: Tensor, mask: Tensor, average_over: Tensor | None = None) -> Tensor:
-        """The loss of that name, with the stage's weights."""
-        return cross_entropy(logits, mask, average_over, self.class_weights)
 
     @classmethod
     def length(cls, params: Params) -> int:

@@ -14,6 +14,7 @@ from eln_kit.method.losses import (
     auxiliary_loss,
     contrastive_loss,
     correctness,
+    cross_entropy,
     judgement_loss,
     over_processes,
     pseudo_label,
@@ -45,7 +46,7 @@ class Supervised(Stage):
 
     def forward(self, batch: Batch) -> Outcome:
         logits = self.networks.student(batch["image"]).logits
-        return {"main": self.cross_entropy(logits, batch["mask"])}, {}
+        return {"main": cross_entropy(logits, batch["mask"], weights=self.class_weights)}, {}
 
 
 class Control(Supervised):
@@ -104,9 +105,9 @@ class ErrorLocalization(Stage):
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
-        main = self.cross_entropy(prediction.logits, mask)
+        main = cross_entropy(prediction.logits, mask, weights=self.class_weights)
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
-        auxiliary = [self.cross_entropy(each, mask) for each in logits]
+        auxiliary = [cross_entropy(each, mask, weights=self.class_weights) for each in logits]
 
         features, count = prediction.features.detach(), 1 + len(logits)
         every, looks = self.without_dropout(features), self.looks(image, features)
@@ -205,7 +206,7 @@ class SemiSupervised(ErrorLocalization):
         """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
         if self.knobs.filter == "eln" and self.knobs.eln_learns:
             return super().labeled_losses(prediction, image, mask)
-        return {"main": self.cross_entropy(prediction.logits, mask)}, {}
+        return {"main": cross_entropy(prediction.logits, mask, weights=self.class_weights)}, {}
 
     def unlabeled_losses(self, predictions: dict[str, Prediction], boxes: dict[str, Tensor], batch: Batch) -> Outcome:
         """Self-training and contrast of the weak and the strong views against the teacher's filtered labels."""
@@ -225,7 +226,8 @@ class SemiSupervised(ErrorLocalization):
         return losses, measures
 
     def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        return self.cross_entropy(logits, labels, valid if self.knobs.average == "all" else None)
+        average_over = valid if self.knobs.average == "all" else None
+        return cross_entropy(logits, labels, average_over, self.class_weights)
 
     @torch.no_grad()
     def label(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

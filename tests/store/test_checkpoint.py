@@ -41,6 +41,16 @@ def test_where_the_newest_is_cut_short_the_one_before_it_is_read_and_said_so(tmp
     assert said.endswith("going on from checkpoint.1.pt\n")
 
 
+def test_whether_a_stage_is_finished_is_told_without_reading_its_tensors(tmp_path):
+    path = tmp_path / checkpoint.FILE
+    checkpoint.save(path, whole(3) | {"finished": True})
+    tensor = torch.arange(1000.0).numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(tensor, bytes(len(tensor))))
+    assert checkpoint.is_finished(path)
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.load(path)
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"could not be written \(Not a directory\)"):

@@ -37,6 +37,7 @@ def kinds(ids):
     return sorted(id.partition("_")[0] for id in ids)
 
 
+@pytest.mark.slow
 def test_of_three_kinds_of_images_one_each_is_chosen_and_their_number_is_told(folder, tmp_path, capsys):
     chosen = choose.choose(params(folder), 3)
     assert kinds(chosen.ids) == ["blue", "green", "red"]
@@ -52,6 +53,7 @@ def test_of_three_kinds_of_images_one_each_is_chosen_and_their_number_is_told(fo
     assert file.with_suffix(".png").is_file()
 
 
+@pytest.mark.slow
 def test_the_order_of_the_images_is_no_matter(folder, monkeypatch):
     first = choose.choose(params(folder), 3).ids
     found = choose.images_of(params(folder))
@@ -59,6 +61,7 @@ def test_the_order_of_the_images_is_no_matter(folder, monkeypatch):
     assert choose.choose(params(folder), 3).ids == first
 
 
+@pytest.mark.slow
 def test_images_are_looked_at_once_and_a_stopped_command_goes_on(folder, monkeypatch):
     looked, read, stop_after = [], embedding.read_image, 5
 
@@ -79,6 +82,7 @@ def test_images_are_looked_at_once_and_a_stopped_command_goes_on(folder, monkeyp
     assert len(looked) == 24 + 1
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_a_line_and_more_images_than_there_are_cannot_be_chosen(folder, capsys):
     (folder / "red_0.png").write_bytes(b"no image")
     assert len(choose.choose(params(folder), 3).items) == 23
@@ -89,6 +93,7 @@ def test_a_broken_image_is_a_line_and_more_images_than_there_are_cannot_be_chose
         choose.choose(params(folder), 24)
 
 
+@pytest.mark.slow
 def test_an_untrained_encoder_a_list_called_png_and_images_that_cannot_be_read_are_refused(folder, tmp_path):
     untrained = build(params(folder).model_dump(), {"model.encoder_weights": "none"})
     with pytest.raises(ParamsError, match="an untrained encoder tells no kinds apart"):

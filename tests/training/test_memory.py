@@ -29,6 +29,7 @@ def pages_of_a_later_step(how: str) -> int:
     return int(subprocess.run([sys.executable, "-c", PAGES, how], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what the C library does is known of Linux alone")
 def test_freed_memory_is_used_again_without_the_system():
     assert pages_of_a_later_step("keep") < 500 < 10_000 < pages_of_a_later_step("default")
