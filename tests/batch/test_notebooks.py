@@ -37,6 +37,7 @@ def test_a_notebook_opens_without_questions_and_carries_no_output(file):
         "error_lab": ["run", "stage", "knobs"],
         "5_compare": ["runs", "out"],
         "6_label_next": ["run", "images", "out"],
+        "toy_method": ["seed", "ratios"],
     }
     expected = own.get(file.stem, ["params", "knobs"])
     names = "|".join(expected)
