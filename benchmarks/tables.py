@@ -6,15 +6,17 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is a key o
 """
 
 import argparse
+import json
 import re
 from functools import partial
 from pathlib import Path
 
+import beside_paper
 import pandas as pd
 from scipy.stats import bootstrap
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "notebooks/0_data.ipynb")
 BLOCK = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 ALONE, RECIPE = "labels alone", "adaptive 0.95, gate"
 METHODS = (  # in the order of the columns
@@ -123,11 +125,17 @@ TABLES = {
         ("CamVid, 3 labels", "few_camvid_draws", 3),
     ),
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
+    "paper and make run": lambda: markdown(beside_paper.HEADER, list(beside_paper.rows())),
 }
 
 
 def written(text: str) -> str:
-    """A document with its tables made anew."""
+    """A document, Markdown or a notebook, with its tables made anew."""
+    if text.startswith("{"):
+        notebook = json.loads(text)
+        for cell in notebook["cells"]:
+            cell["source"] = written("".join(cell["source"])).splitlines(keepends=True)
+        return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
 
 

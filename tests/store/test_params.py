@@ -109,6 +109,19 @@ def test_every_params_file_of_the_project_is_valid():
         load(file)
 
 
+def test_paper_shapes_has_the_published_method_on_the_images_networks_and_steps_of_make_run():
+    paper, published, scenes = (load(name).flat() for name in ("paper_shapes", "voc_20_res101", "shapes"))
+    method = {"model.eln_form", "model.eln_scales", "model.decoder", "optimizer.weight_decay", "optimizer.schedule"}
+    method |= {knob for knob in paper if knob.startswith(("error_localization.", "semi_supervised."))}
+    method |= {f"views.{knob}" for knob in ("flip", "jitter", "grey", "blur", "labeled", "cutmix")}
+    method = {knob for knob in method if not knob.endswith(".steps")}
+    assert {knob: paper[knob] for knob in method} == {knob: published[knob] for knob in method}
+    others = set(paper) - method - {"run.folder", "views.scale", "evaluation.bound_steps"}
+    assert {knob: paper[knob] for knob in others} == {knob: scenes[knob] for knob in others}
+    assert paper["views.scale"] == [1, 1], "the whole scene, as the published files squeeze a whole image"
+    assert published["views.squeeze"]
+
+
 def test_every_knob_says_why_it_is_there():
     described = describe()
     for section, field in params.Params.model_fields.items():
