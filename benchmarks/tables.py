@@ -100,6 +100,29 @@ def stage_3(*sets: tuple[str, str, int]) -> str:
     return markdown(header, lines)
 
 
+def choosing() -> str:
+    """Labels alone, by how their images were chosen: random draws by mean and deviation, and how many choose beats."""
+    lines = []
+    for (name, labels), rows in evidence("choosing").groupby(["set", "labels"]):
+        by_draw = rows.groupby("draw").teacher.mean()
+        random = by_draw[by_draw.index.str.startswith("random")]
+        chosen = by_draw.get("choose", float("nan"))
+        beaten = f"{(random < chosen).sum()} of {len(random)}" if "choose" in by_draw else ""
+        spread = f"{random.mean():.1f} ± {random.std():.1f}" if len(random) > 1 else bold(random.mean(), False, 1)
+        others = [bold(by_draw.get(draw, float("nan")), False, 1) for draw in ("choose", "covering")]
+        lines.append([str(name), str(labels), *others, spread, f"{random.max():.1f}", beaten])
+    header = [
+        "data set",
+        "labels",
+        "`eln-kit choose`",
+        "covering",
+        "random",
+        "best random draw",
+        "draws that choose beats",
+    ]
+    return markdown(header, lines)
+
+
 def detectors(name: str) -> str:
     """Of each detector the mean over draws and seeds, best AUPR first."""
     rows = evidence(name)
@@ -122,6 +145,7 @@ TABLES = {
         ("nuclei, 3 labels", "few_nuclei", 3),
         ("CamVid, 3 labels", "few_camvid_draws", 3),
     ),
+    "choosing": choosing,
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
 }
 

@@ -5,7 +5,7 @@ other run folder is a method by itself, of its own name.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas
@@ -156,7 +156,7 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     return write_page(folder / "index.html", "comparison.html", title, tables=shown, pictures=pictures)
 
 
-def _table(rows) -> pandas.DataFrame:
+def _table(rows: Iterable[dict]) -> pandas.DataFrame:
     """With NaN for None, in columns of nothing else too."""
     return pandas.DataFrame(rows).fillna(float("nan")).infer_objects()
 

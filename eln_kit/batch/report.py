@@ -167,11 +167,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _percent(value) -> str:
+def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _decimals(value) -> str:
+def _decimals(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
@@ -193,7 +193,7 @@ DETECTION: dict[str, Cell] = {
 }
 
 
-def _text(head, rows) -> str:
+def _text(head: list[str], rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(
