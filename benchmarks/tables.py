@@ -101,26 +101,20 @@ def stage_3(*sets: tuple[str, str, int]) -> str:
 
 
 def choosing() -> str:
-    """Labels alone, by how their images were chosen: random draws by mean and deviation, and how many choose beats."""
-    lines = []
-    for (name, labels), rows in evidence("choosing").groupby(["set", "labels"]):
-        by_draw = rows.groupby("draw").teacher.mean()
-        random = by_draw[by_draw.index.str.startswith("random")]
-        chosen = by_draw.get("choose", float("nan"))
-        beaten = f"{(random < chosen).sum()} of {len(random)}" if "choose" in by_draw else ""
-        spread = f"{random.mean():.1f} ± {random.std():.1f}" if len(random) > 1 else bold(random.mean(), False, 1)
-        others = [bold(by_draw.get(draw, float("nan")), False, 1) for draw in ("choose", "covering")]
-        lines.append([str(name), str(labels), *others, spread, f"{random.max():.1f}", beaten])
-    header = [
-        "data set",
-        "labels",
-        "`eln-kit choose`",
-        "covering",
-        "random",
-        "best random draw",
-        "draws that choose beats",
-    ]
-    return markdown(header, lines)
+    """Labels alone, by how their images were chosen; random draws by mean and deviation; in % of the most labels too."""
+    lines, rows = [], evidence("choosing")
+    for name, of_set in rows.groupby("set"):
+        most = of_set[of_set.labels == of_set.labels.max()].teacher.mean()
+        for labels, some in of_set.groupby("labels"):
+            draws = some.groupby("draw").teacher.mean()
+            random = draws[draws.index.str.startswith("random")]
+            spread = f"{random.mean():.1f} ± {random.std():.1f}" if len(random) > 1 else f"{random.mean():.1f}"
+            by_choice = [bold(draws.get(way, float("nan")), False, 1) for way in ("choose", "covering")]
+            share = f"{draws['choose'] / most:.0%}" if "choose" in draws else ""
+            beaten = f"{(random < draws['choose']).sum()} of {len(random)}" if "choose" in draws else ""
+            lines.append([str(name), str(labels), *by_choice, spread, f"{random.max():.1f}", beaten, share])
+    header = ["data set", "labels", "choose", "covering", "random", "best random draw", "draws that choose beats"]
+    return markdown([*header, "choose, of the most labels"], lines)
 
 
 def detectors(name: str) -> str:
