@@ -101,7 +101,7 @@ def stage_3(*sets: tuple[str, str, int]) -> str:
 
 
 def choosing() -> str:
-    """Labels alone, by how their images were chosen; random draws by mean and deviation; in % of the most labels too."""
+    """Labels alone, by how their images were chosen; random draws by mean and deviation."""
     lines, rows = [], evidence("choosing")
     for name, of_set in rows.groupby("set"):
         most = of_set[of_set.labels == of_set.labels.max()].teacher.mean()
