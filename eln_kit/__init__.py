@@ -1,9 +1,18 @@
 """Semi-supervised semantic segmentation with an error localization network (Kwon and Kwak, CVPR 2022)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eln_kit.tools.model import Model
+
 __version__ = "0.7.0"
 
 
-def load(place):
+def load(place: str | Path) -> Model:
     """What a run has learnt, as a function of images: an `eln_kit.tools.model.Model`.
 
     Args:

@@ -124,7 +124,7 @@ def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[s
             options = {"description": argument, "continuous_update": False, "layout": w.Layout(width="600px")}
             controls[argument] = w.SelectionSlider(options=list(values), value=now, **options)
 
-    def show(_=None) -> None:
+    def show(_: object = None) -> None:
         arguments = {argument: choices[argument][control.value] for argument, control in controls.items()}
         picture.value = figures.drawn(figures.on_paper(draw(**arguments)))
 
@@ -134,7 +134,7 @@ def _chooser(draw: Callable[..., Figure], start: dict, choices: dict[str, dict[s
     return w.VBox([*controls.values(), picture])
 
 
-def _pictured(choice) -> Item | None:
+def _pictured(choice: Any) -> Item | None:
     """The one image that a choice is; None where it is several or something else."""
     (only,) = choice if isinstance(choice, list) and len(choice) == 1 else (choice,)
     return only if isinstance(only, Item) else None
@@ -166,7 +166,7 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{title}</summary><pre>{html.escape(text)}</pre></details>"
 
 
-def _one_line(shell, kind, error, traceback, tb_offset=None) -> list[str]:
+def _one_line(shell: Any, kind: type, error: BaseException, traceback: Any, tb_offset: int | None = None) -> list[str]:
     line = [f"\x1b[31m{kind.__name__}\x1b[0m: {error}"]
     shell._showtraceback(kind, error, line)
     return line

@@ -5,7 +5,7 @@ from YAML or from a notebook, and turns faults into readable lines.
 """
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -84,7 +84,7 @@ class Data(Section):
 
     @field_validator("labels")
     @classmethod
-    def _labels_are_a_count_or_a_fraction(cls, labels):
+    def _labels_are_a_count_or_a_fraction(cls, labels: int | str) -> int | str:
         if isinstance(labels, bool):
             raise ValueError("should be a count such as 24 or a fraction such as 1/8")
         if isinstance(labels, int):
@@ -130,14 +130,14 @@ class Views(Section):
 
     @field_validator("scale")
     @classmethod
-    def _scale_ascends(cls, scale):
+    def _scale_ascends(cls, scale: list[float]) -> list[float]:
         if not 0.1 <= scale[0] <= scale[1] <= 10:
             raise ValueError("should be two ascending factors between 0.1 and 10")
         return scale
 
     @field_validator("jitter")
     @classmethod
-    def _hue_is_at_most_half(cls, jitter):
+    def _hue_is_at_most_half(cls, jitter: list[float]) -> list[float]:
         if jitter[3] > 0.5:
             raise ValueError("hue, the fourth, should be at most 0.5")
         return jitter
@@ -304,7 +304,7 @@ class SemiSupervised(Section):
     window: int = Field(32, ge=1, description="side of such a window, feature pixels (at stride 4)")
 
     @model_validator(mode="after")
-    def _something_is_learnt(self):
+    def _something_is_learnt(self) -> Self:
         if not (self.labeled or self.unlabeled):
             raise ValueError("labeled and unlabeled are both off: nothing to learn from")
         weights = (self.weak_weight, self.strong_weight, self.contrast_weight, self.feature_weight)
@@ -367,7 +367,7 @@ class Evaluation(Section):
 
     @field_validator("size", "window")
     @classmethod
-    def _two_sides_or_none(cls, sides):
+    def _two_sides_or_none(cls, sides: list[int]) -> list[int]:
         if len(sides) not in (0, 2):
             raise ValueError("should be height and width, such as [505, 505], or empty")
         return sides
@@ -420,7 +420,7 @@ class Params(Section):
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _views_are_there(self):
+    def _views_are_there(self) -> Self:
         if self.semi_supervised.filter == "views" and not self.model.eln_scales:
             raise ValueError("semi_supervised.filter: views needs model.eln_scales, such as [1.25]")
         return self

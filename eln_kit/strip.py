@@ -42,7 +42,7 @@ class Strip(w.VBox):
         self._show_page()
 
     @traitlets.observe("value")
-    def _mark(self, _=None) -> None:
+    def _mark(self, _: object = None) -> None:
         self.said.value = self.value
         for button in self.row.children:
             (button.add_class if button.tooltip == self.value else button.remove_class)("eln-chosen")

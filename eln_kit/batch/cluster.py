@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -49,7 +49,7 @@ class Cluster(Section):
 
     @field_validator("sbatch")
     @classmethod
-    def _leaves_ours_alone(cls, sbatch):
+    def _leaves_ours_alone(cls, sbatch: dict) -> dict:
         if taken := OURS & {name.replace("_", "-") for name in sbatch}:
             raise ValueError(f"{', '.join(sorted(taken))} is set by eln-kit")
         if not str(sbatch.get("signal", "TERM@")).startswith("TERM@"):
@@ -57,7 +57,7 @@ class Cluster(Section):
         return {name: value for name, value in sbatch.items() if value is not False}
 
     @model_validator(mode="after")
-    def _can_be_asked_for(self):
+    def _can_be_asked_for(self) -> Self:
         if self.executor == "slurm" and not self.partition:
             raise ValueError("partition is missing; name one that sinfo lists, in cluster.yaml or by --partition")
         if self.executor == "local" and self.nodes > 1:

@@ -5,7 +5,7 @@ other run folder is a method by itself, of its own name.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas
@@ -13,6 +13,7 @@ from IPython.display import Markdown
 
 from eln_kit.batch import report
 from eln_kit.batch.templating import write_page
+from eln_kit.evaluation.results import BEST
 from eln_kit.faults import ParamsError
 from eln_kit.paths import resolve
 from eln_kit.store import params_file
@@ -72,16 +73,14 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
     for folder in folders:
         results, seed = json.loads((folder / report.RESULTS).read_text()), _seed(folder)
         for row in results["segmentation"]:
-            place, _, network = row["name"].partition(", ")
-            if place == "stage 1" or "best step" in network:
+            if row["stage"] == "1_supervised" or row["name"].endswith(BEST):
                 continue
-            control = row["name"].startswith("control")
+            control = row["stage"] == "control"
             rows.append(
                 {
                     "method": CONTROL if control else method(folder),
                     "seed": seed,
-                    "network": "teacher" if "averaged" in row["name"] else "student" if control else network,
-                    **{name: row[name] for name in ("steps", "miou", "pixel_accuracy")},
+                    **{name: row[name] for name in ("network", "steps", "miou", "pixel_accuracy")},
                     **dict(zip(results["classes"], row["iou"], strict=True)),
                 }
             )
@@ -156,7 +155,7 @@ def export(folder: Path, tables: dict[str, pandas.DataFrame]) -> Path:
     return write_page(folder / "index.html", "comparison.html", title, tables=shown, pictures=pictures)
 
 
-def _table(rows) -> pandas.DataFrame:
+def _table(rows: Iterable[dict]) -> pandas.DataFrame:
     """With NaN for None, in columns of nothing else too."""
     return pandas.DataFrame(rows).fillna(float("nan")).infer_objects()
 

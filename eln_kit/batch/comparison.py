@@ -77,7 +77,7 @@ def parts(table: pandas.DataFrame, row: str, columns: list[str], label: str) -> 
     width, letters = for_classes(len(columns), 0.62)
     size = (width + 0.09 * max(map(len, means.index)) + 1.6, 0.3 * len(means) + 1.5)
     figure, ((axis,),) = canvas(figsize=size)
-    matrix_of_percent(axis, means.to_numpy(), means.index, columns, letters, label)
+    matrix_of_percent(axis, means.to_numpy(), list(means.index), columns, letters, label)
     axis.tick_params(axis="x", rotation=60)
     return figure
 

@@ -15,6 +15,7 @@ from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import DataError, Fault
+from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.features import upsample
 from eln_kit.paths import write_whole
 from eln_kit.store.experiment import Experiment
@@ -103,7 +104,7 @@ def check(content: bytes, graph: Graph) -> None:
         raise Fault(f"--to onnx: onnxruntime's logits or trust are {far:.2g} off; export --to torch instead")
 
 
-def card(experiment: Experiment, stage: str, segmenter, eln, to: str) -> str:
+def card(experiment: Experiment, stage: str, segmenter: Segmenter, eln: ErrorLocalizer, to: str) -> str:
     """A model card as Hugging Face has it, with measures on the validation images where they are at hand."""
     as_exported = {"evaluation.scales": [1.0], "evaluation.flip": False}  # the graph has one view
     dataset, params = experiment.dataset, build(experiment.params.model_dump(), as_exported)

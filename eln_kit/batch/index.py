@@ -117,12 +117,11 @@ def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str
 
     Args: found: the contents of results.json, as `evaluation.results.evaluate` has them.
     """
-    rows = {row["name"]: row for row in found.get("segmentation", [])}
+    rows = found.get("segmentation", [])
     if not rows:
         return []
-    name = "stage 3, teacher" if "stage 3, teacher" in rows else list(rows)[-1]
-    row = rows[name]
-    told = [("mIoU", f"{_percent(row['miou'])} %", f"{_interval(row)}{name}")]
+    row = report.network_row(found, "3_semi_supervised", "teacher") or rows[-1]
+    told = [("mIoU", f"{_percent(row['miou'])} %", f"{_interval(row)}{row['name']}")]
     if split := read_json(folder / "split.json"):
         labeled, unlabeled = len(split["labeled"]), len(split["unlabeled"])
         told.append(("labels", str(labeled), f"of {labeled + unlabeled} training images"))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from eln_kit.faults import AGAIN, FAILED, Fault, Interrupted
 from eln_kit.params import Params
@@ -14,7 +14,7 @@ from eln_kit.params import Params
 LOGS = "slurm"  # folder of scripts and logs, in that of a run or a sweep
 
 
-def work(requeues: int, function: Callable, *arguments) -> None:
+def work(requeues: int, function: Callable, *arguments: Any) -> None:
     """Call the function with these arguments; an error that is for a person is one line, and the exit status tells.
 
     SIGTERM, which SLURM sends before a time limit and to a job that it pre-empts, ends in the queue again, at most
@@ -42,7 +42,7 @@ def _told(name: str) -> int:
     return int(os.environ.get(f"SLURM_{name}", 0)) if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0
 
 
-def _on_nodes(function: Callable, *arguments) -> None:
+def _on_nodes(function: Callable, *arguments: Any) -> None:
     from eln_kit.training import nodes
     from eln_kit.training.fit import train_with_first_node
 
@@ -51,7 +51,7 @@ def _on_nodes(function: Callable, *arguments) -> None:
         function(*arguments) if rank == 0 else train_with_first_node()
 
 
-def _stop(_number, _frame) -> NoReturn:
+def _stop(_number: int, _frame: object) -> NoReturn:
     raise Interrupted("interrupted between two stages; what has finished is kept")
 
 

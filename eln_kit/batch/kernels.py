@@ -8,7 +8,7 @@ import subprocess
 import threading
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from typing import cast
+from typing import Any, cast
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
@@ -37,17 +37,17 @@ def warm_up() -> None:
 class Kernel(AsyncKernelManager):
     """A kernel of the Python that runs us, whichever are installed."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         only_native = KernelSpecManager(kernel_dirs=[])
         super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
         if FORKS:
             self.provisioner = ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
 
-    async def start_kernel(self, **options):
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Without the kernel's echo of its cells' output, which is printed from the notebook."""
         await super().start_kernel(stdout=subprocess.DEVNULL, **options)
 
-    async def shutdown_kernel(self, now=False, restart=False):
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
         """Without the interrupt that Jupyter sends first: an idle kernel prints an error about it."""
         await self.request_shutdown(restart=restart)
         await self.finish_shutdown(restart=restart)
@@ -57,11 +57,14 @@ class Kernel(AsyncKernelManager):
 class ForkingProvisioner(LocalProvisioner):
     """How Jupyter starts and watches a forked kernel."""
 
-    async def launch_kernel(self, cmd, env, cwd=".", **_):
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
-        process = get_context("forkserver").Process(target=_live, args=(arguments, env, os.path.abspath(cwd)))
+        process = get_context("forkserver").Process(
+            target=_live, args=(arguments, options["env"], os.path.abspath(options.get("cwd", ".")))
+        )
         process.start()
-        self.process, self.pid, self.pgid = Forked(process), process.pid, process.pid
+        self.process: Any = Forked(process)
+        self.pid, self.pgid = process.pid, process.pid
         return self.connection_info
 
 

@@ -9,7 +9,8 @@ from eln_kit.data import Split
 from eln_kit.data.survey import check_trainable, survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import Stage, stages_of
+from eln_kit.method.stage import Stage
+from eln_kit.method.stages import stages_of
 from eln_kit.models import Networks
 from eln_kit.models.backbone import existing_file
 from eln_kit.params import Params

@@ -56,8 +56,13 @@ def compare(folders: list[Path]) -> str:
     Raises:
         Fault: one of them has not finished.
     """
-    names = ["stage 1, supervised", "control: supervised only", "stage 3, student", "stage 3, teacher"]
-    head = ["run", "labelled", "seed", "steps", *names, "errors %", "ELN AUPR", "1 - max softmax AUPR"]
+    networks = {
+        "stage 1, supervised": ("1_supervised", "student"),
+        "control: supervised only": ("control", "student"),
+        "stage 3, student": ("3_semi_supervised", "student"),
+        "stage 3, teacher": ("3_semi_supervised", "teacher"),
+    }
+    head = ["run", "labelled", "seed", "steps", *networks, "errors %", "ELN AUPR", "1 - max softmax AUPR"]
     lines = [head, ["---"] * len(head)]
     for folder in folders:
         try:
@@ -66,16 +71,16 @@ def compare(folders: list[Path]) -> str:
             split = json.loads((folder / "split.json").read_text())
         except (OSError, ValueError):
             raise Fault(f"{folder}: no finished run is there; eln-kit run makes one") from None
-        rows = {row["name"]: row for row in results["segmentation"]}
-        judged = {row["name"]: row for row in results["error_detection"]}
-        eln, confidence = (judged[f"after stage 2, {name}"] for name in ("ELN", "1 - max softmax"))
+        first, control, student, teacher = (network_row(results, *of) for of in networks.values())
+        judged = _by_detector(results, "2_error_localization")
+        eln, confidence = judged["ELN"], judged["1 - max softmax"]
         lines.append(
             [
                 folder.name,
                 f"{len(split['labeled'])} of {len(split['labeled']) + len(split['unlabeled'])}",
                 str(params["run"]["seed"]),
-                f"{rows[names[0]]['steps']}, then {rows[names[2]]['steps']}",
-                *(_percent(rows.get(name, {}).get("miou")) for name in names),
+                f"{first['steps']}, then {student['steps']}",
+                *(_percent(row.get("miou")) for row in (first, control, student, teacher)),
                 _percent(eln["error_rate"]),
                 _decimals(eln["aupr"]),
                 _decimals(confidence["aupr"]),
@@ -87,9 +92,20 @@ def compare(folders: list[Path]) -> str:
 def notable(results: dict) -> list[str]:
     """What stands out in results.json, a sentence each: the gain of stage 3, in all and by class, and ELN's rivals."""
     rows = {row["name"]: row for row in results.get("segmentation", [])}
-    found = {row["name"]: row for row in results.get("error_detection", [])}
-    teacher = rows.get("stage 3, teacher", {})
-    return [*_gain(teacher, rows, results.get("classes", [])), *_detection(found)]
+    said = [*_gain(network_row(results, "3_semi_supervised", "teacher"), rows, results.get("classes", []))]
+    for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
+        said += _detection(number, _by_detector(results, stage))
+    return said
+
+
+def network_row(results: dict, stage: str, network: str) -> dict:
+    """The row of results.json of a stage's student or teacher after its last step; empty where there is none."""
+    rows = (row for row in results.get("segmentation", []) if (row["stage"], row["network"]) == (stage, network))
+    return next(rows, {})
+
+
+def _by_detector(results: dict, stage: str) -> dict[str, dict]:
+    return {row["detector"]: row for row in results.get("error_detection", []) if row["stage"] == stage}
 
 
 def _gain(teacher: dict, rows: dict[str, dict], classes: list[str]) -> Iterator[str]:
@@ -120,22 +136,18 @@ def _certainty(teacher: dict, gain: dict) -> str:
     )
 
 
-def _detection(found: dict[str, dict]) -> Iterator[str]:
-    for stage in (2, 3):
-        rivals = ("1 - max softmax", "mean of the views", "ELN taught the truth of the unlabelled images")
-        eln, softmax, mean, taught = (
-            found.get(f"after stage {stage}, {name}", {}).get("aupr") for name in ("ELN", *rivals)
-        )
-        if eln is None or softmax is None:
-            continue
-        better = "better" if eln > softmax else "no better"
-        aupr = f"AUPR {eln:.3f} and {softmax:.3f}"
-        yield f"After stage {stage} ELN finds errors {better} than 1 - max softmax does: {aupr}."
-        yield from _calibration(found[f"after stage {stage}, ELN"])
-        if mean is not None:
-            yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
-        if taught is not None:
-            yield f"A copy of ELN that is taught the truth of the unlabelled images reaches {taught:.3f}."
+def _detection(number: int, rows: dict[str, dict]) -> Iterator[str]:
+    rivals = ("1 - max softmax", "mean of the views", "ELN taught the truth of the unlabelled images")
+    eln, softmax, mean, taught = (rows.get(name, {}).get("aupr") for name in ("ELN", *rivals))
+    if eln is None or softmax is None:
+        return
+    better = "better" if eln > softmax else "no better"
+    yield f"After stage {number} ELN finds errors {better} than 1 - max softmax does: AUPR {eln:.3f} and {softmax:.3f}."
+    yield from _calibration(rows["ELN"])
+    if mean is not None:
+        yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
+    if taught is not None:
+        yield f"A copy of ELN that is taught the truth of the unlabelled images reaches {taught:.3f}."
 
 
 def duration(seconds: float) -> str:
@@ -167,11 +179,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _percent(value) -> str:
+def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _decimals(value) -> str:
+def _decimals(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
@@ -193,7 +205,7 @@ DETECTION: dict[str, Cell] = {
 }
 
 
-def _text(head, rows) -> str:
+def _text(head: list[str], rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any, Self
 
 import nbformat
 import papermill
@@ -43,27 +44,27 @@ class Stop:
     After a first signal SIGINT kills the kernel at once. `signal` is the first signal's number, or None.
     """
 
-    def __init__(self):
-        self.signal = None
-        self.kernel = None
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.kernel: Kernel | None = None
         self._timer = threading.Timer(SAVING, self._send, [signal.SIGKILL])
         self._timer.daemon = True
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._handled = handled(self._handle)
         self._handled.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self._timer.cancel()
         self._handled.__exit__(*error)
 
-    def check(self, saved: str = ""):
+    def check(self, saved: str = "") -> None:
         """Raise `Interrupted` if a signal came; `saved` tells what was saved."""
         if self.signal is not None:
             raise Interrupted(saved or "interrupted; run the same command to go on")
 
-    def _handle(self, number, _frame):
+    def _handle(self, number: int, _frame: object) -> None:
         if self.signal is not None:
             if number == signal.SIGINT:  # a person's; SLURM repeats SIGTERM by itself
                 self._send(signal.SIGKILL)
@@ -74,7 +75,7 @@ class Stop:
         self._send(signal.SIGINT)
         self._timer.start()
 
-    def _send(self, number):
+    def _send(self, number: int) -> None:
         """To the kernel alone: its loader processes stay alive while it saves."""
         process = getattr(self.kernel and self.kernel.provisioner, "process", None)
         if process:
@@ -103,7 +104,7 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
 
 
-def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop):
+def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop) -> None:
     before = read_state(folder)
     state = {name: before.get(name, {"state": "not run"}) for name in sources}
     for name, (finished, mark) in finished_before(folder, sources, parameters).items():
@@ -133,12 +134,12 @@ def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Sto
         print(f"{name}: finished in {duration(state[name]['seconds'])}", flush=True)
 
 
-def _execute(source: Path, executed: Path, stop: Stop):
+def _execute(source: Path, executed: Path, stop: Stop) -> None:
     """Execute one notebook on the params of the run folder; its printed lines appear as they come."""
     parameters = {"params": str(executed.parent), "knobs": ""}
     begun = []
 
-    def begin(cell, **_):
+    def begin(cell: nbformat.NotebookNode, **_: object) -> None:
         begun.extend([cell] if cell.cell_type == "code" else [])
         stop.check()
 
@@ -172,7 +173,7 @@ def _execute(source: Path, executed: Path, stop: Stop):
     stop.check()
 
 
-def _tell_ignored(source: Path):
+def _tell_ignored(source: Path) -> None:
     """What someone has saved in a notebook's parameters cell does not count here."""
     cells = nbformat.read(source, as_version=4).cells
     saved = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
@@ -186,7 +187,7 @@ def _shown_to(stop: Stop) -> type[Kernel]:
     """Kernels that `stop` can send signals to."""
 
     class Shown(Kernel):
-        def __init__(self, **options):
+        def __init__(self, **options: Any):
             super().__init__(**options)
             stop.kernel = self
 

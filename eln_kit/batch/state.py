@@ -16,7 +16,7 @@ def read_state(folder: Path) -> dict:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def write_state(folder: Path, state: dict):
+def write_state(folder: Path, state: dict) -> None:
     """The counterpart of `read_state`."""
     write_whole(folder / "state.json", json.dumps(state, indent=1))
 

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from eln_kit.batch import job, sweep
@@ -61,7 +62,7 @@ def _after(task: sweep.Task) -> str:
     return f", after {', '.join(map(str, task.after))}" if task.after else ""
 
 
-def _executor(cluster: Cluster, folder: Path, dry_run: bool):
+def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
     """submitit's, with all that a job asks for."""
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "TERM"  # on which a run saves; read when submitit is imported
     import submitit
@@ -101,14 +102,14 @@ def _srun(cluster: Cluster) -> list[str]:
 
 
 @contextmanager
-def _writing(folder: Path):
+def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
 
 
-def _script(executor) -> str:
+def _script(executor: Any) -> str:
     if executor.cluster == "local":
         return (
             f"# no script: the executor local starts this in the background\n{executor._executor._submitit_command_str}"
@@ -116,7 +117,7 @@ def _script(executor) -> str:
     return executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "")
 
 
-def _submit(executor, calls: Sequence[Callable[[], None]]) -> str:
+def _submit(executor: Any, calls: Sequence[Callable[[], None]]) -> str:
     """The number of the job, or of the first task of the array."""
     from submitit.core.utils import UncompletedJobError
 

@@ -4,6 +4,7 @@ import os
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -15,13 +16,13 @@ from eln_kit.paths import project_root, write_whole
 SIDE = 640  # pixels that the longer side of a picture has on a page that is to be small
 
 
-def write_page(path: Path, template: str, title: str, **content) -> Path:
+def write_page(path: Path, template: str, title: str, **content: Any) -> Path:
     """Write a page from one of the templates, and give its path back; see `rendered`."""
     write_whole(path, rendered(template, path.parent, title=title, **content))
     return path
 
 
-def rendered(template: str, folder: Path, linked: bool = False, **content) -> str:
+def rendered(template: str, folder: Path, linked: bool = False, **content: Any) -> str:
     """One of the templates, whose pictures lie in `folder`: inside the page, or linked where it is soon written again.
 
     Names are escaped in pages, and kept in other files; folders of this machine are written as `without_home` does.

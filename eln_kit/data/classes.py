@@ -4,6 +4,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -132,7 +133,7 @@ def _groups(content: dict, file: Path) -> str:
     raise DataError(f"{file}: groups should be `folder`, or a pattern for the start of an id such as '[^_]+'")
 
 
-def _value_or_color(each, file: Path) -> int | list[int]:
+def _value_or_color(each: object, file: Path) -> int | list[int]:
     return _numbers(each, f"{file}: void", 3) if isinstance(each, list) else _number(each, file)
 
 
@@ -141,15 +142,15 @@ def _refuse_unknown(mapping: dict, keys: tuple[str, ...], source: str) -> None:
         raise DataError(f"{source}: {unknown[0]} is not known here; write {', '.join(keys)}")
 
 
-def _list(values) -> list:
+def _list(values: object) -> list:
     return values if isinstance(values, list) else [values]
 
 
-def _number(value, file: Path) -> int:
+def _number(value: object, file: Path) -> int:
     return _numbers([value], f"{file}: value {value}", 1)[0]
 
 
-def _numbers(values, source: str, count: int) -> list[int]:
+def _numbers(values: Any, source: str, count: int) -> list[int]:
     what = "three whole numbers from 0 to 255, such as [128, 64, 0]" if count == 3 else "a whole number from 0 to 255"
     try:
         numbers = [int(value) for value in values]

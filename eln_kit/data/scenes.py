@@ -69,7 +69,7 @@ def _color(rng: Generator, hue: float | None = None) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.35, 0.9), rng.uniform(0.6, 1)), dtype=np.float32)
 
 
-def _local(points: int, x: float, y: float, radius: float, angle: float):
+def _local(points: int, x: float, y: float, radius: float, angle: float) -> tuple[slice, slice, np.ndarray, np.ndarray]:
     """An object's window of the canvas, as two slices, and the window's points in the object's unit frame."""
     scale = points / 64
     reach = 1.3 * radius

@@ -154,7 +154,7 @@ def _vanished(found: Survey) -> Iterator[str]:
         )
 
 
-def _example(*values) -> str:
+def _example(*values: int | list[int]) -> str:
     entries = (f"{{name: .., value{'s' * isinstance(value, list)}: {value}}}" for value in values)
     return f"`classes: [{', '.join(entries)}]`"
 

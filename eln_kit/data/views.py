@@ -3,7 +3,7 @@
 Loaders make the weak views; the strong ones are made of a batch, where it is trained on.
 """
 
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,11 +45,11 @@ class RandomZoom(v2.Transform):
         super().__init__()
         self.low, self.high = low, high
 
-    def make_params(self, flat_inputs) -> dict:
+    def make_params(self, flat_inputs: list[Any]) -> dict:
         factor = torch.empty(()).uniform_(self.low, self.high).item()
         return {"size": [max(1, round(side * factor)) for side in v2.query_size(flat_inputs)]}
 
-    def transform(self, inpt, params: dict):
+    def transform(self, inpt: Any, params: dict) -> Any:
         return self._call_kernel(v2.functional.resize, inpt, params["size"], antialias=True)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -37,7 +37,7 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
     seen, truth = _read(item, dataset, params, networks)
     networks.eval()
 
-    def every(place) -> Tensor:
+    def every(place: tuple) -> Tensor:
         part = seen[place]
         main = networks.student(part)
         with torch.random.fork_rng():
@@ -62,8 +62,8 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     batch: Batch = {"weak": seen, "truth": known, "valid": torch.ones_like(known, dtype=torch.bool)}
     wrongness = (-judge(networks.eln, networks.teacher, seen, logits, params.evaluation)[0, 0]).sigmoid()
 
-    def trust(batch, logits) -> Tensor:
-        def part(place) -> Tensor:
+    def trust(batch: Batch, logits: Tensor) -> Tensor:
+        def part(place: tuple) -> Tensor:
             return stage.trust({"weak": seen[place]}, logits[place])[:, None]
 
         return in_windows(part, seen.shape[2:], params.evaluation)[:, 0]
@@ -85,7 +85,7 @@ def compare(segmenters: dict[str, Segmenter], items: list[Item], dataset: DataSe
     return images, truths, predictions
 
 
-def _read(item, dataset, params, networks) -> tuple[Tensor, Tensor | None]:
+def _read(item: Item, dataset: DataSet, params: Params, networks: nn.Module) -> tuple[Tensor, Tensor | None]:
     mask = None if item.mask is None else read_mask(item, dataset)
     seen, mask = prepare(read_image(item), mask, params)
     truth = (

@@ -18,6 +18,7 @@ ROWS: dict[str, tuple[str, Which]] = {  # name of the row: stage, and which of i
     "control, averaged as the teacher is": ("control", "teacher"),
 }
 
+BEST = ", best step on held-out images"  # ends the name of a row of another checkpoint than the last
 TEACHER = "stage 3, teacher"
 BASELINES = ("control, averaged as the teacher is", "stage 1, supervised")  # the first one that is there
 
@@ -44,12 +45,12 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
                 best, before = checkpoint.load(path)["step"], _steps(experiment, STAGES[stage].after)
                 if before + best < rows[row][1]:
                     networks = experiment.networks(after=stage, best=True)
-                    rows[f"{row}, best step on held-out images"] = networks.segmenter(which), before + best
+                    rows[row + BEST] = networks.segmenter(which), before + best
     return rows
 
 
 def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter, int]]) -> list[dict]:
-    """For each row its `name`, `steps`, what `summarize_confusion` gives, and the mIoU's interval.
+    """For each row its `name`, `stage`, `network`, `steps`, what `summarize_confusion` gives, and the mIoU's interval.
 
     `low` and `high` hold 95 % of the mIoU over resampled images (over groups of them where the data set names groups),
     `units` is how many there are. The teacher of stage 3 has a `gain` over its baseline, of the same images: `over`,
@@ -65,7 +66,9 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
         low, high = interval(draws[name])
         spread = {"low": low, "high": high, "images": len(items), "units": len(set(groups))}
         row = segmentation.summarize_confusion(counts.sum(0), dataset.classes)
-        found[name] = {"name": name, "steps": steps, **row, **spread}
+        stage, which = ROWS[name.removesuffix(BEST)]
+        place = {"name": name, "stage": stage, "network": which, "steps": steps}
+        found[name] = place | row | spread
     baseline = next((name for name in BASELINES if name in found), "")
     if baseline and TEACHER in found:
         low, high = interval(draws[TEACHER] - draws[baseline])
@@ -75,7 +78,8 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
 
 
 def measure_error_detection(experiment: Experiment, stages: dict[str, Networks]) -> list[dict]:
-    """What `trust.error_detection` gives of the student after stage 2 and of the teacher after stage 3.
+    """What `trust.error_detection` gives of the student after stage 2 and of the teacher after stage 3, each row with
+    its `stage` and `detector`.
 
     Where another filter than ELN was used, stage 3 has not trained it, and there is nothing to say of it.
     """
@@ -87,7 +91,10 @@ def measure_error_detection(experiment: Experiment, stages: dict[str, Networks])
             found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params, bound)
             if found[0]["calibrated_on"]:
                 found[0]["calibrated_on"] = len(experiment.held_out)  # whole groups, where there are some
-            rows += [{**row, "name": f"after stage {number}, {row['name']}"} for row in found]
+            rows += [
+                {**row, "name": f"after stage {number}, {row['name']}", "stage": stage, "detector": row["name"]}
+                for row in found
+            ]
     return rows
 
 

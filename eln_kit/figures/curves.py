@@ -1,10 +1,13 @@
 """Figures of numbers: class shares, training curves, and what an evaluation measured."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from eln_kit.figures.grid import LINES, MANY, array, canvas, for_classes
+from eln_kit.figures.grid import LINES, MANY, Values, array, canvas, for_classes
 
 WORDS = {  # names in metrics.jsonl that are not words
     "main": "main decoder, on labels",
@@ -24,7 +27,9 @@ WORDS = {  # names in metrics.jsonl that are not words
 SHARES = ("kept_share", "kept_accuracy", "miou", "held_out_miou")  # in percent; all else is a loss
 
 
-def class_shares(counts_labeled, counts_unlabeled, classes, colors) -> Figure:
+def class_shares(
+    counts_labeled: Values, counts_unlabeled: Values | None, classes: Sequence[str], colors: Values
+) -> Figure:
     """Each class's share of the pixels in labelled images and, where given, in unlabelled ones.
 
     Args:
@@ -119,7 +124,7 @@ def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
     return plain(figure)
 
 
-def confusion(matrix, classes) -> Figure:
+def confusion(matrix: Values, classes: Sequence[str]) -> Figure:
     """Where each true class's pixels went, in percent of the row.
 
     Args:
@@ -137,7 +142,9 @@ def confusion(matrix, classes) -> Figure:
     return figure
 
 
-def matrix_of_percent(axis, values, rows, columns, letters, label) -> None:
+def matrix_of_percent(
+    axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], letters: float, label: str
+) -> None:
     """Coloured, and up to `MANY` columns with its numbers; NaN is grey."""
     shown = axis.imshow(values, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
     axis.figure.colorbar(shown, ax=axis, label=label, shrink=0.8)
@@ -146,11 +153,11 @@ def matrix_of_percent(axis, values, rows, columns, letters, label) -> None:
     axis.set_facecolor("0.9")
     for (y, x), value in np.ndenumerate(values) if len(columns) <= MANY else ():
         if np.isfinite(value):
-            style = {"fontsize": 10 if len(columns) < 9 else 7, "color": "white" if value < 45 else "0.15"}
-            axis.text(x, y, f"{value:.0f}", ha="center", va="center", **style)
+            size, color = 10 if len(columns) < 9 else 7, "white" if value < 45 else "0.15"
+            axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=size, color=color)
 
 
-def iou_bars(ious: dict[str, list[float]], classes) -> Figure:
+def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
     """Each class's IoU by predictor, and each one's mean as a line.
 
     Args:
@@ -233,17 +240,17 @@ def _short(name: str) -> str:
     return name.partition(":")[0]
 
 
-def _series(records, name) -> tuple[list, np.ndarray]:
+def _series(records: list[dict], name: str) -> tuple[list[int], np.ndarray]:
     pairs = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     return [step for step, _ in pairs], np.array([value for _, value in pairs], float)
 
 
-def _spans(values, factor) -> bool:
+def _spans(values: np.ndarray, factor: float) -> bool:
     positive = values[np.isfinite(values) & (values > 0)]
     return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
 
 
-def in_percent(axis, whole: bool) -> None:
+def in_percent(axis: Axes, whole: bool) -> None:
     """A share on the vertical axis: from 0 to 100 % where `whole`, else at least ten points of it, not noise alone."""
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     low, high = axis.get_ylim()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from eln_kit.figures.screen import DPI, on_paper
 
@@ -38,6 +41,10 @@ OTHER_SCRIPTS = [  # fonts for names that DejaVu Sans lacks letters of; those in
 ]
 
 
+Values = Tensor | np.ndarray  # an image, a mask, a map, colours, or several of them
+Many = Sequence[Values] | Values
+
+
 @cache
 def choose_fonts() -> None:
     """Letters that the usual font lacks come from another, and those that none has are told by `save` alone.
@@ -56,12 +63,12 @@ def tell_missing(letters: str) -> None:
     print(f"no installed font has {letters}: {mend}", file=sys.stderr)
 
 
-def array(values) -> np.ndarray:
+def array(values: object) -> np.ndarray:
     """NumPy array of a tensor on any device, or of anything array-like."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def canvas(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+def canvas(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """Figure and `rows columns` axes; pyplot forgets it, so that a notebook does not show it twice."""
     choose_fonts()
     figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False, **options)
@@ -110,7 +117,7 @@ def grid(
     return figure
 
 
-def entry(name: str, color) -> Patch:
+def entry(name: str, color: ArrayLike) -> Patch:
     """A legend entry of a 0..255 colour."""
     return Patch(facecolor=tuple(np.asarray(color) / 255), edgecolor="0.4", linewidth=0.5, label=name)
 

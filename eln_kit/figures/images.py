@@ -1,19 +1,20 @@
 """Figures that show images, masks, predictions and maps of error. Shapes are in the package's docstring."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from eln_kit.figures.grid import MANY, VOID, WRONG, array, entry, grid
+from eln_kit.figures.grid import MANY, VOID, WRONG, Many, Values, array, entry, grid
 
 IGNORE = 255
 PALE = 235
 DROPPED = Patch(facecolor="white", edgecolor="0.6", hatch="//////", label="dropped")
 
 
-def colorize(mask, colors, void=VOID) -> np.ndarray:
+def colorize(mask: Values, colors: Values, void: tuple[int, int, int] = VOID) -> np.ndarray:
     """A mask `H W` in its classes' colours, `H W 3` uint8; void pixels in `void`."""
     mask = array(mask)
     picture = np.empty((*mask.shape, 3), np.uint8)
@@ -23,7 +24,7 @@ def colorize(mask, colors, void=VOID) -> np.ndarray:
     return picture
 
 
-def only(index: int | None, colors) -> np.ndarray:
+def only(index: int | None, colors: Values) -> np.ndarray:
     """The colours with all classes but one pale; None for all as they are."""
     colors = np.asarray(colors)
     return (
@@ -31,7 +32,14 @@ def only(index: int | None, colors) -> np.ndarray:
     )
 
 
-def contact_sheet(images, masks, classes, colors, titles=None, laid="truth") -> Figure:
+def contact_sheet(
+    images: Many,
+    masks: Many,
+    classes: Sequence[str],
+    colors: Values,
+    titles: Sequence[str] = (),
+    laid: str = "truth",
+) -> Figure:
     """Images and their truths, or other masks by the name in `laid`, laid over them, two pairs a row."""
     titles = titles or [""] * len(images)
     pairs = [
@@ -41,13 +49,20 @@ def contact_sheet(images, masks, classes, colors, titles=None, laid="truth") -> 
     return grid(_two_a_row(pairs), class_legend(classes, colors, masks))
 
 
-def views(weak, strong) -> Figure:
+def views(weak: Many, strong: Many) -> Figure:
     """Weak views and the strong views of the same images, two pairs a row."""
     pairs = [[(as_picture(a), "weak view"), (as_picture(b), "strong view")] for a, b in zip(weak, strong, strict=True)]
     return grid(_two_a_row(pairs))
 
 
-def predictions(images, truths, predictions, classes, colors, highlight: int | None = None) -> Figure:
+def predictions(
+    images: Many,
+    truths: Many | None,
+    predictions: dict[str, Many],
+    classes: Sequence[str],
+    colors: Values,
+    highlight: int | None = None,
+) -> Figure:
     """A row an image: image, truth, and each predictor's mask followed by its errors.
 
     Args:
@@ -69,13 +84,16 @@ def predictions(images, truths, predictions, classes, colors, highlight: int | N
     return grid(rows, class_legend(classes, colors, truths, wrong=truths is not None, predictions=shown))
 
 
-def _titled(name: str, mask, classes, highlight: int | None) -> str:
+def _titled(name: str, mask: Values, classes: Sequence[str], highlight: int | None) -> str:
     """The name, and that a highlighted class is not there, so that no panel is blank without a word."""
-    missing = highlight is not None and not (array(mask) == highlight).any()
-    return f"{name}: no {classes[highlight]}" if missing else name
+    if highlight is None or (array(mask) == highlight).any():
+        return name
+    return f"{name}: no {classes[highlight]}"
 
 
-def _errors(image, truth, prediction, classes, highlight: int | None) -> tuple[np.ndarray, str]:
+def _errors(
+    image: Values, truth: Values, prediction: Values, classes: Sequence[str], highlight: int | None
+) -> tuple[np.ndarray, str]:
     """Error map and share of wrong pixels; of a class, among those that are or are said to be of it."""
     truth, prediction = array(truth), array(prediction)
     if highlight is None:
@@ -87,7 +105,16 @@ def _errors(image, truth, prediction, classes, highlight: int | None) -> tuple[n
     return error_map(image, there, said), title
 
 
-def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> Figure:
+def errors(
+    image: Values,
+    truth: Values,
+    main: Values,
+    auxiliary: Many,
+    ratios: Sequence[float],
+    eln_maps: Many,
+    classes: Sequence[str],
+    colors: Values,
+) -> Figure:
     """One image, a row a decoder: its prediction, its true errors and where ELN expects them.
 
     Args:
@@ -115,7 +142,15 @@ def errors(image, truth, main, auxiliary, ratios, eln_maps, classes, colors) -> 
     return grid(rows, legend, "1 - ELN's trust")
 
 
-def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors) -> Figure:
+def pseudo_labels(
+    images: Many,
+    truths: Many | None,
+    predictions: Many,
+    keeps: Many,
+    wrongness: Many,
+    classes: Sequence[str],
+    colors: Values,
+) -> Figure:
     """A row an image: image, teacher's prediction, its wrongness, what is kept, and what of that is wrong.
 
     Args:
@@ -143,7 +178,15 @@ def pseudo_labels(images, truths, predictions, keeps, wrongness, classes, colors
     return grid(rows, legend, "1 - ELN's trust")
 
 
-def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Figure:
+def judgement(
+    image: Values,
+    truth: Values | None,
+    prediction: Values,
+    wrongness: Values,
+    keep: Values,
+    classes: Sequence[str],
+    colors: Values,
+) -> Figure:
     """One image: what was predicted, where ELN expects errors, what it keeps, and what is left of the prediction.
 
     Args:
@@ -172,12 +215,12 @@ def judgement(image, truth, prediction, wrongness, keep, classes, colors) -> Fig
     return grid([top, bottom], legend, "1 - ELN's trust")
 
 
-def as_picture(image) -> np.ndarray:  # H W 3 uint8
+def as_picture(image: Values) -> np.ndarray:  # H W 3 uint8
     image = array(image).transpose(1, 2, 0)
     return image if image.dtype == np.uint8 else (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def striped(picture, where) -> np.ndarray:
+def striped(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The picture with white and grey stripes where `where` is true: no class is drawn so."""
     rows, columns = np.indices(where.shape)
     width = max(2, min(where.shape) // 40)
@@ -186,11 +229,11 @@ def striped(picture, where) -> np.ndarray:
     return picture
 
 
-def _overlay(image, mask, colors) -> np.ndarray:
+def _overlay(image: Values, mask: Values, colors: Values) -> np.ndarray:
     return (0.4 * as_picture(image) + 0.6 * colorize(mask, colors)).astype(np.uint8)
 
 
-def error_map(image, truth, prediction) -> np.ndarray:
+def error_map(image: Values, truth: Values, prediction: Values) -> np.ndarray:
     """Wrong pixels in vermilion and void ones in grey over the darkened grey image."""
     picture = np.repeat((0.5 * as_picture(image).mean(2, keepdims=True)).astype(np.uint8), 3, axis=2)
     void = (array(truth) == IGNORE) | (array(prediction) == IGNORE)
@@ -199,32 +242,34 @@ def error_map(image, truth, prediction) -> np.ndarray:
     return picture
 
 
-def error_rate(truth, prediction) -> float:
+def error_rate(truth: Values, prediction: Values) -> float:
     """Share of wrong pixels where neither is void; NaN where all is."""
     truth, prediction = array(truth), array(prediction)
     return share_of((truth != prediction)[(truth != IGNORE) & (prediction != IGNORE)])
 
 
-def share_of(values) -> float:
+def share_of(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def as_map(values) -> np.ndarray:
+def as_map(values: Values) -> np.ndarray:
     return array(values).astype(np.float32)
 
 
-def _two_a_row(pairs) -> list:
+def _two_a_row(pairs: list[list[tuple]]) -> list[list[tuple]]:
     return [list(chain(*pairs[i : i + 2])) for i in range(0, len(pairs), 2)]
 
 
-def class_legend(classes, colors, masks=None, wrong=False, predictions=()) -> list:
+def class_legend(
+    classes: Sequence[str], colors: Values, masks: Many | None = None, wrong: bool = False, predictions: Many = ()
+) -> list[Patch]:
     """All classes, or of more than `MANY` those that have most pixels; and void where a mask has it."""
     chosen, colors = np.arange(len(classes)), np.asarray(colors)
     if len(classes) > MANY:
         pixels = np.concatenate([array(mask).ravel() for mask in (*(masks or ()), *predictions)])
         counts = np.bincount(pixels[pixels != IGNORE], minlength=len(classes))
         chosen = np.sort(counts.argsort(stable=True)[::-1][: min(MANY, (counts > 0).sum())])
-    entries = [entry(classes[index], colors[index]) for index in chosen]
+    entries = [entry(classes[int(index)], colors[index]) for index in chosen]
     if wrong:
         entries.append(entry("wrong", WRONG))
     if masks is not None and any((array(mask) == IGNORE).any() for mask in masks):

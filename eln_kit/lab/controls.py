@@ -61,7 +61,7 @@ def pale(*shown: w.DOMWidget) -> None:
 class Status(w.VBox):
     """What is being done and how far, and a button that stops what trains; `stopped` has the names of such work."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.shares: dict[str, float] = {}
         self.stopped: set[str] = set()
         self.failed: list[str] = []  # names of work that ended early

@@ -23,7 +23,7 @@ def answer(method: Callable) -> Callable:
     """What a control asks for, from whatever thread: never while something else is shown, and never a traceback."""
 
     @wraps(method)
-    def at_once(self, *given) -> None:
+    def at_once(self: "Desk", *given: object) -> None:
         self.worker.at_once(SHOWING, partial(method, self, *given))
 
     return at_once

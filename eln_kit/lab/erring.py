@@ -23,7 +23,17 @@ class Erring:
         predictions: place of a held-out image -> its mask, uint8 `H W`; what `predict` has made since the last step.
     """
 
-    def __init__(self, crops: Crops, params: Params, channels, classes, number, ratio, noise=0.0, dropout=0.0):
+    def __init__(
+        self,
+        crops: Crops,
+        params: Params,
+        channels: tuple[int, ...],
+        classes: int,
+        number: int,
+        ratio: float,
+        noise: float = 0.0,
+        dropout: float = 0.0,
+    ):
         self.crops, self.number, self.ratio, self.noise, self.dropout = crops, number, ratio, noise, dropout
         with torch.random.fork_rng():
             torch.manual_seed(number)

@@ -1,5 +1,6 @@
 """Figures of the error lab: errors as they are made, and what a threshold keeps."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from eln_kit.evaluation.measures import Ranking
 from eln_kit.figures.curves import plain
-from eln_kit.figures.grid import LINES, VOID, WRONG, array, canvas, entry, grid
+from eln_kit.figures.grid import LINES, VOID, WRONG, Many, Values, array, canvas, entry, grid
 from eln_kit.figures.images import (
     IGNORE,
     as_map,
@@ -69,7 +71,15 @@ class MadeErrors(Moving):
         names: of the predictions.
     """
 
-    def __init__(self, image, truth, predictions, names, classes, colors):
+    def __init__(
+        self,
+        image: Values,
+        truth: Values,
+        predictions: Many,
+        names: Sequence[str],
+        classes: Sequence[str],
+        colors: Values,
+    ):
         self.image, self.truth, self.colors = image, truth, colors
         panels = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
         for name, mask in zip(names, predictions, strict=True):
@@ -82,7 +92,7 @@ class MadeErrors(Moving):
             axis.set_title(axis.get_title(), fontsize=LETTERS, y=1)  # a fixed place, whatever moves
         super().__init__(figure, [artist for axis in changing for artist in (axis.images[0], axis.title)])
 
-    def change(self, number: int, name: str, mask) -> "MadeErrors":
+    def change(self, number: int, name: str, mask: Values) -> "MadeErrors":
         """With another mask `H W` and name for the auxiliary decoder of a number, from 1."""
         first = 2 + 2 * number
         for axis, (picture, title) in zip(self.figure.axes[first : first + 2], self._panels(name, mask), strict=True):
@@ -90,12 +100,12 @@ class MadeErrors(Moving):
             axis.set_title(title, fontsize=LETTERS, y=1)
         return self
 
-    def _panels(self, name: str, mask) -> list[tuple[np.ndarray, str]]:
+    def _panels(self, name: str, mask: Values) -> list[tuple[np.ndarray, str]]:
         errors = error_map(self.image, self.truth, mask), f"its errors: {error_rate(self.truth, mask):.1%}"
         return [(colorize(mask, self.colors), name), errors]
 
 
-def wrongness_maps(image, truth, prediction, trust: dict) -> Figure:
+def wrongness_maps(image: Values, truth: Values, prediction: Values, trust: Mapping[str, Values]) -> Figure:
     """A prediction's true errors, and each detector's wrongness, all on one scale.
 
     Args:
@@ -142,7 +152,16 @@ class Filtering(Moving):
         classes, colors: as ever.
     """
 
-    def __init__(self, image, truth, prediction, trust, rankings: dict, classes, colors):
+    def __init__(
+        self,
+        image: Values,
+        truth: Values,
+        prediction: Values,
+        trust: Values,
+        rankings: dict[str, Ranking],
+        classes: Sequence[str],
+        colors: Values,
+    ):
         self.trust, self.ranking = array(trust), next(iter(rankings.values()))
         self.known = array(truth) != IGNORE
         self.right = array(truth) == array(prediction)
@@ -155,7 +174,7 @@ class Filtering(Moving):
         plain(figure)
         super().__init__(figure, [*self.shown, *(axis.title for axis in axes[0]), *self.dots])
 
-    def _images(self, figure: Figure, axes, legend: list) -> None:
+    def _images(self, figure: Figure, axes: np.ndarray, legend: list) -> None:
         self.shown = [axis.imshow(self.labels, interpolation="nearest") for axis in axes]
         for axis in axes:
             axis.set_axis_off()
@@ -164,7 +183,7 @@ class Filtering(Moving):
         legend += [entry(name, color) for name, color in outcome.items()]
         figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=10, frameon=False)
 
-    def _curves(self, axes, rankings: dict) -> None:
+    def _curves(self, axes: np.ndarray, rankings: dict[str, Ranking]) -> None:
         for color, (name, ranking) in zip(LINES, rankings.items(), strict=False):
             curve = ranking.curve()
             axes[0].plot(curve["recall"], curve["precision"], color=color, linewidth=1.3, label=name)

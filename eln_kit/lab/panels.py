@@ -1,5 +1,7 @@
 """The lab's three parts as controls and pictures. What they show is made by `views`, what they do by `session`."""
 
+from collections.abc import Callable
+
 import ipywidgets as w
 
 from eln_kit import figures
@@ -12,6 +14,8 @@ from eln_kit.lab.sweeping import RATIOS, nearest
 
 DECODERS = 4
 
+Act = Callable[[], None]
+
 
 class MakeErrors(w.Box):
     """Part 1: how many auxiliary decoders, how bad, and what else makes them err.
@@ -23,7 +27,15 @@ class MakeErrors(w.Box):
 
     paper = "white"
 
-    def __init__(self, session: Session, status: controls.Status, changed, dragged, moved, sweep):
+    def __init__(
+        self,
+        session: Session,
+        status: controls.Status,
+        changed: Act,
+        dragged: Callable[[int], None],
+        moved: Act,
+        sweep: Act,
+    ):
         knobs, images = session.params.error_localization, len(session.held)
         ratios = [*knobs.ratios[:DECODERS], 10.0, 20.0, 50.0, 100.0][:DECODERS]
         self.session = session
@@ -48,7 +60,7 @@ class MakeErrors(w.Box):
         column = [w.VBox([self.image, *settings]).add_class("eln-sliders"), w.VBox([status, self.go, self.swept])]
         super().__init__(controls.part(column, [self.errors, self.numbers, self.curves]))
 
-    def _offer(self, _=None) -> None:
+    def _offer(self, _: object = None) -> None:
         """As many ratios as there are decoders can be moved; all keep their places."""
         for number, each in enumerate(self.ratios, 1):
             each.disabled = number > self.count.value
@@ -109,7 +121,7 @@ class FindErrors(w.Box):
 
     paper = "white"
 
-    def __init__(self, session: Session, status: controls.Status, image: w.IntSlider, moved, filtered):
+    def __init__(self, session: Session, status: controls.Status, image: w.IntSlider, moved: Act, filtered: Act):
         self.session = session
         self.filtering: Filtering | None = None
         self.which = w.Dropdown(options=[(MAIN, 0)], description="prediction of", **controls.look())
@@ -160,7 +172,7 @@ def _under(judged: Judged) -> views.Under:
 class WhatIf(w.Box):
     """Part 3: ELN trained further on these errors, and what is worth keeping."""
 
-    def __init__(self, status: controls.Status, maps: controls.Picture, train, reset, write, save):
+    def __init__(self, status: controls.Status, maps: controls.Picture, train: Act, reset: Act, write: Act, save: Act):
         self.steps = controls.whole("steps", 20, 5, 500, 5)
         self.name = w.Text("my_lab", description="params/", **controls.look())
         learn = [controls.button("Train ELN", train, "play"), controls.button("Reset ELN", reset, "undo")]

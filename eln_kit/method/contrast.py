@@ -1,5 +1,7 @@
 """The contrastive loss's inner part, with its gradient: tile by tile, so that no window's similarities are kept."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
@@ -24,7 +26,16 @@ class Contrast(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, student, teacher, mine, theirs, weight, members, temperature):
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        mine: Tensor,
+        theirs: Tensor,
+        weight: Tensor,
+        members: Tensor,
+        temperature: float,
+    ) -> Tensor:
         loss, gradient = weight.new_zeros(()), torch.zeros_like(student)
         bias = weight.new_full(theirs.shape, -1 / temperature).masked_fill_(theirs == VOID, -torch.inf)[:, None]
         most = TILE if student.device.type == "cpu" else GPU_TILE
@@ -36,19 +47,27 @@ class Contrast(torch.autograd.Function):
             moving = [each[windows][:, rows] for each in (student, mine, weight)]
             height = max(1, most // max(1, fixed[1].numel()))
             tiles = zip(*(each.split(height, dim=1) for each in moving), strict=True)
-            parts = [_tile(*tile, *fixed, temperature) for tile in tiles]
+            parts = [_tile(*tile, *fixed, temperature) for tile in tiles]  # type: ignore[call-arg]
             loss = loss + sum(part for part, _ in parts)
             gradient[windows][:, rows] = torch.cat([part for _, part in parts], dim=1)
         ctx.save_for_backward(gradient)
         return loss
 
     @staticmethod
-    def backward(ctx, above):
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return above * gradient, None, None, None, None, None, None
 
 
-def _tile(student, mine, weight, teacher, bias, members, temperature) -> tuple[Tensor, Tensor]:
+def _tile(
+    student: Tensor,
+    mine: Tensor,
+    weight: Tensor,
+    teacher: Tensor,
+    bias: Tensor,
+    members: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
     """Loss of some rows, and its gradient: `w n E`, `w n`, `w n` against all of `w m E`, `w 1 m`, `w m C`.
 
     The bias is -1 / t, and minus infinity where void.

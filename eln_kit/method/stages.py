@@ -31,8 +31,7 @@ from eln_kit.models.error_localizer import (
     mean_prediction,
     mirrored,
 )
-from eln_kit.models.features import evaluating, predicted, upsample
-from eln_kit.models.segmenter import Features
+from eln_kit.models.features import Features, evaluating, predicted, upsample
 from eln_kit.params import ErrorLocalization as Knobs
 from eln_kit.params import Params
 

@@ -42,7 +42,7 @@ def existing_file(weights: str) -> Path:
 
 
 def _make_from_file(name: str, file: Path, in_channels: int, pyramid: bool) -> Network:
-    def make(**source) -> Network:
+    def make(**source: Any) -> Network:
         return _make(name, str(file), pyramid, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=source)
 
     network = make(file=str(file))
@@ -71,7 +71,7 @@ def _refuse_others(name: str, file: Path, reached: dict[str, bool], parts: list[
         print(f"{file}: {len(unused)} of its tensors are not used, as {name} has no {unused[0]}", file=sys.stderr)
 
 
-def _make(name: str, weights: str, pyramid: bool, **given) -> Network:
+def _make(name: str, weights: str, pyramid: bool, **given: Any) -> Network:
     try:
         return _first_that_works(name, pyramid, **given)
     except REFUSED:
@@ -80,7 +80,7 @@ def _make(name: str, weights: str, pyramid: bool, **given) -> Network:
         raise ParamsError(_blame(name, weights, error)) from None
 
 
-def _first_that_works(name: str, pyramid: bool, **given) -> Network:
+def _first_that_works(name: str, pyramid: bool, **given: Any) -> Network:
     """Stride 16 by dilation, as most CNNs can; else any image size, as transformers can; else as it is.
 
     For a pyramid without dilation.

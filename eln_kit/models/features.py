@@ -1,10 +1,13 @@
 """What all networks share: features between encoder and decoder, resizing, the predicted class, evaluation mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Features(tuple[Tensor, ...]):
@@ -36,7 +39,7 @@ def predicted(logits: Tensor) -> Tensor:
 
 
 @contextmanager
-def evaluating(module: nn.Module):
+def evaluating(module: Network) -> Iterator[Network]:
     """The module in evaluation mode, and back to the mode it had."""
     was_training = module.training
     try:

@@ -14,11 +14,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from eln_kit import __version__
 from eln_kit.faults import CheckpointError
+from eln_kit.method.stage import Stage
 from eln_kit.params import Params
 
 FILE = "checkpoint.pt"
@@ -27,7 +29,7 @@ INDIFFERENT = {"root", "workers", "cache", "classes", "labeled_ids", "unlabeled_
 KEYS = {"version", "stage", "step", "steps", "finished", "params", "sections", "classes", "networks"}
 
 
-def snapshot(stage, classes: list[str], step: int, **more) -> dict:
+def snapshot(stage: Stage, classes: list[str], step: int, **more: Any) -> dict:
     """What a checkpoint of a `Stage` holds after `step` steps; `more` is what training needs to go on."""
     return {
         "version": __version__,
@@ -194,7 +196,7 @@ def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> N
             raise CheckpointError(f"{path}: its {part} does not fit the networks of these params: {fault}") from None
 
 
-def _content(knob: str, value):
+def _content(knob: str, value: Any) -> Any:
     return Path(value).name if knob in ("encoder_weights", "eln_weights") else value
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from eln_kit.faults import Fault, LockedError
 
@@ -49,7 +50,7 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _acquire(file, folder: Path, until: float) -> None:
+def _acquire(file: IO[bytes], folder: Path, until: float) -> None:
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

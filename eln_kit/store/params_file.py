@@ -11,7 +11,7 @@ import reprlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -31,12 +31,12 @@ class _Yaml(yaml.SafeLoader):
     A knob that is given twice is an error. So are aliases, with which a short file can stand for an endless one.
     """
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"aliases (*{self.peek_event().anchor}) are not read; write the value itself")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [key.value for key, _ in node.value]
         for name in names:
             if names.count(name) > 1:
@@ -146,7 +146,7 @@ def _parse_knobs(knobs: Knobs) -> dict:
     return parsed
 
 
-def _kind(name: str):
+def _kind(name: str) -> Any:
     section, _, knob = name.partition(".")
     field = SECTIONS[section].model_fields.get(knob) if section in SECTIONS else None
     return field and field.annotation
@@ -160,7 +160,7 @@ def _explain(fault: dict, source: str) -> str:
     return f"{source}: {given}{_message(fault)}"
 
 
-def _message(fault) -> str:
+def _message(fault: Any) -> str:
     return fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 

@@ -3,7 +3,7 @@
 from accelerate import Accelerator
 
 from eln_kit.evaluation.segmentation import confusion, summarize_confusion
-from eln_kit.method.stages import Stage
+from eln_kit.method.stage import Stage
 from eln_kit.models.features import evaluating
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment

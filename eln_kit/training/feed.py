@@ -14,7 +14,8 @@ from eln_kit.data.splits import check_unlabeled
 from eln_kit.data.views import Batch, strong_names, strong_views
 from eln_kit.device import layout
 from eln_kit.faults import DataError
-from eln_kit.method.stages import Bound, Stage
+from eln_kit.method.stage import Stage
+from eln_kit.method.stages import Bound
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
 

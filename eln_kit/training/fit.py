@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from eln_kit.faults import CheckpointError
-from eln_kit.method.stages import STAGES, Stage
+from eln_kit.method.stage import Stage
+from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, open_experiment

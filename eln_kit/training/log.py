@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Log:
 
 
 @contextmanager
-def _disk(path: Path):
+def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ from eln_kit.data.views import Batch
 from eln_kit.device import keep_freed, layout, precision_of
 from eln_kit.evaluation.calibration import calibrate
 from eln_kit.faults import DataError
-from eln_kit.method.stages import Outcome, Stage
+from eln_kit.method.stage import Outcome, Stage
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment
 from eln_kit.training import processes, tracking
@@ -139,7 +139,7 @@ def _loop(training: Training) -> None:
                 raise KeyboardInterrupt(saved(stage, step))
 
 
-def one_step(model: nn.Module, batch: Batch, optimizer, accelerator: Accelerator) -> Outcome:
+def one_step(model: nn.Module, batch: Batch, optimizer: AcceleratedOptimizer, accelerator: Accelerator) -> Outcome:
     """Forward, backward and optimizer's step on a batch: the losses and measures, still on the device."""
     losses, measures = model(batch)
     accelerator.backward(sum(losses.values()))

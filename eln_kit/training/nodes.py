@@ -48,7 +48,7 @@ def _place() -> tuple[int, int, str, int]:
 
 
 @contextmanager
-def together(nodes: int, rank: int, host: str, port: int):
+def together(nodes: int, rank: int, host: str, port: int) -> Iterator[None]:
     """This process, and those that it starts, are of the node with this rank; the first keeps the store at its host."""
     if nodes == 1:
         yield

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from eln_kit.method.stages import Stage
+from eln_kit.method.stage import Stage
 from eln_kit.params import Optimizer
 
 
@@ -15,7 +15,7 @@ def make_optimizer(stage: Stage, knobs: Optimizer) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=knobs.lr, weight_decay=knobs.weight_decay, fused=True)
 
 
-def set_lr(optimizer, knobs: Optimizer, step: int, steps: int) -> float:
+def set_lr(optimizer: torch.optim.Optimizer, knobs: Optimizer, step: int, steps: int) -> float:
     """Set each group's rate for this step (counted from 1) and give the one that a share of 1 has."""
     done = (step - 1) / steps
     falling = {"constant": 1.0, "poly": (1 - done) ** 0.9, "cosine": (1 + math.cos(math.pi * done)) / 2}

@@ -18,7 +18,7 @@ from eln_kit.data import read_image, read_mask, spread
 from eln_kit.data.classes import in_palette
 from eln_kit.evaluation.predict import judge, predict, prepare
 from eln_kit.faults import Fault
-from eln_kit.method.stages import Stage
+from eln_kit.method.stage import Stage
 from eln_kit.models.features import evaluating, predicted
 from eln_kit.paths import write_whole
 from eln_kit.store.experiment import Experiment

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import torch
@@ -80,7 +80,7 @@ def count(params: Params, unlabeled: bool) -> int:
     return wanted
 
 
-def launch(processes: int, function: Callable, *arguments) -> None:
+def launch(processes: int, function: Callable, *arguments: Any) -> None:
     """Run `function(*arguments)` in that many new processes, with PyTorch's elastic launcher, until all are done.
 
     On Linux they are forked from a process that has imported what they need and used no GPU, so that they start at
@@ -100,7 +100,7 @@ def launch(processes: int, function: Callable, *arguments) -> None:
     attend(meeting, function, *arguments)
 
 
-def attend(meeting: nodes.Meeting, function: Callable, *arguments) -> None:
+def attend(meeting: nodes.Meeting, function: Callable, *arguments: Any) -> None:
     """This node's part of `launch`."""
     if FORKS:
         forkserver.set_forkserver_preload(["eln_kit.training.fit"])
@@ -162,7 +162,7 @@ def _stopped_once() -> Iterator[None]:
         signal.signal(signal.SIGQUIT, before)
 
 
-def _stop(number: int, _frame) -> NoReturn:
+def _stop(number: int, _frame: object) -> NoReturn:
     for each in STOPS:
         signal.signal(each, signal.SIG_IGN)
     raise SignalException("stopped", signal.Signals(number))

@@ -4,15 +4,16 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
+from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def saved_before(kind: type[Exception], save: Callable[[], None]):
+def saved_before(kind: type[Exception], save: Callable[[], None]) -> Iterator[None]:
     """Call `save` before an error of this kind goes on its way."""
     try:
         yield
@@ -22,14 +23,14 @@ def saved_before(kind: type[Exception], save: Callable[[], None]):
 
 
 @contextmanager
-def noted_signals():
+def noted_signals() -> Iterator[SimpleNamespace]:
     """The signals of `STOPS` set `received.signal` instead of stopping a step midway (main thread only)."""
     received = SimpleNamespace(signal=None)
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
-    def remember(number, frame):
+    def remember(number: int, _frame: object) -> None:
         received.signal = number
         leave_closed_terminal()
 
@@ -38,7 +39,7 @@ def noted_signals():
 
 
 @contextmanager
-def handled(handler: Callable):
+def handled(handler: Callable[[int, Any], Any]) -> Iterator[None]:
     """Let `handler` have the signals of `STOPS`, but for a SIGHUP that is ignored, as under nohup."""
     before = {number: signal.signal(number, handler) for number in STOPS if number != signal.SIGHUP or hangs_up()}
     try:
@@ -49,7 +50,7 @@ def handled(handler: Callable):
 
 
 @contextmanager
-def ignored(*numbers: signal.Signals):
+def ignored(*numbers: signal.Signals) -> Iterator[None]:
     """What is started meanwhile ignores these signals, which reach a whole job or terminal (main thread only)."""
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if is_main}

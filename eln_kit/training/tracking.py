@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from eln_kit.data import spread
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import Stage
+from eln_kit.method.stage import Stage
 from eln_kit.models.features import evaluating
 from eln_kit.params import Run
 from eln_kit.store.experiment import Experiment

@@ -8,7 +8,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from eln_kit.data.views import Batch, strong_names
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
-from eln_kit.method.stages import Outcome, Stage, stages_of
+from eln_kit.method.stage import Outcome, Stage
+from eln_kit.method.stages import stages_of
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.training import processes

@@ -81,8 +81,10 @@ def test_a_page_that_is_renewed_links_its_pictures_and_the_last_one_holds_them(r
 
 
 def test_the_headline_has_the_interval_where_there_is_one_and_the_best_and_worst_class(tmp_path):
-    row = {"name": "stage 3, teacher", "miou": 0.55, "iou": [0.9, 0.0, None]}
-    found = {"classes": ["sky", "pole", "absent"], "segmentation": [row, {"name": "control", "miou": 0.6}]}
+    row = {"stage": "3_semi_supervised", "network": "teacher", "miou": 0.55, "iou": [0.9, 0.0, None]}
+    row["name"] = "stage 3, teacher"
+    control = {"name": "control", "stage": "control", "network": "student", "miou": 0.6}
+    found = {"classes": ["sky", "pole", "absent"], "segmentation": [row, control]}
     (tmp_path / "split.json").write_text(json.dumps({"labeled": ["a"], "unlabeled": ["b", "c"]}))
     took = {"0_data": {"seconds": 70}, "1_supervised": {"seconds": 5}}
     assert index.headline(found, tmp_path, took) == [

@@ -273,8 +273,8 @@ def test_duration(seconds, text):
 
 
 def test_what_stands_out_is_computed_from_the_results():
-    def row(name, miou, steps, iou):
-        return {"name": name, "miou": miou, "steps": steps, "iou": iou}
+    def row(name, stage, network, miou, steps, iou):
+        return {"name": name, "stage": stage, "network": network, "miou": miou, "steps": steps, "iou": iou}
 
     control, spread = "control, averaged as the teacher is", {"images": 100, "units": 100}
     gain = {"over": control, "miou": 0.03, "low": 0.01, "high": 0.048}
@@ -282,14 +282,13 @@ def test_what_stands_out_is_computed_from_the_results():
     results = {
         "classes": ["sky", "road", "pole"],
         "segmentation": [
-            row("stage 1, supervised", 0.4, 4, [0.5, 0.3, None]),
-            row("stage 3, teacher", 0.45, 12, [0.4, 0.5, None]) | spread | {"gain": gain},
-            row(control, 0.42, 12, [0.5, 0.34, None]),
+            row("stage 1, supervised", "1_supervised", "student", 0.4, 4, [0.5, 0.3, None]),
+            row("the teacher", "3_semi_supervised", "teacher", 0.45, 12, [0.4, 0.5, None]) | spread | {"gain": gain},
+            row(control, "control", "teacher", 0.42, 12, [0.5, 0.34, None]),
         ],
         "error_detection": [
-            {"name": "after stage 2, ELN", "aupr": 0.5} | calibration,
-            {"name": "after stage 2, 1 - max softmax", "aupr": 0.6},
-            {"name": "after stage 2, mean of the views", "aupr": 0.55},
+            {"stage": "2_error_localization", "detector": detector, "aupr": aupr} | calibration
+            for detector, aupr in {"ELN": 0.5, "1 - max softmax": 0.6, "mean of the views": 0.55}.items()
         ],
     }
     said, classes, detection, calibrated, mean = report.notable(results)
@@ -307,9 +306,9 @@ def test_what_stands_out_is_computed_from_the_results():
 )
 def test_a_gain_on_few_images_or_few_groups_of_them_is_too_little_to_say(images, units, on):
     gain = {"over": "control", "miou": 0.094, "low": 0.05, "high": 0.1}
-    teacher = {"name": "stage 3, teacher", "steps": 12, "iou": [], "miou": 0.6, "gain": gain}
-    control = {"name": "control", "miou": 0.506, "steps": 12, "iou": []}
-    rows = [teacher | {"images": images, "units": units}, control]
+    teacher = {"name": "stage 3, teacher", "stage": "3_semi_supervised", "network": "teacher", "steps": 12, "iou": []}
+    control = {"name": "control", "stage": "control", "network": "student", "miou": 0.506, "steps": 12, "iou": []}
+    rows = [teacher | {"miou": 0.6, "gain": gain, "images": images, "units": units}, control]
     (said,) = report.notable({"segmentation": rows, "classes": []})
     assert f"On {on} that is too few to say." in said
     assert "95 %" not in said
