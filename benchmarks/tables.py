@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import beside_paper
+import expected
 import pandas as pd
 from scipy.stats import bootstrap
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "notebooks/0_data.ipynb")
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb")))
 BLOCK = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 ALONE, RECIPE = "labels alone", "adaptive 0.95, gate"
 METHODS = (  # in the order of the columns
@@ -144,6 +145,12 @@ TABLES = {
     "choosing": choosing,
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
     "paper and make run": lambda: markdown(beside_paper.HEADER, list(beside_paper.rows())),
+    "expect stage 1": lambda: markdown(*expected.networks("stage 1, supervised")),
+    "expect detectors": lambda: markdown(*expected.detectors()),
+    "expect networks": lambda: markdown(*expected.networks(*expected.GAIN)),
+    "expect all networks": lambda: markdown(*expected.networks("stage 1, supervised", *expected.GAIN)),
+    "expect methods": lambda: markdown(*expected.methods()),
+    "expect queue": lambda: markdown(*expected.queue()),
 }
 
 
