@@ -194,6 +194,6 @@ def _blame(name: str, weights: str, error: Exception) -> str:
     if weights == "imagenet":
         return (
             f"encoder {name}: imagenet weights could not be downloaded ({reason}); "
-            "name a local file or none in model.encoder_weights and model.eln_weights"
+            "name a local file or none in model.encoder_weights and model.eln_weights (docs/trouble.md)"
         )
     return f"{weights}: are not weights of {name}: {reason}"

@@ -43,7 +43,8 @@ def batches(stage: Stage, experiment: Experiment, accelerator: Accelerator, firs
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
         mend = (
-            "/dev/shm or the number of open files may be too small: docker's --shm-size, ulimit -n, or data.workers=0"
+            "/dev/shm or the number of open files may be too small: docker's --shm-size, ulimit -n, or data.workers=0 "
+            "(docs/trouble.md)"
         )
         raise DataError(f"a loader process died ({' '.join(str(error).split())[:120]}); {mend}") from None
 
