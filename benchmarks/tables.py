@@ -53,16 +53,17 @@ def runs(name: str, labels: int) -> pd.DataFrame:
     return table[[method for method in METHODS if method in table]].sort_index()
 
 
-def gain(differences: pd.Series) -> str:
+def gain(differences: pd.Series, digits: int = 1) -> str:
     """Mean of paired differences, with its 95 % interval from 5 pairs on, the least and the number of pairs."""
     pairs = differences.dropna()
     if len(pairs) == 0:
         return ""
-    least = f"least {pairs.min():+.1f}, n={len(pairs)}"
+    signed = f"{{:+.{digits}f}}".format
+    least = f"least {signed(pairs.min())}, n={len(pairs)}"
     if len(pairs) < 5:
-        return f"{pairs.mean():+.1f} ({least})"
+        return f"{signed(pairs.mean())} ({least})"
     low, high = bootstrap((pairs.to_numpy(),), lambda some, axis: some.mean(axis), rng=0).confidence_interval
-    return f"{pairs.mean():+.1f} ({low:+.1f} to {high:+.1f}; {least})"
+    return f"{signed(pairs.mean())} ({signed(low)} to {signed(high)}; {least})"
 
 
 def few_labels(name: str, labels: int) -> str:
@@ -133,16 +134,33 @@ def detectors(name: str) -> str:
     return markdown(["detector", "passes", "pixels", "errors %", "AUROC", "AUPR", "ECE"], lines)
 
 
+def what_eln_adds(*sets: tuple[str, str]) -> str:
+    """A line for each (data set, file): AUPR of errors, the mean over those runs that have all, and paired differences."""
+    names = ["mean of the views", "ELN", "both views, fitted", "both views and ELN, fitted"]
+    lines = []
+    for name, file in sets:
+        table = evidence(file).pivot(index=["draw", "seed"], columns="detector", values="aupr")[names].dropna()
+        views, eln, fitted, with_eln = (table[each] for each in names)
+        means = [f"{table[each].mean():.3f}" for each in names]
+        lines.append([name, str(len(table)), *means, gain(eln - views, 3), gain(with_eln - fitted, 3)])
+    header = ["AUPR of errors", "runs", *names, "ELN against the mean", "what ELN adds to the fitted views"]
+    return markdown(header, lines)
+
+
 TABLES = {
     "nuclei, 3 labels": partial(few_labels, "few_nuclei", 3),
     "nuclei, 3 labels, weak view": partial(few_labels, "few_nuclei_weak", 3),
     "CamVid, 3 labels": partial(few_labels, "few_camvid_draws", 3),
+    "CamVid, 6 labels": partial(few_labels, "few_camvid_draws", 6),
     "what stage 3 adds": partial(
         stage_3,
         ("nuclei, 3 labels", "few_nuclei", 3),
         ("CamVid, 3 labels", "few_camvid_draws", 3),
+        ("CamVid, 6 labels", "few_camvid_draws", 6),
     ),
     "choosing": choosing,
+    "detectors, scenes": partial(detectors, "scenes_draws"),
+    "what ELN adds": partial(what_eln_adds, ("scenes", "scenes_draws")),
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
     "paper and make run": lambda: markdown(beside_paper.HEADER, list(beside_paper.rows())),
     "expect stage 1": lambda: markdown(*expected.networks("stage 1, supervised")),

@@ -18,6 +18,7 @@ from eln_kit.store.experiment import Experiment
 
 FILE = "3_semi_supervised/guard.json"
 LOOKED_AT, NAMED = 200, 8  # unlabelled images, spread evenly; ids in a sentence
+FADED = 0.5  # of the pixels that a class had before stage 3, below which it is named
 MORE = 0.05  # implausible images that stage 3 adds, as a share of all, from which it has done harm
 
 
@@ -28,19 +29,21 @@ def watch(experiment: Experiment, before: Segmenter, after: Segmenter) -> dict:
 
     Returns:
         `images` looked at; `implausible`, ids `before` and `after`; `agreement`, the share of pixels of which both say
-        the same; `held_out`, the mIoU `before` and `after`, or None; `harm`; and `kept`, the stage whose network
-        `eln_kit.load` and the commands take. Written to `guard.json` in the stage's folder.
+        the same; `faded`, the classes that have lost more than half of their pixels, which is no proof of harm, but is
+        how rare classes die out; `held_out`, the mIoU `before` and `after`, or None; `harm`; and `kept`, the stage
+        whose network `eln_kit.load` and the commands take. Written to `guard.json` in the stage's folder.
     """
     params, dataset = experiment.params, experiment.dataset
     largest = largest_shares(experiment.labeled, dataset, params)
     items = spread(experiment.split.unlabeled, LOOKED_AT)
     odd: dict[str, list[str]] = {"before": [], "after": []}
-    same, pixels = 0, 0
+    same, taken = 0, torch.zeros(2, len(dataset.classes), dtype=torch.long)
     for item in items:
         masks = [_mask(network, item, experiment) for network in (before, after)]
         for ids, mask in zip(odd.values(), masks, strict=True):
             ids += [item.id] * (not plausible(mask, torch.ones_like(mask, dtype=torch.bool), largest).item())
-        same, pixels = same + int((masks[0] == masks[1]).sum()), pixels + masks[0].numel()
+        same += int((masks[0] == masks[1]).sum())
+        taken += torch.stack([mask.flatten().bincount(minlength=taken.shape[1]) for mask in masks])
     held_out = None
     if experiment.held_out:
         counts = (segmentation.confusion(n, experiment.held_out, dataset, params).sum(0) for n in (before, after))
@@ -48,7 +51,9 @@ def watch(experiment: Experiment, before: Segmenter, after: Segmenter) -> dict:
         held_out = dict(zip(odd, miou, strict=True))
     grown = len(odd["after"]) - len(odd["before"]) > MORE * len(items)
     harm = held_out["after"] < held_out["before"] if held_out else grown
-    found = {"images": len(items), "implausible": odd, "agreement": same / max(pixels, 1), "held_out": held_out}
+    faded = [name for name, (b, a) in zip(dataset.classes, taken.T.tolist(), strict=True) if a < FADED * b]
+    agreement = same / max(int(taken[0].sum()), 1)
+    found = {"images": len(items), "implausible": odd, "agreement": agreement, "faded": faded, "held_out": held_out}
     kept = "2_error_localization" if harm else "3_semi_supervised"
     return experiment.write(FILE, found | {"harm": harm, "kept": kept})
 
@@ -63,6 +68,9 @@ def sentences(found: dict) -> Iterator[str]:
             f"{found['agreement']:.1%} of the pixels. A class takes a larger share than in any labelled crop in "
             f"{len(before)} of them before, and in {len(after)} after{named}."
         )
+    if found["faded"]:
+        faded = ", ".join(found["faded"])
+        yield f"Less than half as many pixels as before are called {faded}: look whether they die out."
     if held_out := found["held_out"]:
         yield f"mIoU on the held-out images: {held_out['before']:.1%} before stage 3, {held_out['after']:.1%} after."
     if found["harm"]:

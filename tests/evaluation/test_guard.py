@@ -29,11 +29,13 @@ def test_a_network_that_calls_whole_images_a_small_class_has_done_harm_and_they_
     assert found["harm"]
     assert found["kept"] == guard.kept_stage(experiment.folder) == "2_error_localization"
     assert found["agreement"] == 0
+    assert found["faded"] == [experiment.dataset.classes[0]]
     assert found["implausible"]["before"] == []
     assert set(found["implausible"]["after"]) == {item.id for item in experiment.split.unlabeled}
     words = " ".join(guard.sentences(found))
     assert experiment.split.unlabeled[0].id in words
     assert "take the network of stage 2" in words
+    assert f"pixels as before are called {experiment.dataset.classes[0]}:" in words
     assert not guard.watch(experiment, rare, usual)["harm"]
     assert guard.kept_stage(experiment.folder) == "3_semi_supervised"
 
