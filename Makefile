@@ -40,8 +40,16 @@ lab: .venv/installed  ## JupyterLab on the notebooks; opening and running them l
 		> $(LAB_SETTINGS)/overrides.json
 	.venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/README.md
 
+FOR_DOCS = $(or $(RUN),runs/shapes)
+EXECUTE = .venv/bin/papermill --no-progress-bar --log-level ERROR
+
 docs: $(if $(RUN),.venv/installed,run)  ## the site, build/docs/index.html, with the notebooks of make run: make docs RUN=runs/camvid
-	.venv/bin/sphinx-build -W --keep-going -q -d build/doctrees -D eln_run=$(or $(RUN),runs/shapes) docs build/docs
+	@execute() { \
+		test $(FOR_DOCS)/$$1.ipynb -nt $(FOR_DOCS)/4_evaluate.ipynb && test $(FOR_DOCS)/$$1.ipynb -nt notebooks/$$1.ipynb && return; \
+		name=$$1; shift; echo "executing $$name"; $(EXECUTE) notebooks/$$name.ipynb $(FOR_DOCS)/$$name.ipynb "$$@"; }; \
+	execute toy_method && execute error_lab -p run $(FOR_DOCS) && execute 6_label_next -p run $(FOR_DOCS) && \
+	execute 5_compare -p runs $(FOR_DOCS) -p out $(FOR_DOCS)/5_compare
+	.venv/bin/sphinx-build -W --keep-going -q -d build/doctrees -D eln_run=$(FOR_DOCS) docs build/docs
 	@echo build/docs/index.html
 
 bench: .venv/installed  ## what a step costs, and how quickly the error lab answers: make bench RUN=runs/camvid

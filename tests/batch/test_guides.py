@@ -14,7 +14,7 @@ import yaml
 from conftest import TINY
 from PIL import Image
 
-from eln_kit import cli
+from eln_kit import __version__, cli
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import build, load
 from eln_kit.tools import promise
@@ -171,3 +171,11 @@ def test_every_message_that_trouble_explains_is_one_of_the_code():
     ):
         assert words in page
         assert words in code
+
+
+def test_what_there_is_to_cite_has_the_version_of_the_kit():
+    cited = yaml.safe_load((project_root() / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (__version__, "MIT")
+    assert f"version = {{{__version__}}}" in (DOCS / "licences.md").read_text()
+    changes = (project_root() / "CHANGELOG.md").read_text()
+    assert f"## [{__version__}] - {cited['date-released']}" in changes

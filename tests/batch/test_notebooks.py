@@ -95,6 +95,28 @@ def test_the_page_of_a_run_can_be_sent_alone_and_tells_of_its_data_and_results(p
     assert "1 - max softmax" in page
 
 
+def told_tree() -> list[str]:
+    """The files and folders in the tree of docs/run_folder.md, below the run folder; folders end with a slash."""
+    tree = re.search(r"```text\n(.*?)```", (project_root() / "docs/run_folder.md").read_text(), re.DOTALL)[1]
+    folder, told = "", []
+    for line in tree.splitlines()[1:]:
+        words = re.match(r"\s*(.*?)(\s{2,}[a-zA-Z].*)?$", line[2:])[1].split()
+        indented = line.startswith("    ")
+        folder = folder if indented else words[0] if words[0].endswith("/") else ""
+        told += [(folder if indented else "") + word for word in words if word not in ("...",)]
+    return told
+
+
+def test_what_a_run_folder_holds_is_told_and_what_is_told_is_there(pipeline):
+    _, folder, _ = pipeline
+    told = told_tree()
+    for_held_out_and_bound = {"1_supervised/best.pt", "bound/"}
+    assert [path for path in told if path not in for_held_out_and_bound and not (folder / path).exists()] == []
+    known = {path.rstrip("/") for path in told} | {".lock"} | {f"{name}.ipynb" for name in NOTEBOOKS}
+    known |= {f"{name}.html" for name in NOTEBOOKS} | set(NOTEBOOKS) | {"error_lab"}
+    assert {path.name for path in folder.iterdir()} <= known
+
+
 def test_a_finished_run_is_skipped_refuses_other_params_and_is_a_row_of_the_table(pipeline, capsys):
     file, folder, _ = pipeline
     assert cli.main(["run", str(file), "--set", "optimizer.lr=0.5"]) == 1

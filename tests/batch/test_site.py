@@ -66,6 +66,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path
     assert all("<math" in pages[name] and "MathJax" not in pages[name] for name in ("method", "3_semi_supervised"))
     assert "4 labelled and 8 unlabelled" in pages["1_supervised"]
     assert list((site / "_images").glob("*.png"))
+    assert {"toy_method", "error_lab", "5_compare", "6_label_next", "guides", "trouble", "licences"} <= set(pages)
     for knob in (knob for kind in SECTIONS.values() for knob in kind.model_fields):
         assert f">{knob}</span>" in pages["knobs"]
     for function, _, _ in cli.COMMANDS:
