@@ -89,6 +89,12 @@ def _complain(message: object, status: int) -> int:
     return status
 
 
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("should be 1 or more")
+    return value
+
+
 def _share(text: str) -> float:
     if not 0 < (value := float(text)) < 1:
         raise argparse.ArgumentTypeError("should be above 0 and below 1, such as 0.98")
@@ -157,7 +163,7 @@ def check(options) -> None:
     "which images to label first, before there is any mask: one of each kind of image",
     PARAMS,
     KNOBS,
-    _argument("--count", required=True, type=int, metavar="N", help="images to label"),
+    _argument("--count", required=True, type=_count, metavar="N", help="images to label"),
     _argument(
         "--out",
         required=True,
@@ -267,11 +273,14 @@ def show(options) -> None:
     _argument("--out", required=True, metavar="DIR", type=Path, help="goes on where it was stopped"),
     _argument("--precision", metavar="SHARE", type=_share, help="keep pixels so that this share of them is right"),
     _argument("--per-class", action="store_true", help="with --precision: a threshold for each predicted class"),
+    _argument("--outlines", choices=["labelme", "coco"], help="of the images to label next, polygons to correct"),
+    _argument("--first", type=_count, default=10, metavar="N", help="with --outlines: of so many (10)"),
 )
 def predict(options) -> int:
     from eln_kit.batch import gallery
 
-    lines, broken = gallery.label(options.run, options.images, options.out, options.precision, options.per_class)
+    asked = (options.precision, options.per_class, options.outlines, options.first)
+    lines, broken = gallery.label(options.run, options.images, options.out, *asked)
     print("\n".join(lines))
     return faults.FAILED if broken else 0
 
@@ -304,6 +313,7 @@ def table(options) -> None:
     _argument("--root", required=True, metavar="DIR", help="folder of the data set and its archives, or of the export"),
     _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
     _argument("--out", metavar="DIR", help="of an export: the new folder, which data.root is to name"),
+    _argument("--base", metavar="DIR", help="of an export: a data set whose classes, images and masks come along"),
     _argument("--val", type=float, default=0.2, help="of an export without validation part: share drawn (0.2)"),
     _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
@@ -315,7 +325,8 @@ def data(options) -> int:
         return 0 if prepare(options.name, options.root, options.download) else faults.FAILED
     if not options.out:
         raise faults.ParamsError(f"eln-kit data {options.name}: needs --out, the folder to make")
-    return 0 if bring(options.name, options.root, options.out, options.val, options.seed) else faults.FAILED
+    asked = (options.root, options.out, options.val, options.seed, options.base)
+    return 0 if bring(options.name, *asked) else faults.FAILED
 
 
 @_command("list every knob with its default, its values and its meaning")

@@ -379,8 +379,9 @@ class Run(Section):
     folder: str = Field("runs/shapes", min_length=1, description="run folder; relative paths start at the project")
     start_from: str = Field(
         "",
-        description="run folder whose finished stages are taken over where the changed knobs do not touch them; with "
-        "the same folder in run.folder, the new run gets a folder beside it, named after what changed",
+        description="run folder whose finished stages are taken over where the changed knobs do not touch them, and "
+        "with whose student stage 1 begins where labels were added; with the same folder in run.folder, the new run "
+        "gets a folder beside it, named after what changed",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="draws weights, batches and views")
     control: bool = Field(

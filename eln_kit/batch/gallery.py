@@ -10,15 +10,19 @@ from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
-from eln_kit.tools import promise
+from eln_kit.tools import outlines, promise
 from eln_kit.tools.label import Labelling, write_picture
 from eln_kit.tools.model import Model, level_of, levels_of, load
 
 SHOWN = 24  # images on the page
 
 
-def label(run: Path, images: Path, out: Path, precision: float | None, per_class: bool) -> tuple[list[str], int]:
+def label(
+    run: Path, images: Path, out: Path, precision: float | None, per_class: bool, starts: str | None = None, first=10
+) -> tuple[list[str], int]:
     """Everything that `eln-kit predict` writes below `out`; gives what to say of it, and how many images are broken.
+
+    `starts`: a kind of `outlines.KINDS`, in which the queue's first images are written for a labelling tool.
 
     Raises:
         ParamsError, CheckpointError: no run, or stage 2 has not finished.
@@ -34,7 +38,10 @@ def label(run: Path, images: Path, out: Path, precision: float | None, per_class
     labelling = Labelling(model, images, out, levels)
     for _ in labelling.run():
         pass
-    page = write_gallery(labelling, labelling.queue())
+    rows = labelling.queue()
+    page = write_gallery(labelling, rows)
+    if starts:
+        words.append(outlines.write(labelling, rows[:first], starts))
     count, broken = len(labelling.accounts), labelling.broken
     words.append(f"{count} images labelled, {labelling.kept_share:.1%} of an image trusted on average")
     if broken:

@@ -3,14 +3,16 @@
 import re
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
-from eln_kit.faults import CheckpointError, ParamsError
+from eln_kit.data import load_split
+from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.method.stages import STAGES
 from eln_kit.params import Params
 from eln_kit.paths import link, resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import Experiment, load_params, open_experiment
+from eln_kit.store.experiment import Experiment, dataset_of, load_params, open_experiment, split_of
 from eln_kit.store.params_file import build
 
 PLACES = {"run.folder", "run.start_from"}
@@ -43,17 +45,28 @@ def branched(params: Params) -> Params:
 
 
 def open_branch(params: Params) -> Experiment:
-    """Open the experiment; the finished stages of `run.start_from` that its knobs do not touch are taken over."""
+    """Open the experiment; the finished stages of `run.start_from` that its knobs do not touch are taken over.
+
+    Where there are other labels now, none is, and stage 1 begins with that run's student.
+    """
     source = resolve(params.run.start_from) if params.run.start_from else None
     if source and source != (folder := resolve(params.run.folder)) and not (folder / "split.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if (source / "split.json").exists():  # an imported run has none
-            shutil.copy(source / "split.json", folder)
+        with suppress(DataError, ParamsError, FileNotFoundError):  # other labels, or it is told below
+            split_of(source, dataset_of(params), params, keep=False)
+            shutil.copy(source / "split.json", folder)  # an imported run has none
     experiment = open_experiment(params)
-    if source:
+    if source and _same_labels(source, experiment):
         for stage in STAGES:
             take_over(stage, source, experiment)
     return experiment
+
+
+def _same_labels(source: Path, experiment: Experiment) -> bool:
+    path = source / "split.json"
+    with suppress(DataError):  # images that are gone
+        return not path.exists() or load_split(experiment.dataset, path) == experiment.split
+    return False
 
 
 def _has_begun(params: Params) -> bool:

@@ -91,18 +91,23 @@ class Experiment:
     def networks(self, after: str | None = None, best: bool = False) -> Networks:
         """New networks; `after` names the finished stage they continue from, with its last or its best step.
 
-        Initial weights are read for what no stage of the run has trained yet.
+        Without it they begin with the student of `run.start_from`, if a run is named there. Initial weights are read
+        for what no stage of the run has trained yet.
 
         Raises:
             CheckpointError: that stage has not finished, or its checkpoint was made with other params.
         """
         networks = Networks(without_trained(self.params), len(self.dataset.classes)).to(device())
-        if after is not None:
-            path = self.folder / after / (checkpoint.BEST if best else checkpoint.FILE)
+        begun = checkpoint.exists(self.folder / "1_supervised" / checkpoint.FILE)
+        start = None if begun or after else self.params.run.start_from
+        if start or after:
+            folder = resolve(start) / "1_supervised" if start else self.folder / str(after)
+            path = folder / (checkpoint.BEST if best else checkpoint.FILE)
             state = checkpoint.load(path)
             if not (state["finished"] or best):
                 raise CheckpointError(
-                    f"{path}: stopped at step {state['step']}; run {checkpoint.notebook_of(after)} to its end first"
+                    f"{path}: stopped at step {state['step']}; run {checkpoint.notebook_of(folder.name)} to its end "
+                    "first"
                 )
             self.check(path, state)
             checkpoint.restore(path, networks, state["networks"])

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from eln_kit.data.folder import read_folder
 from eln_kit.faults import DataError
 from eln_kit.tools.exports.coco import read_coco
 from eln_kit.tools.exports.export import Export
@@ -14,10 +15,11 @@ from eln_kit.tools.report import Report
 READERS = {"coco": read_coco, "labelme": read_labelme, "labelmap": read_labelmap}
 
 
-def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -> bool:
+def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int, base: str | None = None) -> bool:
     """Write the export below `root` into the new folder `out`, and print what was found and what was left out.
 
-    Where the export has no validation part, the share `val` of its labelled images is drawn with `seed`. True: done.
+    The data set in the folder `base` comes along: its classes first, its images, and masks where none are new.
+    Where there is no validation part, the share `val` of its labelled images is drawn with `seed`. True: done.
     """
     root, out = (Path(os.path.abspath(Path(place).expanduser())) for place in (root, out))
     report = Report()
@@ -28,9 +30,12 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int) -
             raise DataError(f"{out}: already exists; choose another --out, or delete it")
         if not 0 < val < 1:
             raise DataError(f"--val = {val:g}: should be a share above 0 and below 1, such as 0.2")
-        export = Export(root if root.is_dir() else root.parent)
+        dataset = read_folder(Path(base).expanduser().absolute()) if base else None
+        export = Export(root if root.is_dir() else root.parent, dataset)
         try:
             READERS[name](root, export)
+            if dataset:
+                export.add_base(dataset)
             write_tree(export, out, val, seed, report)
         finally:
             export.tell(report)  # before the fault, whose reasons they are

@@ -2,9 +2,10 @@
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from eln_kit.data.classes import palette
 from eln_kit.data.ids import is_ours
-from eln_kit.data.items import VOID
+from eln_kit.data.items import VOID, DataSet, Item, read_mask
 from eln_kit.data.pictures import IMAGE_SUFFIXES, upright_size
 from eln_kit.faults import DataError
 from eln_kit.tools.report import Report
@@ -24,22 +25,30 @@ Size = tuple[int, int]  # height and width
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of an export; `draw` gives its mask, uint8 `H W`, and is None where nobody has labelled the image."""
+    """An image of an export; `draw` gives its mask, uint8 `H W`, and is None where nobody has labelled the image.
+
+    `id` is that of a data set which has the image already.
+    """
 
     image: Path
     part: str  # train, val or test
     draw: Draw | None = None
+    id: str = ""
 
 
 class Export:
-    """Collects pictures, classes and what is to be told. Class 0 is the background, which nothing covers."""
+    """Collects pictures, classes and what is to be told.
 
-    def __init__(self, root: Path):
-        self.root = root
+    Class 0 is the background, which nothing covers; with a `base` classes are as there, and where that has no
+    background, what nothing covers is void.
+    """
+
+    def __init__(self, root: Path, base: DataSet | None = None):
+        self.root, self.base = root, base
         self.pictures: dict[Path, Picture] = {}
         self.seen: set[Path] = set()
-        self.classes = [BACKGROUND]
-        self.colors: np.ndarray | None = None
+        self.classes = list(base.classes) if base else [BACKGROUND]
+        self.colors: np.ndarray | None = base.colors if base else None
         self.odd: dict[tuple[str, str], list[str]] = {}
 
     def note(self, what: str, said: str, example: object) -> None:
@@ -48,9 +57,11 @@ class Export:
 
     def index(self, name: str) -> int:
         """Of a class, which is added where it is new."""
-        name = BACKGROUND if name.lower() in (BACKGROUND, "_background_") else name
+        name = next(filter(is_background, self.classes), BACKGROUND) if is_background(name) else name
         if name not in self.classes:
             self.classes.append(name)
+            if self.base:
+                self.note("classes", "classes are not those of --base, and come after them", name)
         if len(self.classes) > VOID:
             raise DataError(f"{self.root}: has more than {VOID} classes, which masks of 8 bits cannot hold")
         return self.classes.index(name)
@@ -104,6 +115,8 @@ class Export:
     def paint(self, size: Size, shapes: Iterable[tuple[np.ndarray, int]], name: str) -> np.ndarray:
         """The mask of shapes, bool `H W` and class, each over those before it."""
         mask, taken, overlap = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=bool), False
+        if self.base and not is_background(self.classes[0]):
+            mask[:] = VOID
         for where, index in shapes:
             overlap |= bool((taken & where & (mask != index)).any())
             mask[where], taken = index, taken | where
@@ -112,7 +125,29 @@ class Export:
         return mask
 
     def palette(self) -> np.ndarray:
-        return palette(len(self.classes)) if self.colors is None else self.colors
+        colors = palette(len(self.classes))
+        return colors if self.colors is None else np.concatenate([self.colors, colors[len(self.colors) :]])
+
+    def add_base(self, base: DataSet) -> None:
+        """The pictures of a data set, with their masks; one that is labelled anew has new labels, and the old id."""
+        new = {_checksum(picture.image): picture for picture in self.pictures.values()}
+        parts = [("train", item) for item in base.train] + [("val", item) for item in base.val]
+        for part, item in parts:
+            twin = new.get(_checksum(item.image), Picture(item.image, part))
+            draw = twin.draw or (partial(_own, item, base) if item.mask else None)
+            self.pictures[twin.image] = Picture(twin.image, part, draw, item.id)
+
+
+def _own(item: Item, base: DataSet) -> np.ndarray:
+    return read_mask(item, base).numpy()
+
+
+def is_background(name: str) -> bool:
+    return name.lower() in (BACKGROUND, "_background_")
+
+
+def _checksum(file: Path) -> int:
+    return zlib.crc32(file.read_bytes())
 
 
 def images_below(folder: Path) -> Iterator[Path]:

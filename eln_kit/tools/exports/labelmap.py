@@ -41,7 +41,7 @@ def _colors(file: Path, export: Export) -> dict[tuple[int, ...], int]:
     """Class of each colour, from lines `name:r,g,b:parts:actions`, the first being 0 whatever its name."""
     colors: dict[tuple[int, ...], int] = {BORDER: VOID}
     shown: dict[int, tuple[int, ...]] = {}
-    export.classes = []
+    export.classes = export.classes if export.base else []
     for number, line in enumerate(text_of(file).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -58,7 +58,8 @@ def _colors(file: Path, export: Export) -> dict[tuple[int, ...], int]:
             raise DataError(f"{file}: line {number} has a colour that another class has; export it again")
         colors[color] = export.index(name.strip())
         shown.setdefault(colors[color], color)
-    export.colors = np.array(list(shown.values()), dtype=np.uint8)
+    if not export.base:
+        export.colors = np.array(list(shown.values()), dtype=np.uint8)
     return colors
 
 

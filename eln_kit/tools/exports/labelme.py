@@ -33,13 +33,14 @@ def read_labelme(root: Path, export: Export) -> None:
             files[file] = content
     if not files:
         raise DataError(f"{root}: holds no labelme file, which is JSON with shapes")
+    known = len(export.classes)
     for act in (_read_classes, _read):
         for file, content in files.items():
             try:
                 act(file, content, export)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"{file}: is not as labelme writes it ({type(error).__name__}: {error})") from None
-        export.classes[1:] = sorted(export.classes[1:])
+        export.classes[known:] = sorted(export.classes[known:])
     export.add_others(export.root)
 
 

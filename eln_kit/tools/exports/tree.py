@@ -25,11 +25,13 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
         DataError: too few images are labelled, or the tree cannot be opened.
     """
     pictures = _with_validation(export, val, seed, report)
-    ids = _ids([picture.image for picture in pictures], export.root)
+    pictures.sort(key=lambda picture: not picture.id)
+    ids = _ids(pictures, export.root)
     named = list(zip(pictures, ids, strict=True))
     in_threads(lambda pair: _write(pair[0], pair[1], export, out), named, "writing")
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
-    text = yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    groups = {"groups": export.base.groups} if export.base and export.base.groups else {}
+    text = yaml.safe_dump({"classes": entries} | groups, sort_keys=False, allow_unicode=True, default_flow_style=None)
     write_whole(out / "dataset.yaml", text)
     export.tell(report)
     dataset = open_dataset(Data(name="folder", root=str(out)))
@@ -39,12 +41,12 @@ def write_tree(export: Export, out: Path, val: float, seed: int, report: Report)
     report.ok("val", f"{len(dataset.val)} images")
 
 
-def _ids(images: list[Path], root: Path) -> list[str]:
-    """The images' names without suffix, with the folders before them where several have one name."""
-    stems, ids = Counter(image.stem for image in images), dict[str, None]()
-    for image in images:
-        parts = Path(os.path.relpath(image, root)).with_suffix("").parts
-        id = image.stem if stems[image.stem] == 1 else "_".join(part for part in parts if part != "..")
+def _ids(pictures: list[Picture], root: Path) -> list[str]:
+    """The images' names without suffix, with the folders before them where several have one name; or their own ids."""
+    stems, ids = Counter(picture.image.stem for picture in pictures if not picture.id), dict[str, None]()
+    for picture in pictures:
+        image, parts = picture.image, Path(os.path.relpath(picture.image, root)).with_suffix("").parts
+        id = picture.id or (image.stem if stems[image.stem] == 1 else "_".join(part for part in parts if part != ".."))
         while id in ids:  # x/1.png is x_1, and x_1.png is there, too
             id += "_"
         ids[id] = None
