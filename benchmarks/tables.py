@@ -135,7 +135,7 @@ def detectors(name: str) -> str:
 
 
 def what_eln_adds(*sets: tuple[str, str]) -> str:
-    """A line for each (data set, file): AUPR of errors, the mean over those runs that have all, and paired differences."""
+    """A line for each (data set, file): AUPR of errors, means over the runs that have all, and paired differences."""
     names = ["mean of the views", "ELN", "both views, fitted", "both views and ELN, fitted"]
     lines = []
     for name, file in sets:
