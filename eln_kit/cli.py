@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eln_kit import faults
 from eln_kit.faults import Fault
 from eln_kit.paths import shorten_temporaries, write_whole
+
+if TYPE_CHECKING:
+    from eln_kit.params import Params
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 COMMANDS: list[tuple[Callable, str, tuple]] = []  # function, help, arguments
@@ -55,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    def __call__(self, parser, *_):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(version())
         parser.exit()
 
@@ -70,7 +74,7 @@ def version() -> str:
     return f"eln-kit {__version__}, Python {platform.python_version()}, torch {version('torch')}, {platform.platform()}"
 
 
-def _argument(*names: str, **settings) -> tuple:
+def _argument(*names: str, **settings: Any) -> tuple:
     return names, settings
 
 
@@ -108,7 +112,7 @@ KNOBS = _argument(
 )
 
 
-def _wanted(options):
+def _wanted(options: argparse.Namespace) -> "Params":
     """The params of a run, which may branch off another one."""
     from eln_kit.store import params_file
 
@@ -126,7 +130,7 @@ def _wanted(options):
     KNOBS,
     _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
 )
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
     from eln_kit.batch import job
 
     wanted = _wanted(options)
@@ -143,7 +147,7 @@ def run(options) -> None:
     KNOBS,
     _argument("--json", action="store_true", help="print what there is for programs"),
 )
-def check(options) -> None:
+def check(options: argparse.Namespace) -> None:
     from eln_kit.data import make_split, open_dataset
     from eln_kit.data.survey import check_trainable, survey
     from eln_kit.store import params_file
@@ -172,7 +176,7 @@ def check(options) -> None:
         help="the list of ids, for data.labeled_ids; a picture lies beside it",
     ),
 )
-def choose(options) -> None:
+def choose(options: argparse.Namespace) -> None:
     from eln_kit.store import params_file
     from eln_kit.tools import choose
 
@@ -184,7 +188,7 @@ def choose(options) -> None:
     "train and measure several methods and seeds from one file, or go on",
     _argument("file", metavar="SWEEP", help="a sweep file, or the name of one that comes with the kit"),
 )
-def sweep(options) -> int:
+def sweep(options: argparse.Namespace) -> int:
     from eln_kit.batch import sweep
 
     try:
@@ -209,7 +213,7 @@ def sweep(options) -> int:
     _argument("--memory", type=float, metavar="GB", help="of a node"),
     _argument("--time", help="such as 24:00:00 or 2-12:00:00"),
 )
-def submit(options) -> None:
+def submit(options: argparse.Namespace) -> None:
     from eln_kit.batch import cluster, submit, sweep
 
     if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
@@ -225,7 +229,7 @@ def submit(options) -> None:
     "where a submitted run or sweep is: its notebooks, its jobs, the ends of their logs",
     _argument("folder", metavar="RUN", type=Path, help="the folder of a run or a sweep"),
 )
-def status(options) -> None:
+def status(options: argparse.Namespace) -> None:
     from eln_kit.batch import status
 
     print(status.describe(options.folder))
@@ -237,7 +241,7 @@ def status(options) -> None:
     KNOBS,
     _argument("--out", metavar="FILE.json", type=Path, help="write everything measured"),
 )
-def evaluate(options) -> None:
+def evaluate(options: argparse.Namespace) -> None:
     from eln_kit.batch import report
     from eln_kit.evaluation import results
     from eln_kit.store import experiment
@@ -259,7 +263,7 @@ def evaluate(options) -> None:
     _argument("--out", required=True, metavar="DIR", type=Path),
     KNOBS,
 )
-def show(options) -> None:
+def show(options: argparse.Namespace) -> None:
     from eln_kit.tools import show
 
     for folder in show.show(options.run, options.image, options.mask, options.out, options.set):
@@ -276,7 +280,7 @@ def show(options) -> None:
     _argument("--outlines", choices=["labelme", "coco"], help="of the images to label next, polygons to correct"),
     _argument("--first", type=_count, default=10, metavar="N", help="with --outlines: of so many (10)"),
 )
-def predict(options) -> int:
+def predict(options: argparse.Namespace) -> int:
     from eln_kit.batch import gallery
 
     asked = (options.precision, options.per_class, options.outlines, options.first)
@@ -291,7 +295,7 @@ def predict(options) -> int:
     _argument("--to", required=True, choices=["onnx", "torch"]),
     _argument("--out", required=True, metavar="DIR", type=Path),
 )
-def export(options) -> None:
+def export(options: argparse.Namespace) -> None:
     from eln_kit.batch import export
 
     print(export.export(options.run, options.to, options.out))
@@ -301,7 +305,7 @@ def export(options) -> None:
     "compare finished runs in a Markdown table",
     _argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder, such as runs/shapes"),
 )
-def table(options) -> None:
+def table(options: argparse.Namespace) -> None:
     from eln_kit.batch import report
 
     print(report.compare(options.runs))
@@ -317,7 +321,7 @@ def table(options) -> None:
     _argument("--val", type=float, default=0.2, help="of an export without validation part: share drawn (0.2)"),
     _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
-def data(options) -> int:
+def data(options: argparse.Namespace) -> int:
     from eln_kit.tools.exports import READERS, bring
     from eln_kit.tools.prepare import prepare
 
@@ -330,7 +334,7 @@ def data(options) -> int:
 
 
 @_command("list every knob with its default, its values and its meaning")
-def knobs(_options) -> None:
+def knobs(_options: argparse.Namespace) -> None:
     from eln_kit.tools.knobs import describe
 
     print(describe())
@@ -340,7 +344,7 @@ def knobs(_options) -> None:
     "copy the notebooks and params that come with the kit into a folder, to change them there",
     _argument("folder", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: the working folder"),
 )
-def copy(options) -> None:
+def copy(options: argparse.Namespace) -> None:
     from eln_kit.paths import copy_shipped
 
     for folder in copy_shipped(options.folder):

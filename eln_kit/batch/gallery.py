@@ -18,7 +18,13 @@ SHOWN = 24  # images on the page
 
 
 def label(
-    run: Path, images: Path, out: Path, precision: float | None, per_class: bool, starts: str | None = None, first=10
+    run: Path,
+    images: Path,
+    out: Path,
+    precision: float | None,
+    per_class: bool,
+    starts: str | None = None,
+    first: int = 10,
 ) -> tuple[list[str], int]:
     """Everything that `eln-kit predict` writes below `out`; gives what to say of it, and how many images are broken.
 

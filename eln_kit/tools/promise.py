@@ -10,11 +10,11 @@ Ramdas (2024); the bet is always 1, which suits small losses and does not depend
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from eln_kit.data import VOID, groups_of, read_mask
+from eln_kit.data import VOID, Item, groups_of, read_mask
 from eln_kit.faults import DataError
 from eln_kit.tools.model import Model, levels_of
 
@@ -31,7 +31,7 @@ def histogram(mask: np.ndarray, trust: np.ndarray, truth: np.ndarray, classes: i
     return np.bincount(places, minlength=classes * LEVELS * 2).reshape(classes, LEVELS, 2)
 
 
-def held_out(model: Model, progress=iter) -> tuple[np.ndarray, list[str]]:
+def held_out(model: Model, progress: Callable[[list[Item]], Iterable[Item]] = iter) -> tuple[np.ndarray, list[str]]:
     """The histograms of the validation images, int `N C 256 2`, and their groups; `progress` wraps the items.
 
     Raises:

@@ -13,7 +13,7 @@ from eln_kit.faults import DataError
 class Report:
     """Prints each line as soon as it is known; `faults` counts those that a person has to mend."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.faults = 0
 
     def ok(self, what: str, said: str) -> None:

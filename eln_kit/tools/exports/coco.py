@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def read_coco(root: Path, export: Export) -> None:
     export.add_others(export.root)
 
 
-def _json(file: Path):
+def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
     except ValueError as error:
@@ -105,7 +106,7 @@ def _draw(of: str, size: Size, annotations: list[dict], indices: dict, export: E
     return export.paint(size, shapes, of)
 
 
-def _encoded(segmentation, size: Size, name: str, export: Export) -> Iterator[dict]:
+def _encoded(segmentation: Any, size: Size, name: str, export: Export) -> Iterator[dict]:
     """Run lengths of an annotation's parts."""
     from pycocotools import mask as lengths
 
