@@ -70,6 +70,12 @@ def upright_size(path: Path) -> tuple[int, int]:
         return file.size[::-1] if sideways else file.size
 
 
+def is_turned(path: Path) -> bool:
+    """Whether an EXIF tag turns or mirrors the picture, by the file's header alone."""
+    with opened(path) as file:
+        return file.getexif().get(ExifTags.Base.Orientation, 1) > 1
+
+
 def read_picture(path: Path) -> tuple[Image.Image, bool]:
     """The upright picture, and whether a channel has 16 bits in the file; of colour only the upper 8 are read."""
     with opened(path) as file:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 from eln_kit.data.extra import check_extra, extra_items
 from eln_kit.data.items import VOID, DataSet, Item, class_pixels, no_class, read_labels, read_mask
-from eln_kit.data.pictures import brightest, read_picture, rgb
+from eln_kit.data.pictures import brightest, is_turned, read_picture, rgb
 from eln_kit.data.splits import Split, check_held_out, check_unlabeled
 from eln_kit.data.views import resize, weak_view
 from eln_kit.faults import DataError
@@ -36,6 +36,7 @@ class Look:
     kind: str = ""
     largest: int = 0
     is_grey: bool = False
+    is_turned: bool = False
     checksum: int = 0
     pixels: np.ndarray | None = None
     stray: dict[int, int] = field(default_factory=dict)
@@ -107,6 +108,7 @@ def _look(item: Item, dataset: DataSet) -> Look:
         look.kind = f"{16 if deep else 8}-bit {'grey' if picture.mode[0] in '1LI' else 'color'}"
         if item.mask is not None:  # it is held against its image
             mask, look.stray = read_labels(item, dataset)
+            look.is_turned = is_turned(item.image)
             look.pixels = np.bincount(mask.ravel(), minlength=VOID + 1)
     except DataError as error:
         look.fault = str(error)

@@ -80,6 +80,8 @@ def _odd(found: Survey, params: Params) -> Iterator[str]:
         yield f"{void:.0%} of the masks' pixels are void"
     if found.void:
         yield f"{len(found.void)} masks are void everywhere, such as {min(str(item.mask) for item in found.void)}"
+    if turned := sum(look.is_turned for look in found.looks):
+        yield f"{turned} labelled images are turned or mirrored by their EXIF tag: their masks should be upright, too"
     single = int(((masks > 0).sum(1) == 1).sum())
     if single > len(masks) / 2:
         yield f"{single} of {len(masks)} masks hold one value only"

@@ -210,3 +210,13 @@ def test_numbers_beyond_the_depth_are_an_error_and_never_cut(tmp_path):
     (root / "images/train/00.png").unlink()
     with fails(r"train/00\.tif: values 0 to 70000, beyond 16 bits; save it with 16 bits"):
         survey(folder(root))
+
+
+@pytest.mark.parametrize(("orientation", "count"), [(3, 1), (1, 0)])
+def test_a_labelled_image_that_its_exif_tag_turns_by_180_degrees_is_told(tmp_path, capsys, orientation, count):
+    root = tree(tmp_path / "set", [(0, 1)] * 4)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(root / "images/train/00.png").save(root / "images/train/00.png", exif=exif)
+    warnings = told(root, tmp_path, capsys).count("1 labelled images are turned or mirrored by their EXIF tag")
+    assert warnings == count

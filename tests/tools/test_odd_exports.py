@@ -1,5 +1,6 @@
 """Exports as people have them: copies in hidden folders, lost parts, odd sizes and names, other alphabets."""
 
+import base64
 import json
 from contextlib import suppress
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as any_
 from PIL import Image
-from test_exports import BOX, SIZE, STAR, bring, by_centres, flat, iou, masks_of, of, write_coco
+from test_exports import BOX, SIZE, STAR, bring, by_centres, flat, iou, masks_of, of, shape, write_coco, write_labelme
 from trees import write_image
 
 from eln_kit.faults import DataError
@@ -107,18 +108,25 @@ def test_what_is_no_text_is_refused(tmp_path):
         text_of(tmp_path / "x")
 
 
-NAMES = ["images", "annotations", "categories", "shapes", "id", "segmentation", "points", "label"]
+def test_an_image_that_a_labelme_file_holds_inside_is_taken_where_its_file_is_missing(export, tmp_path):
+    for name in ("a", "b"):
+        inside = base64.b64encode((export / f"{name}.jpg").read_bytes()).decode() if name == "b" else None
+        write_labelme(export / f"{name}.json", [shape("x", BOX)], f"..\\pictures\\{name}.jpg")
+        content = json.loads((export / f"{name}.json").read_text())
+        (export / f"{name}.json").write_text(json.dumps(content | {"imageData": inside}))
+    image = (export / "b.jpg").read_bytes()
+    (export / "b.jpg").unlink()
+    assert bring("labelme", export, tmp_path / "out") == 0
+    assert masks_of(tmp_path / "out")[1].keys() == {"a", "b"}
+    (copy,) = (tmp_path / "out/images").rglob("b.jpg")
+    assert copy.read_bytes() == image
+
+
+KEYS = ["images", "annotations", "categories", "shapes", "id", "segmentation", "points", "label", "imagePath"]
+KEYS += ["imageData", "image_id", "category_id", "file_name", "name", "height", "width"]
 JSON = any_.recursive(
     any_.none() | any_.booleans() | any_.floats() | any_.integers(-9, 99) | any_.text(max_size=3),
-    lambda inner: (
-        any_.lists(inner, max_size=3)
-        | any_.dictionaries(
-            any_.sampled_from(
-                ["images", "annotations", "categories", "shapes", "id", "segmentation", "points", "label"]
-            ),
-            inner,
-        )
-    ),
+    lambda inner: any_.lists(inner, max_size=3) | any_.dictionaries(any_.sampled_from(KEYS), inner),
     max_leaves=12,
 )
 
@@ -132,5 +140,17 @@ def test_no_json_makes_a_reader_fail_with_anything_but_a_line(tmp_path_factory, 
         empty = {"images": [], "annotations": [], "categories": [], "shapes": []}
         content = empty | content
     (root / "x.json").write_text(json.dumps(content))
+    with suppress(DataError):
+        READERS[kind](root, Export(root))
+
+
+@settings(max_examples=40, deadline=None)
+@given(content=any_.binary(max_size=30) | any_.text(max_size=30).map(str.encode))
+@pytest.mark.parametrize("kind", READERS)
+def test_no_bytes_make_a_reader_fail_with_anything_but_a_line(tmp_path_factory, kind, content):
+    root = tmp_path_factory.mktemp("any")
+    write_image(root / "SegmentationClass/a.png", SIZE)
+    write_image(root / "JPEGImages/a.png", SIZE)
+    (root / {"labelmap": "labelmap.txt"}.get(kind, "x.json")).write_bytes(content)
     with suppress(DataError):
         READERS[kind](root, Export(root))

@@ -352,3 +352,22 @@ def test_one_bad_image_among_many_is_skipped_and_told(tiny, tmp_path, monkeypatc
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
     assert len(told) == 1
     assert str(bad) in told[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of"
+        ),
+        RuntimeError("unable to write to file </torch_7>: No space left on device (28), shared memory"),
+    ],
+)
+def test_a_small_shared_memory_is_one_line_that_names_it_and_the_knob(tiny, monkeypatch, error):
+    def broken(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr("eln_kit.training.feed.training_batches", broken)
+    with pytest.raises(DataError, match=r"\Aa loader process died .*/dev/shm .*--shm-size.*data\.workers=0\Z"):
+        train(tiny(), "1_supervised")

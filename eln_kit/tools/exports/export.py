@@ -1,5 +1,6 @@
 """What a reader finds in an export: images, each with a way to draw its mask, classes, and what was odd."""
 
+import base64
 import os
 import re
 import zlib
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
 import numpy as np
@@ -16,6 +18,7 @@ from eln_kit.data.ids import is_ours
 from eln_kit.data.items import VOID, DataSet, Item, read_mask
 from eln_kit.data.pictures import IMAGE_SUFFIXES, upright_size
 from eln_kit.faults import DataError
+from eln_kit.paths import write_whole
 from eln_kit.tools.report import Report
 
 BACKGROUND = "background"
@@ -104,6 +107,16 @@ class Export:
             if len(alike := self._by_name.get(tried.name, [])) == 1:
                 return alike[0]
         return None
+
+    def unpack(self, name: str, inside: str) -> Path:
+        """The file of an image that an annotation holds in base 64; it is there for as long as this object."""
+        file = Path(self._unpacked.name, str(len(self.seen)), PurePosixPath(name.replace("\\", "/")).name)
+        write_whole(file, base64.b64decode(inside))
+        return file
+
+    @cached_property
+    def _unpacked(self) -> TemporaryDirectory:
+        return TemporaryDirectory()
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:

@@ -42,7 +42,11 @@ def _colors(file: Path, export: Export) -> dict[tuple[int, ...], int]:
     colors: dict[tuple[int, ...], int] = {BORDER: VOID}
     shown: dict[int, tuple[int, ...]] = {}
     export.classes = export.classes if export.base else []
-    for number, line in enumerate(text_of(file).splitlines(), start=1):
+    try:
+        lines = text_of(file).splitlines()
+    except ValueError as error:
+        raise DataError(f"{file}: cannot be read ({error}); export it again") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")

@@ -59,6 +59,8 @@ def _read(file: Path, content: dict, export: Export) -> None:
         else:
             export.note("no area", "shapes are lines, points or too short, and are left out", f"a {kind} of {file}")
     image = export.find(content["imagePath"], file.parent, export.root)
+    if not image and (inside := content.get("imageData")):
+        image = export.unpack(content["imagePath"], inside)
     size = size_said(content.get("imageHeight"), content.get("imageWidth"))
     if image and not all(size):
         size = size_of(image) or size
