@@ -277,6 +277,12 @@ class SemiSupervised(Section):
     lr_factor: Float = Field(1.0, gt=0, le=10, description="learning rates, as a multiple of those of stages 1 and 2")
     ema: Share = Field(0.99, description="decay of the teacher's moving average, a step; the paper has 0.995")
     ema_warmup: bool = Field(False, description="decay at most 1 - 1/(step + 1), so that the teacher follows sooner")
+    ramp: int = Field(
+        0,
+        ge=0,
+        description="steps in which the weight of all losses on unlabelled images rises from 0: in the first ones the "
+        "teacher is poor (Tarvainen and Valpola, NeurIPS 2017)",
+    )
     weak_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the weak view")
     strong_weight: Float = Field(1.0, ge=0, description="weight of the cross-entropy on the strong view")
     contrast_weight: Float = Field(1.0, ge=0, description="weight of the contrastive loss on each view")

@@ -23,6 +23,7 @@ class Stage(nn.Module):
         measured: whose mIoU tells how good it is, the student's or the teacher's.
         class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
         largest_shares: the largest share of a labelled crop that each class takes, float `C`; as `class_weights`.
+        step: the one that is being taken, from 1; training sets it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage(nn.Module):
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
     lr_factor = 1.0
     measured: Which = "student"
+    step = 1
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__()

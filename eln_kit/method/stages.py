@@ -168,7 +168,9 @@ class SemiSupervised(ErrorLocalization):
             losses, measures = self.labeled_losses(predictions["image"], batch["image"], batch["mask"])
         if self.knobs.unlabeled:
             more_losses, more_measures = self.unlabeled_losses(predictions, boxes, batch)
-            losses, measures = losses | more_losses, measures | more_measures
+            weight = min(1.0, self.step / self.knobs.ramp) if self.knobs.ramp else 1.0
+            losses |= {name: weight * loss for name, loss in more_losses.items()}
+            measures |= more_measures
         return losses, measures
 
     def views(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

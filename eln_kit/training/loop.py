@@ -122,6 +122,7 @@ def _loop(training: Training) -> None:
         for step, batch in enumerate(batches(stage, training.experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
             lr = stage.lr_factor * set_lr(training.optimizer, params.optimizer, step, stage.steps)
+            stage.step = step
             training.log.add(*one_step(training.model, batch, training.optimizer, accelerator))
             stage.after_step(step)
             images += len(batch.get("image", ())) + len(batch.get("weak", ()))

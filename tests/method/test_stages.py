@@ -261,6 +261,20 @@ def test_an_adaptive_threshold_keeps_some_of_a_class_that_is_never_sure(tiny, ba
     assert torch.equal(kept[True][..., 16:], kept[False][..., 16:])
 
 
+def test_on_a_ramp_the_losses_of_unlabelled_images_rise_with_the_steps_and_the_labelled_ones_do_not(tiny, batch):
+    found = {}
+    for ramp, step in ((0, 1), (4, 1), (4, 4), (4, 9)):
+        stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none", "semi_supervised.ramp": ramp}))
+        stage.step = step
+        torch.manual_seed(0)
+        found[ramp, step] = {name: loss.item() for name, loss in stage(batch)[0].items()}
+    full, quarter = found[0, 1], found[4, 1]
+    labelled = {"main", "auxiliary", "eln"}
+    assert quarter == pytest.approx({n: loss / (1 if n in labelled else 4) for n, loss in full.items()}, rel=1e-4)
+    assert found[4, 4] == pytest.approx(full, rel=1e-4)
+    assert found[4, 9] == pytest.approx(full, rel=1e-4)
+
+
 def test_an_image_whose_labels_take_implausible_shares_teaches_nothing(tiny, batch):
     stage = make(SemiSupervised, tiny({"semi_supervised.filter": "none"}))
     largest = torch.ones(4)

@@ -96,6 +96,7 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
         "model.eln_form": "features" if decoder == "fpn" else "residual",
         "error_localization.target": "true_class" if decoder == "fpn" else "right",
         "optimizer.class_weights": "sqrt",
+        "semi_supervised.ramp": 5,
         "data.batch_unlabeled": 2,
     }
     whole = train(tiny(knobs | {"run.folder": str(tmp_path / "whole")}), *STAGES)
