@@ -16,6 +16,7 @@ ROWS = [  # what it is, what the paper has, the knob
     ("lower threshold for doubtful classes", "no", "semi_supervised.adaptive"),
     ("class-balanced selection", "no", "semi_supervised.class_share"),
     ("gate by the image", "none", "semi_supervised.image_gate"),
+    ("steps in which unlabelled images gain weight", "none", "semi_supervised.ramp"),
     ("weight of the weak view", "1", "semi_supervised.weak_weight"),
     ("weight of the strong view", "1", "semi_supervised.strong_weight"),
     ("weight of the contrast", "1", "semi_supervised.contrast_weight"),
