@@ -2,8 +2,7 @@
 PYTHON ?= python3
 PARAMS ?= params/shapes.yaml
 ARGS ?=
-# one process more than cores, since browsers and kernels are waited for; four at most
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n $(shell expr `getconf _NPROCESSORS_ONLN` + 1) --maxprocesses 4 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help run check test test-all style lab docs bench torture format
 

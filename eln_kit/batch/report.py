@@ -100,12 +100,12 @@ def notable(results: dict) -> list[str]:
 
 def network_row(results: dict, stage: str, network: str) -> dict:
     """The row of results.json of a stage's student or teacher after its last step; empty where there is none."""
-    rows = (row for row in results.get("segmentation", []) if (row["stage"], row["network"]) == (stage, network))
-    return next(rows, {})
+    rows = results.get("segmentation", [])
+    return next((row for row in rows if (row.get("stage"), row.get("network")) == (stage, network)), {})
 
 
 def _by_detector(results: dict, stage: str) -> dict[str, dict]:
-    return {row["detector"]: row for row in results.get("error_detection", []) if row["stage"] == stage}
+    return {row["detector"]: row for row in results.get("error_detection", []) if row.get("stage") == stage}
 
 
 def _gain(teacher: dict, rows: dict[str, dict], classes: list[str]) -> Iterator[str]:

@@ -370,5 +370,7 @@ def test_a_small_shared_memory_is_one_line_that_names_it_and_the_knob(tiny, monk
         yield
 
     monkeypatch.setattr("eln_kit.training.feed.training_batches", broken)
-    with pytest.raises(DataError, match=r"\Aa loader process died .*/dev/shm .*--shm-size.*data\.workers=0\Z"):
+    with pytest.raises(
+        DataError, match=r"\Aa loader process died .*/dev/shm .*--shm-size.*data\.workers=0 \(docs/trouble\.md\)\Z"
+    ):
         train(tiny(), "1_supervised")
