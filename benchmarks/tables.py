@@ -94,23 +94,6 @@ def stage_3(*sets: tuple[str, str, int]) -> str:
     return markdown(["averaged network, mIoU in %", ALONE, *added], lines)
 
 
-def choosing() -> str:
-    """Labels alone, by how their images were chosen; random draws by mean and deviation."""
-    lines, rows = [], evidence("choosing")
-    for name, of_set in rows.groupby("set"):
-        most = of_set[of_set.labels == of_set.labels.max()].teacher.mean()
-        for labels, some in of_set.groupby("labels"):
-            draws = some.groupby("draw").teacher.mean()
-            random = draws[draws.index.str.startswith("random")]
-            spread = f"{random.mean():.1f} ± {random.std():.1f}" if len(random) > 1 else f"{random.mean():.1f}"
-            by_choice = [bold(draws.get(way, float("nan")), False, 1) for way in ("choose", "covering")]
-            share = f"{draws['choose'] / most:.0%}" if "choose" in draws else ""
-            beaten = f"{(random < draws['choose']).sum()} of {len(random)}" if "choose" in draws else ""
-            lines.append([str(name), str(labels), *by_choice, spread, f"{random.max():.1f}", beaten, share])
-    header = ["data set", "labels", "choose", "covering", "random", "best random draw", "draws that choose beats"]
-    return markdown([*header, "choose, of the most labels"], lines)
-
-
 def detectors(name: str) -> str:
     """Of each detector the mean over draws and seeds, best AUPR first."""
     rows = evidence(name)
@@ -148,7 +131,6 @@ TABLES = {
         ("CamVid, 3 labels", "few_camvid_draws", 3),
         ("CamVid, 6 labels", "few_camvid_draws", 6),
     ),
-    "choosing": choosing,
     "detectors, scenes": partial(detectors, "scenes_draws"),
     "what ELN adds": partial(what_eln_adds, ("scenes", "scenes_draws")),
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
