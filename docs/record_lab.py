@@ -1,11 +1,12 @@
 """The error lab's pictures, from a browser that moves its controls: error_lab.gif and lab_{make,find,what}.png.
 
     eln-kit run nuclei --set data.labeled_ids=ids.txt --set model.eln_form=features --set model.eln_scales=[1.25] \
-        --set supervised.steps=150 --set error_localization.steps=50 --set semi_supervised.steps=1 --set run.control=false
+        --set supervised.steps=150 --set error_localization.steps=50 --set semi_supervised.steps=1
     PYTHONPATH=tests/helpers python docs/record_lab.py runs/nuclei --image 7 --knobs data.root=datasets/stained
 
-needs Chromium and some three minutes; ids.txt has the three images of eln-kit choose. The photographs are Data Science Bowl 2018's, which are CC0. datasets/stained is
-datasets/nuclei with only the eight images of stained tissue in images/val and masks/val, so that the lab shows these.
+needs Chromium and some three minutes; ids.txt has the three images of `eln-kit choose`. The photographs are Data
+Science Bowl 2018's, which are CC0. datasets/stained is datasets/nuclei with only the eight images of stained tissue in
+images/val and masks/val, so that the lab shows these.
 """
 
 import argparse
