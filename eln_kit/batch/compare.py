@@ -73,6 +73,8 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
     for folder in folders:
         results, seed = json.loads((folder / report.RESULTS).read_text()), _seed(folder)
         for row in results["segmentation"]:
+            if "stage" not in row:
+                raise ParamsError(f"{folder}: was measured by an older eln-kit; leave it out")
             if row["stage"] == "1_supervised" or row["name"].endswith(BEST):
                 continue
             control = row["stage"] == "control"

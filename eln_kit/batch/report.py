@@ -73,6 +73,8 @@ def compare(folders: list[Path]) -> str:
             raise Fault(f"{folder}: no finished run is there; eln-kit run makes one") from None
         first, control, student, teacher = (network_row(results, *of) for of in networks.values())
         judged = _by_detector(results, "2_error_localization")
+        if not (first and judged):
+            raise Fault(f"{folder}: was measured by an older eln-kit; leave it out")
         eln, confidence = judged["ELN"], judged["1 - max softmax"]
         lines.append(
             [

@@ -18,7 +18,8 @@ from together import forking
 from toy_run import run_notebooks
 
 from eln_kit import cli
-from eln_kit.batch import index, kernels, report, state
+from eln_kit.batch import compare, index, kernels, report, state
+from eln_kit.faults import Fault
 from eln_kit.paths import resolve
 
 pytestmark = pytest.mark.slow
@@ -312,6 +313,17 @@ def test_a_gain_on_few_images_or_few_groups_of_them_is_too_little_to_say(images,
     (said,) = report.notable({"segmentation": rows, "classes": []})
     assert f"On {on} that is too few to say." in said
     assert "95 %" not in said
+
+
+def test_a_run_that_an_older_version_has_measured_is_one_line(tmp_path):
+    row = {"name": "stage 1, supervised", "steps": 4, "miou": 0.5}
+    (tmp_path / "4_evaluate").mkdir()
+    (tmp_path / report.RESULTS).write_text(json.dumps({"segmentation": [row], "error_detection": [], "classes": []}))
+    (tmp_path / "params.yaml").write_text("run: {seed: 0}")
+    (tmp_path / "split.json").write_text("{}")
+    for told in (report.compare, compare.segmentation):
+        with pytest.raises(Fault, match="was measured by an older eln-kit; leave it out"):
+            told([tmp_path])
 
 
 def test_help_does_not_import_torch():
