@@ -66,6 +66,9 @@ class Data(Section):
         "auto",
         description="bits that 16-bit images use, such as 12 from many sensors; auto: as many as they need",
     )
+    bands: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)] | None = Field(
+        None, description="the three bands to read of TIFFs that have more, counted from 1, such as [3, 2, 1]"
+    )
     batch_labeled: int = Field(8, ge=1, description="labelled images a step, all processes together")
     batch_unlabeled: int = Field(8, ge=1, description="unlabelled images a step, all processes together")
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(

@@ -122,7 +122,7 @@ def _about(experiment: Experiment) -> dict:
     """What `eln_kit.load` has to know beside the graph."""
     params, dataset = experiment.params, experiment.dataset
     kept = {
-        "data": params.data.model_dump(include={"resize", "depth"}),
+        "data": params.data.model_dump(include={"resize", "depth", "bands"}),
         "evaluation": params.evaluation.model_dump(include={"size", "window", "overlap"}),
         "semi_supervised": params.semi_supervised.model_dump(include={"threshold"}),
     }

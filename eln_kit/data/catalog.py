@@ -50,8 +50,13 @@ def open_dataset(data: Data) -> DataSet:
     if both := {item.image for item in dataset.train} & {item.image for item in dataset.val}:
         raise DataError(f"{min(both)}: is for training and for validation; take it out of one list")
     depth = depth_of(dataset.train + dataset.val, data)
-    train, val = ([replace(item, depth=depth) for item in items] for items in (dataset.train, dataset.val))
-    return replace(dataset, train=train, val=val)
+    return replace(dataset, train=as_read(dataset.train, data, depth), val=as_read(dataset.val, data, depth))
+
+
+def as_read(items: list[Item], data: Data, depth: int | None = None) -> list[Item]:
+    """The items with the depth and the bands that their images are read with; without `depth` their own."""
+    depth, bands = depth or depth_of(items, data), tuple(data.bands or ())
+    return [replace(item, depth=depth, bands=bands) for item in items]
 
 
 def depth_of(items: list[Item], data: Data) -> int:
@@ -61,5 +66,5 @@ def depth_of(items: list[Item], data: Data) -> int:
     largest = 0
     for item in spread(items, SAMPLE):
         with contextlib.suppress(DataError):  # told when every file is read
-            largest = max(largest, brightest_in(item.image))
+            largest = max(largest, brightest_in(item.image, tuple(data.bands or ())))
     return next((bits for bits in DEPTHS if 0 < largest < 2**bits), DEPTHS[-1])

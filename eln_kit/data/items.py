@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eln_kit.data.pictures import read_colors, read_picture, read_values, rgb, upright_size
+from eln_kit.data.pictures import read_colors, read_numbers, read_values, rgb, upright_size
 from eln_kit.faults import DataError
 
 VOID = 255
@@ -19,13 +19,15 @@ TOLD = 256  # values or colours of one mask that are no class
 class Item:
     """One image; `mask` is None for an image that nobody labelled.
 
-    `depth`: bits that a 16-bit image uses. `indexed`: the mask holds class indices, whatever the data set's masks hold.
+    `depth`: bits that a 16-bit image uses. `bands`: the three of a TIFF that are read, or none. `indexed`: the mask
+    holds class indices, whatever the data set's masks hold.
     """
 
     id: str
     image: Path
     mask: Path | None = None
     depth: int = 16
+    bands: tuple[int, ...] = ()
     indexed: bool = False
 
 
@@ -57,12 +59,18 @@ class DataSet:
 
 
 def read_image(item: Item) -> torch.Tensor:
-    """The image upright as uint8, 3 x H x W, RGB: grey is repeated, `depth` bits are scaled to 8, alpha ignored.
+    """The image upright as uint8, 3 x H x W, RGB or `bands`.
+
+    Grey is repeated, `depth` bits are scaled to 8, alpha is ignored.
 
     Raises:
         DataError: the file is missing, broken, or holds floating-point numbers or such as `depth` bits do not hold.
     """
-    return torch.from_numpy(rgb(item.image, *read_picture(item.image), item.depth)).permute(2, 0, 1).contiguous()
+    return (
+        torch.from_numpy(rgb(item.image, *read_numbers(item.image, item.bands), item.depth))
+        .permute(2, 0, 1)
+        .contiguous()
+    )
 
 
 def read_mask(item: Item, dataset: DataSet) -> torch.Tensor:
@@ -86,7 +94,7 @@ def read_labels(item: Item, dataset: DataSet) -> tuple[np.ndarray, dict[int, int
     table = dataset.mask_values
     values = read_colors(item.mask) if dataset.in_color else read_values(item.mask)
     height, width = values.shape
-    if (width, height) != (size := upright_size(item.image)):
+    if (width, height) != (size := upright_size(item.image, item.bands)):
         turned = " (its EXIF tag turns it, and the mask is not turned)" if (height, width) == size else ""
         raise DataError(
             f"{item.mask}: {width} x {height} pixels, but its image {item.image} has {size[0]} x {size[1]}{turned}; "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from eln_kit.data.bands import read_bands, size_of_bands
 from eln_kit.faults import DataError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -32,8 +33,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: has more than {LARGEST} million pixels; cut it into tiles") from None
     except Exception as error:  # readers of broken files raise many kinds
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+        bands = ", or set data.bands if it has more than three" if path.suffix.lower() in (".tif", ".tiff") else ""
         raise DataError(
-            f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set"
+            f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set{bands}"
         ) from None
 
 
@@ -44,7 +46,7 @@ def _refuse_bands(file: Image.Image, path: Path) -> None:
     extra = extra if isinstance(extra, tuple) else (extra,)
     alpha = len(extra) == 1 and extra[0] in (1, 2)
     if file.format == "TIFF" and bands - alpha > (4 if tags.get(262) == 5 else 3):  # photometric 5 is CMYK
-        raise DataError(f"{path}: has {bands} bands, and three are read; save those that are meant as RGB")
+        raise DataError(f"{path}: has {bands} bands, and three are read; say which, such as data.bands=[3, 2, 1]")
 
 
 def _go_to_picture(file: Image.Image, path: Path) -> None:
@@ -59,12 +61,16 @@ def _go_to_picture(file: Image.Image, path: Path) -> None:
     widest, highest = (max((page[side] for page in pages), default=0) for side in (0, 1))
     full = [n for n, (w, h, less) in enumerate(pages) if not less and (2 * w > widest or 2 * h > highest)]
     if len(full) != 1:
-        raise DataError(f"{path}: holds {frames} frames or pages; save the one that is meant by itself")
+        raise DataError(
+            f"{path}: holds {frames} frames or pages; save the one that is meant by itself, or set data.bands"
+        )
     file.seek(full[0])
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(path: Path, bands: tuple[int, ...] = ()) -> tuple[int, int]:
     """Width and height of the upright image, from the file's header alone."""
+    if bands:
+        return size_of_bands(path)
     with opened(path) as file:  # of a TIFF, Pillow tells the upright size by itself
         sideways = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return file.size[::-1] if sideways else file.size
@@ -76,50 +82,61 @@ def is_turned(path: Path) -> bool:
         return file.getexif().get(ExifTags.Base.Orientation, 1) > 1
 
 
-def read_picture(path: Path) -> tuple[Image.Image, bool]:
-    """The upright picture, and whether a channel has 16 bits in the file; of colour only the upper 8 are read."""
+def read_numbers(path: Path, bands: tuple[int, ...] = ()) -> tuple[np.ndarray, bool]:
+    """The upright image's numbers without alpha, `H W` or `H W 3`, and whether a channel has 16 bits in the file.
+
+    Of 16-bit colour Pillow reads the upper 8 bits alone, so that is uint8; with `bands` all 16 are read.
+    """
+    if bands:
+        numbers = read_bands(path, bands)
+        return numbers, numbers.dtype == np.uint16
     with opened(path) as file:
-        deep = _is_deep(file)
-        picture = ImageOps.exif_transpose(file)
-        picture.load()
+        deep = _is_deep(file)  # what tells it is gone once the file is read
+        return _numbers(ImageOps.exif_transpose(file), path), deep
+
+
+def _numbers(picture: Image.Image, path: Path) -> np.ndarray:
     if picture.mode == "F":
         raise DataError(f"{path}: holds floating-point numbers; save it as an 8-bit image")
-    return picture, deep
-
-
-def brightest_in(path: Path) -> int:
-    """The largest number in an image of 16 bits a channel; 0 for one of 8, of which only the header is read."""
-    with opened(path) as file:
-        return brightest(file) if _is_deep(file) else 0
-
-
-def brightest(picture: Image.Image) -> int:
-    """The largest number in a picture of 16 bits a channel; of colour, without alpha, to the upper 8 bits."""
     if picture.mode.startswith("I"):
-        return int(np.asarray(picture).max())
-    return int(np.asarray(picture.convert("RGB")).max()) * 257
+        return np.asarray(picture).astype(np.int32)
+    return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"))
+
+
+def brightest_in(path: Path, bands: tuple[int, ...] = ()) -> int:
+    """The largest number in an image of 16 bits a channel; 0 for one of 8, of which only the header is read."""
+    if not bands:
+        with opened(path) as file:
+            if not _is_deep(file):
+                return 0
+    return brightest(*read_numbers(path, bands))
+
+
+def brightest(numbers: np.ndarray, deep: bool) -> int:
+    """The largest number in an image of 16 bits a channel, of colour to the upper 8 bits; 0 in one of 8 bits."""
+    return int(numbers.max()) * (257 if numbers.dtype == np.uint8 else 1) if deep else 0
 
 
 def _is_deep(file: Image.Image) -> bool:
     return file.mode.startswith("I") or any(";16" in str(tile.args) for tile in getattr(file, "tile", []))
 
 
-def rgb(path: Path, picture: Image.Image, deep: bool, depth: int) -> np.ndarray:
-    """uint8 `H W 3`: grey is repeated, alpha ignored, and numbers of `depth` bits are scaled to 8."""
-    if picture.mode.startswith("I"):
-        pixels, white = np.asarray(picture).astype(np.int32), 2**depth - 1
-        if pixels.min() < 0 or pixels.max() > white:
+def rgb(path: Path, numbers: np.ndarray, deep: bool, depth: int) -> np.ndarray:
+    """uint8 `H W 3` of what `read_numbers` gives: grey is repeated, and numbers of `depth` bits are scaled to 8."""
+    if numbers.dtype != np.uint8:
+        least, most, white = int(numbers.min()), int(numbers.max()), 2**depth - 1
+        if least < 0 or most > white:
             raise DataError(
-                f"{path}: values {pixels.min()} to {pixels.max()}, beyond {depth} bits; "
-                f"{'save it with 16 bits' if pixels.min() < 0 or pixels.max() > 65535 else 'raise data.depth'}"
+                f"{path}: values {least} to {most}, beyond {depth} bits; "
+                f"{'save it with 16 bits' if least < 0 or most > 65535 else 'raise data.depth'}"
             )
-        picture = Image.fromarray((pixels * 255 // white).astype(np.uint8))
+        numbers = (numbers.astype(np.int32) * 255 // white).astype(np.uint8)
     elif deep and depth < 16:
         raise DataError(
             f"{path}: 16-bit colour that uses {depth} bits cannot be scaled; save it as an 8-bit image, or set "
             "data.depth=16"
         )
-    return np.array(picture.convert("RGB"))
+    return np.repeat(numbers[..., None], 3, axis=2) if numbers.ndim == 2 else numbers.copy()
 
 
 def read_values(path: Path) -> np.ndarray:

@@ -17,8 +17,8 @@ from eln_kit.paths import resolve, write_whole
 
 LIST_FOLDERS = ("ImageSets/Segmentation", "data_lists")  # where official lists lie, in VOC2012 and beside leftImg8bit
 NOT_DECIDING = {
-    "root", "held_out", "extra_masks", "extra_weight", "resize", "depth", "batch_labeled", "batch_unlabeled", "workers",
-    "cache",
+    "root", "held_out", "extra_masks", "extra_weight", "resize", "depth", "bands", "batch_labeled", "batch_unlabeled",
+    "workers", "cache",
 }  # of a split  # fmt: skip
 
 

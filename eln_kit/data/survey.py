@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from eln_kit.audience import person_watches
 from eln_kit.data.extra import check_extra, extra_items
 from eln_kit.data.items import VOID, DataSet, Item, class_pixels, no_class, read_labels, read_mask
-from eln_kit.data.pictures import brightest, is_turned, read_picture, rgb
+from eln_kit.data.pictures import brightest, is_turned, read_numbers, rgb
 from eln_kit.data.splits import Split, check_held_out, check_unlabeled
 from eln_kit.data.views import resize, weak_view
 from eln_kit.faults import DataError
@@ -100,15 +100,15 @@ def refuse_void(items: list[Item], void: set[Item], what: str = "labelled") -> N
 def _look(item: Item, dataset: DataSet) -> Look:
     look = Look()
     try:
-        picture, deep = read_picture(item.image)
-        pixels = rgb(item.image, picture, deep, item.depth)
+        numbers, deep = read_numbers(item.image, item.bands)
+        pixels = rgb(item.image, numbers, deep, item.depth)
         look.checksum = zlib.crc32(pixels.tobytes())
         look.is_grey = bool((pixels == pixels[..., :1]).all())
-        look.size, look.largest = picture.size, brightest(picture) if deep else 0
-        look.kind = f"{16 if deep else 8}-bit {'grey' if picture.mode[0] in '1LI' else 'color'}"
+        look.size, look.largest = (pixels.shape[1], pixels.shape[0]), brightest(numbers, deep)
+        look.kind = f"{16 if deep else 8}-bit {'grey' if numbers.ndim == 2 else 'color'}"
         if item.mask is not None:  # it is held against its image
             mask, look.stray = read_labels(item, dataset)
-            look.is_turned = is_turned(item.image)
+            look.is_turned = not item.bands and is_turned(item.image)
             look.pixels = np.bincount(mask.ravel(), minlength=VOID + 1)
     except DataError as error:
         look.fault = str(error)

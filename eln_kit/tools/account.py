@@ -57,6 +57,8 @@ def describe(found: Survey, split: Split, params: Params) -> str:
     if told["depth"]:
         bits, largest = told["depth"].values()
         lines.append(f"depth       16-bit images end at {largest}, and are read as of {bits} bits (data.depth)")
+    if params.data.bands:
+        lines.append(f"bands       {', '.join(map(str, params.data.bands))} of each TIFF are read (data.bands)")
     if told["extra_masks"]:
         lines.append(f"extra       {told['extra_masks']} unlabelled images have a predicted mask (data.extra_masks)")
     if told["unused"]:

@@ -4,7 +4,7 @@ What that is worth is in docs/evidence.md. Clusters as a cold start: arXiv 2402.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 from eln_kit import figures
-from eln_kit.data import Item, depth_of, open_dataset, read_image
+from eln_kit.data import Item, as_read, open_dataset, read_image
 from eln_kit.data.folder import UNLABELED
 from eln_kit.faults import DataError, Fault, ParamsError
 from eln_kit.figures.grid import LINES, canvas
@@ -62,8 +62,7 @@ def images_of(params: Params) -> list[Item]:
     items = find_images(train) if train.is_dir() else []
     items += [Item(f"{UNLABELED}/{i.id}", i.image) for i in find_images(others)] if others.is_dir() else []
     items = items or find_images(root)
-    depth = depth_of(items, data)
-    return [replace(item, depth=depth) for item in items]
+    return as_read(items, data)
 
 
 def choose(params: Params, count: int) -> Choice:

@@ -83,7 +83,9 @@ def _cache(params: Params) -> Path:
     model = params.model
     weights = resolve(model.encoder_weights)
     said = _key(weights) if weights.is_file() else model.encoder_weights
-    name = hashlib.sha256(f"{model.encoder} {said} {SIDE}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(
+        f"{model.encoder} {said} {SIDE} {params.data.depth} {params.data.bands}".encode()
+    ).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
 
 

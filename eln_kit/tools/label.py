@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from eln_kit.audience import person_watches
-from eln_kit.data import VOID, Item, depth_of, read_mask
+from eln_kit.data import VOID, Item, as_read, read_mask
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError, ParamsError
 from eln_kit.paths import link, write_whole
@@ -47,10 +47,11 @@ class Labelling:
         if model.features is None:
             raise ParamsError("an exported file cannot rank images; give the run folder instead")
         self.model, self.out, self.levels = model, out, levels
-        self.items = find_images(images, out) if isinstance(images, Path) else images
+        items = find_images(images, out) if isinstance(images, Path) else images
+        self.items = as_read(items, model.params.data, model.depth)
         folder = images if isinstance(images, Path) else None
         self.names = {i.id: i.image.relative_to(folder).as_posix() if folder else i.id for i in self.items}
-        model.depth = model.depth or depth_of(self.items, model.params.data)
+        model.depth = self.items[0].depth
         self.broken = 0
         try:
             self.accounts = self._done()
@@ -146,7 +147,7 @@ class Labelling:
 
     def _knobs(self) -> list:
         params = self.model.params
-        return [params.evaluation.model_dump(), params.data.resize, self.model.depth]
+        return [params.evaluation.model_dump(), params.data.resize, params.data.bands, self.model.depth]
 
     def _describe(self) -> None:
         """dataset.yaml and the run's validation images, which make `trusted/` a data set."""

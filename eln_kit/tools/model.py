@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import DataSet, Item, Split, depth_of, describe_classes, read_image
+from eln_kit.data import DataSet, Item, Split, as_read, depth_of, describe_classes, read_image
 from eln_kit.device import device
 from eln_kit.evaluation.guard import kept_stage
 from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
@@ -98,7 +98,7 @@ class Model:
         """The image upright as uint8 `3 H W`; raises DataError where it is none."""
         if isinstance(image, str | Path):
             item = Item(str(image), Path(image))
-            return read_image(replace(item, depth=self.depth or depth_of([item], self.params.data)))
+            return read_image(*as_read([item], self.params.data, self.depth))
         if isinstance(image, Image.Image):
             image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         if isinstance(image, np.ndarray):

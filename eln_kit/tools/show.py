@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from eln_kit import figures
-from eln_kit.data import VOID, Item, depth_of, read_mask
+from eln_kit.data import VOID, Item, as_read, read_mask
 from eln_kit.data.classes import in_palette
 from eln_kit.data.ids import is_ours
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -32,7 +32,8 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
     """
     items = _items(images, masks, out)
     model = load(run, knobs)
-    model.depth = model.depth or depth_of(items, model.params.data)
+    items = as_read(items, model.params.data, model.depth)
+    model.depth = items[0].depth
     for item in items:
         folder = out / item.id
         truth = None if item.mask is None else read_mask(item, model.dataset)

@@ -24,7 +24,7 @@ def test_a_tiff_of_further_bands_is_refused_and_one_with_alpha_is_not(tmp_path, 
     if fourth == "alpha":
         assert read_image(Item("a", tmp_path / "a.tif")).shape == (3, 4, 4)
         return
-    with fails("has 4 bands, and three are read; save those that are meant as RGB"):
+    with fails("has 4 bands, and three are read; say which, such as data.bands="):
         read_image(Item("a", tmp_path / "a.tif"))
 
 
