@@ -207,7 +207,6 @@ def sweep(options: argparse.Namespace) -> int:
     _argument("--executor", choices=["slurm", "local"], help="local: in the background, here"),
     _argument("--partition", help="this and the flags below override cluster.yaml"),
     _argument("--account"),
-    _argument("--nodes", type=int),
     _argument("--gpus", type=int, help="of a node"),
     _argument("--cpus", type=int, help="of a node"),
     _argument("--memory", type=float, metavar="GB", help="of a node"),
@@ -218,7 +217,7 @@ def submit(options: argparse.Namespace) -> None:
 
     if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
         raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
-    flags = ("executor", "partition", "account", "nodes", "gpus", "cpus", "memory", "time")
+    flags = ("executor", "partition", "account", "gpus", "cpus", "memory", "time")
     asked = cluster.load({name: getattr(options, name) for name in flags})
     if options.sweep:
         return print(submit.submit_sweep(sweep.load(options.sweep), asked, options.dry_run))

@@ -31,12 +31,11 @@ def _minutes(time: object) -> object:
 
 
 class Cluster(Section):
-    """The section `cluster`; GPUs, cores and memory are those of each node."""
+    """The section `cluster`; GPUs, cores and memory are those of its node."""
 
     executor: Literal["slurm", "local"] = Field("slurm", description="local: a process in the background, here")
     partition: str = Field("", description="one of those that sinfo lists")
     account: str = Field("", description="whose hours are used; empty: your default one")
-    nodes: int = Field(1, ge=1, description="each stage is trained on all of them, notebooks run on the first")
     gpus: int = Field(0, ge=0, description="GPUs of a node; 0 trains on processors, or locally on all GPUs")
     cpus: int | None = Field(None, ge=1, description="cores of a node; null: what the site gives")
     memory: Float | None = Field(None, gt=0, description="GB of a node; null: what the site gives")
@@ -60,8 +59,6 @@ class Cluster(Section):
     def _can_be_asked_for(self) -> Self:
         if self.executor == "slurm" and not self.partition:
             raise ValueError("partition is missing; name one that sinfo lists, in cluster.yaml or by --partition")
-        if self.executor == "local" and self.nodes > 1:
-            raise ValueError(f"nodes = {self.nodes}: executor local has one")
         return self
 
 

@@ -18,21 +18,16 @@ def work(requeues: int, function: Callable, *arguments: Any) -> None:
     """Call the function with these arguments; an error that is for a person is one line, and the exit status tells.
 
     SIGTERM, which SLURM sends before a time limit and to a job that it pre-empts, ends in the queue again, at most
-    `requeues` times. On all nodes but the first it takes part in the training of that one.
+    `requeues` times.
     """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # which SLURM sends before it; submitit would tell of each
     try:
-        if _told("NNODES") > 1:
-            _on_nodes(function, *arguments)
-        else:
-            function(*arguments)
+        function(*arguments)
     except (Fault, KeyboardInterrupt) as stopped:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again when the job is requeued
         print(stopped, file=sys.stderr, flush=True)
         if isinstance(stopped, KeyboardInterrupt) or stopped.status == AGAIN:
-            if _told("NODEID"):
-                return  # the first node saves and requeues
             print(_requeue(requeues), file=sys.stderr, flush=True)
         sys.exit(FAILED)  # not 75: where SLURM requeues that, nobody would count
 
@@ -40,15 +35,6 @@ def work(requeues: int, function: Callable, *arguments: Any) -> None:
 def _told(name: str) -> int:
     """A number that SLURM tells its jobs; 0 where it runs none of this."""
     return int(os.environ.get(f"SLURM_{name}", 0)) if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0
-
-
-def _on_nodes(function: Callable, *arguments: Any) -> None:
-    from eln_kit.training import nodes
-    from eln_kit.training.fit import train_with_first_node
-
-    rank, port = _told("NODEID"), 20000 + _told("JOB_ID") % 20000  # another port for each job
-    with nodes.together(_told("NNODES"), rank, os.environ["SLURM_LAUNCH_NODE_IPADDR"], port):
-        function(*arguments) if rank == 0 else train_with_first_node()
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

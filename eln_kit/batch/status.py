@@ -68,16 +68,14 @@ def _notebook(folder: Path, name: str, found: dict, alive: bool) -> str:
 
 
 def _job(logs: Path, job: str, queued: str | None, lines: int) -> list[str]:
-    """The job's state, the first line of its log, which names the run, and the last lines; one line of other nodes."""
+    """The job's state, the first line of its log, which names the run, and the last lines."""
     found = sorted(logs.glob(f"{job}_*_log.out"))
     if not found:
         lost = f"ended without a log: its node could not write {logs}, or it was cancelled before it began"
         return [f"job {job}  {queued or lost}"]
-    first, *others = found
-    said = _said(first)
+    said = _said(found[0])
     told = [*said[:1], *said[1:][-lines:]]
-    told += [f"{node.name}: {line}" for node in others for line in _said(node)[-1:]]
-    return [f"job {job}  {queued or 'ended'}; {first}", *(f"    {line}" for line in told)]
+    return [f"job {job}  {queued or 'ended'}; {found[0]}", *(f"    {line}" for line in told)]
 
 
 def _said(log: Path) -> list[str]:

@@ -76,7 +76,7 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
         raise RunError("there is no SLURM here: submit where sbatch is, or take --executor local") from None
     executor.update_parameters(
         name=folder.name,
-        nodes=cluster.nodes,
+        nodes=1,
         tasks_per_node=1,
         gpus_per_node=cluster.gpus or (cluster.executor == "local" and torch.cuda.device_count()) or None,
         cpus_per_task=cluster.cpus,
@@ -86,19 +86,13 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
         slurm_partition=cluster.partition,
         slurm_account=cluster.account or None,
         slurm_setup=cluster.setup or None,
-        slurm_srun_args=_srun(cluster),
+        slurm_srun_args=[f"--cpus-per-task={cluster.cpus}"] if cluster.cpus else [],  # since 22.05 not sbatch's
         slurm_additional_parameters={"requeue": True} | cluster.sbatch,
         local_setup=cluster.setup,
     )
     executor.parameters["signal_delay_s"] = min(WARNING, 60 * cluster.time // 3)
     executor.parameters["wckey"] = None  # submitit has one of its own, which a site may refuse
     return executor
-
-
-def _srun(cluster: Cluster) -> list[str]:
-    """Since 22.05 the cores are not those that sbatch was asked for; and a node that fails ends the others."""
-    cpus = [f"--cpus-per-task={cluster.cpus}"] if cluster.cpus else []
-    return [*cpus, "--kill-on-bad-exit=1"] if cluster.nodes > 1 else cpus
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a stage is trained, whoever asks: alone, in several processes, on several nodes, and from where it stopped.
+"""How a stage is trained, whoever asks: alone, in several processes, and from where it stopped.
 
 Notebooks call `fit`; on several GPUs it starts processes of its own. Several machines train a stage without its
 notebook, which then finds it finished: `torchrun --nnodes ... -m eln_kit.training params/X.yaml 1_supervised`
@@ -17,7 +17,7 @@ from eln_kit.params import Params
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import Experiment, open_experiment
 from eln_kit.store.lock import held
-from eln_kit.training import nodes, processes
+from eln_kit.training import processes
 from eln_kit.training.loop import saved, train
 from eln_kit.training.trial import check_batches
 
@@ -66,12 +66,6 @@ def train_stage(params: dict, name: str) -> None:
     experiment = open_experiment(Params(**params))
     kind = STAGES[name]
     fit(kind(experiment.networks(kind.after), experiment.params), experiment)
-
-
-def train_with_first_node() -> None:
-    """Train each stage that the first of several nodes trains, until that one has ended."""
-    for meeting in nodes.meetings():
-        processes.attend(meeting, train_stage, *meeting.arguments)
 
 
 def _resume(path: Path, stage: Stage, experiment: Experiment) -> dict:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -25,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from eln_kit.device import device
 from eln_kit.faults import Fault, ParamsError, WorkerError
 from eln_kit.params import Params, Run
-from eln_kit.training import nodes, tracking
+from eln_kit.training import tracking
 from eln_kit.training.stopping import STOPS, handled, ignored
 
 RANKS, MPI = ("LOCAL_RANK", "RANK", "WORLD_SIZE"), ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -56,19 +55,16 @@ def count(params: Params, unlabeled: bool) -> int:
     if unlabeled:
         batches["data.batch_unlabeled"] = params.data.batch_unlabeled
     most = params.data.batch_unlabeled // 2 if unlabeled and params.views.cutmix else math.inf  # two images to mix
-    machines = nodes.number()
-    gpus = machines * torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
     if launched():
         wanted = int(os.environ["WORLD_SIZE"])
     elif params.run.processes == "auto":
-        able = range(machines, 1 + max(machines, int(min(gpus, most))), machines)
-        wanted = max((n for n in able if not any(size % n for size in batches.values())), default=machines)
+        able = range(1, 1 + max(1, int(min(gpus, most))))
+        wanted = max(n for n in able if not any(size % n for size in batches.values()))
     else:
         wanted = params.run.processes
         if gpus and wanted > gpus:
             raise ParamsError(f"run.processes = {wanted}: there are {gpus} GPUs here; lower it, or set it to auto")
-        if wanted % machines:
-            raise ParamsError(f"run.processes = {wanted}: {machines} nodes cannot share them evenly; set it to auto")
     for knob, size in batches.items():
         if size % wanted:
             raise ParamsError(f"{knob} = {size}: {wanted} processes cannot share it evenly; change run.processes or it")
@@ -84,37 +80,23 @@ def launch(processes: int, function: Callable, *arguments: Any) -> None:
     """Run `function(*arguments)` in that many new processes, with PyTorch's elastic launcher, until all are done.
 
     On Linux they are forked from a process that has imported what they need and used no GPU, so that they start at
-    once; elsewhere they are spawned. What they print appears here. On the first of several nodes, the others take
-    their share of the processes; see `fit.train_with_first_node`.
+    once; elsewhere they are spawned. What they print appears here.
 
     Raises:
         KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came; the processes had 30 s to save.
         Fault: what the first process that failed raised, if it is one.
         WorkerError: any other failure, with its traceback.
     """
-    machines = nodes.number()
-    if machines == 1:
-        meeting = nodes.Meeting(processes, [], "127.0.0.1:0", uuid4().hex)
-    else:
-        meeting = nodes.arrange(processes // machines, arguments)
-    attend(meeting, function, *arguments)
-
-
-def attend(meeting: nodes.Meeting, function: Callable, *arguments: Any) -> None:
-    """This node's part of `launch`."""
     if FORKS:
         forkserver.set_forkserver_preload(["eln_kit.training.fit"])
         with ignored(signal.SIGTERM):  # where it reaches the whole job, each process saves
             forkserver.ensure_running()
-    machines = nodes.number()
     config = LaunchConfig(
-        min_nodes=machines,
-        max_nodes=machines,
-        nproc_per_node=meeting.processes,
-        run_id=meeting.id,
-        rdzv_backend="c10d" if machines == 1 else "static",  # which keeps the first process on the first node
-        rdzv_configs={"rank": nodes.rank()},
-        rdzv_endpoint=meeting.endpoint,
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
         monitor_interval=0.2,
         start_method="forkserver" if FORKS else "spawn",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import together
 import yaml
 from patience import until
 from torture import differences
@@ -152,31 +151,6 @@ def test_a_sweep_is_one_array_that_trains_shared_stages_once(tiny, tmp_path, sub
     assert "ensemble" in json.loads((tmp_path / "sweep" / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
     assert cli.main(["status", "sweep"]) == 0
     assert capsys.readouterr().out.count("ended") == 7
-
-
-@pytest.mark.skipif(nodes() < 2, reason="needs a SLURM of two nodes: tests/slurm.sh start")
-def test_two_nodes_have_the_losses_of_one_process_with_all_their_images_and_save_when_stopped(tiny, tmp_path, submit):
-    knobs = {"data.batch_labeled": 4, "data.batch_unlabeled": 4, "run.log_every": 1, "run.control": False}
-    knobs |= {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
-    knobs |= {"supervised.steps": 40, "run.save_every": 1000}
-    one, two = (tiny(knobs | {"run.folder": str(tmp_path / name)}) for name in ("one", "two"))
-    save(two, tmp_path / "two.yaml")
-    helpers = Path(together.__file__).parent
-    job = submit("two.yaml", nodes=2, setup=[f"export PYTHONPATH={helpers / 'frozen'}:{helpers}:$PYTHONPATH"])
-    until(lambda: steps(tmp_path / "two", "1_supervised") > 3, of="stage 1")
-    slurm("scancel", "--signal=TERM", job)
-    begin_again(job)
-    together.alone(one.model_dump(), *CHAIN)
-    finished = tmp_path / "two" / "3_semi_supervised" / "checkpoint.pt"
-    until(lambda: ended(job) or finished.is_file(), patience=500, of="stage 3")
-    log = (tmp_path / "two" / "slurm" / f"{job}_0_log.out").read_text()
-    assert finished.is_file(), log
-    assert "1_supervised: 2 processes" in log
-    assert int(re.search(r"1_supervised: saved at step (\d+)", log)[1]) > 3
-    for stage in CHAIN:
-        lines = zip(together.losses(tmp_path / "one", stage), together.losses(tmp_path / "two", stage), strict=True)
-        for expected, got in lines:
-            assert got == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

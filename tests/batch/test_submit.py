@@ -61,7 +61,6 @@ def write(folder: Path, **entries) -> None:
             "cluster: {partition: gpu, sbatch: {signal: USR1@60}}",
             "cluster.yaml: cluster.sbatch: signal = USR1@60: a run saves on TERM; write TERM@ and the seconds",
         ),
-        ("cluster: {executor: local, nodes: 2}", "cluster.yaml: cluster: nodes = 2: executor local has one"),
         ("partition: gpu", "cluster.yaml: should be a section cluster: of executor, partition, "),
         ("cluster: {partition: gpu}\nrun: {}", "cluster.yaml: there is no run; there are cluster"),
         ("[gpu]", "cluster.yaml: should be a section cluster: of "),

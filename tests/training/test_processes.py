@@ -20,7 +20,7 @@ from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.paths import project_root
 from eln_kit.store.experiment import open_experiment
-from eln_kit.training import nodes, processes
+from eln_kit.training import processes
 from eln_kit.training.fit import fit
 
 pytestmark = pytest.mark.slow
@@ -133,17 +133,6 @@ def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
         params = tiny({"data.batch_labeled": labeled, "data.batch_unlabeled": unlabeled})
         assert processes.count(params, unlabeled=True) == expected
     assert processes.count(tiny({"data.batch_labeled": 8, "data.batch_unlabeled": 3}), unlabeled=False) == 2
-
-
-def test_auto_takes_the_gpus_of_all_nodes_and_at_least_one_process_a_node(tiny, monkeypatch):
-    monkeypatch.setenv(nodes.PLACE, "2 0 localhost 1")
-    for gpus, batch, expected in ((0, 4, 2), (4, 8, 8), (4, 12, 6), (3, 4, 4)):
-        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
-        assert processes.count(tiny({"data.batch_labeled": batch}), unlabeled=False) == expected
-    with pytest.raises(ParamsError, match=r"data\.batch_labeled = 3: 2 processes cannot share it evenly"):
-        processes.count(tiny({"data.batch_labeled": 3}), unlabeled=False)
-    with pytest.raises(ParamsError, match=r"run\.processes = 3: 2 nodes cannot share them evenly"):
-        processes.count(tiny({"run.processes": 3}), unlabeled=False)
 
 
 def test_cutmix_finds_two_images_in_every_process(tiny, monkeypatch):
