@@ -1,5 +1,6 @@
 """Several processes that train one stage together: how many, started from where, and what they do in common."""
 
+import gc
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -95,6 +97,7 @@ def launch(processes: int, function: Callable, *arguments: Any) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
@@ -107,10 +110,13 @@ def launch(processes: int, function: Callable, *arguments: Any) -> None:
     try:
         with _stopped_once():
             elastic_launch(config, function)(*arguments)
+        return
     except SignalException:
-        raise KeyboardInterrupt("stopped; run again to go on") from None
+        end: BaseException = KeyboardInterrupt("stopped; run again to go on")
     except ChildFailedError as error:
-        raise _what_failed(error.get_first_failure()[1]) from None
+        end = _what_failed(error.get_first_failure()[1])
+    gc.collect()  # frees the launcher's semaphores, which a kernel that is killed next would leave
+    raise end
 
 
 def _what_failed(failure: ProcessFailure) -> BaseException:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -114,3 +115,9 @@ def save_losses_of_my_half(folder: str) -> None:
     torch.save(every_loss(slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def wait(file: str) -> None:
+    """Say that this process has started, then do nothing."""
+    Path(file).touch()
+    time.sleep(60)

@@ -1,9 +1,12 @@
 """Several processes, by gloo on the CPU: the same training as in one."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
+from multiprocessing.synchronize import SemLock
 
 import papermill
 import psutil
@@ -122,9 +125,26 @@ def test_a_killed_process_is_told_with_its_signal():
     assert "\n" not in str(fault.value)
 
 
+def semaphores() -> set[int]:
+    return {id(thing) for thing in gc.get_objects() if isinstance(thing, SemLock)}
+
+
 def test_an_unexpected_error_in_a_process_comes_with_its_traceback():
     with pytest.raises(WorkerError, match=r"(?s)Traceback.*in fail.*ZeroDivisionError: surprise"):
         processes.launch(2, together.fail, "surprising")
+
+
+def test_a_launcher_that_is_stopped_leaves_no_semaphore(tmp_path):
+    before, started = semaphores(), tmp_path / "started"
+
+    def stop() -> None:
+        until(started.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        processes.launch(2, together.wait, str(started))
+    assert semaphores() <= before
 
 
 def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
