@@ -142,9 +142,9 @@ def test_a_launcher_that_is_stopped_leaves_no_semaphore(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as kept:  # as a kernel keeps the last error
         processes.launch(2, together.wait, str(started))
-    assert semaphores() <= before
+    assert semaphores() <= before, kept
 
 
 def test_auto_takes_as_many_gpus_as_divide_the_batches(tiny, monkeypatch):
