@@ -1,8 +1,12 @@
-"""One auxiliary decoder, trained on frozen features to err by a ratio of its own."""
+"""One auxiliary decoder, trained on frozen features to err by a ratio of its own; and what one at each ratio says."""
 
 import copy
+import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from eln_kit.lab.frozen import Crops, Held
@@ -13,6 +17,7 @@ from eln_kit.params import Params
 
 BATCH = 4
 LR = 2e-3  # a run's own may be too small for a few seconds
+RATIOS = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]  # of a sweep
 
 
 class Erring:
@@ -92,3 +97,24 @@ class Erring:
 def classes_at(logits: Tensor, size: torch.Size) -> Tensor:
     """The classes of `1 C h w` at another size, uint8 `H W` on the CPU."""
     return predicted(upsample(logits, size))[0].to(torch.uint8).cpu()
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a decoder trained at one ratio says of the held-out images: masks uint8 `H W`, and share of wrong pixels."""
+
+    masks: list[Tensor]
+    error_rate: float
+
+
+def nearest(points: dict[float, Point], ratio: float) -> float | None:
+    """The known ratio that is the smallest factor away; None where none is known."""
+    return min(points, key=lambda known: abs(math.log(known / ratio)), default=None)
+
+
+def rank_correlation(points: dict[float, Point]) -> float:
+    """Spearman's, of ratio and error rate; NaN for fewer than three ratios, or where all have one rate."""
+    rates = [point.error_rate for point in points.values()]
+    if len(rates) < 3 or len(set(rates)) < 2:
+        return float("nan")
+    return float(spearmanr(list(points), rates).statistic)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from eln_kit import notebook
 from eln_kit.lab import views
 from eln_kit.lab.judging import Judged
-from eln_kit.lab.session import Session, finish
+from eln_kit.lab.session import Session
 from eln_kit.lab.settings import Settings
 
 THRESHOLDS = (0.3, 0.5, 0.8)
@@ -60,7 +60,7 @@ class Batch:
     def _find(self) -> Judged:
         """Of the main decoder's prediction, with the errors of the first setting."""
         list(self.session.make_errors(self.settings[0]))
-        return finish(self.session.find(PLACE, 0))
+        return self.session.find(PLACE, 0)
 
     def _show(self, name: str, figure: Figure, caption: str) -> None:
         display(notebook.keep(figure, self.folder / f"{name}.png"), HTML(caption))

@@ -1,9 +1,9 @@
 """What the error lab knows and does, without a widget: errors are made, found, and learnt from.
 
-Work that takes long is a generator of the share done, so that whoever drives it can show it and stop it.
+Work that takes long yields the share done, so that whoever drives it can show it and stop it.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,12 +13,10 @@ from eln_kit.data import VOID
 from eln_kit.evaluation.errors import boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.lab import frozen
-from eln_kit.lab.bootstrap import drawn_auprs
-from eln_kit.lab.erring import Erring, classes_at
-from eln_kit.lab.judging import Judge, Judged, Measured
+from eln_kit.lab.erring import RATIOS, Erring, Point, classes_at
+from eln_kit.lab.judging import Judge, Judged, Measured, drawn_auprs
 from eln_kit.lab.learner import Learner
 from eln_kit.lab.settings import Settings
-from eln_kit.lab.sweeping import RATIOS, Point
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.params import Params
@@ -54,15 +52,14 @@ class Session:
         """Of the predictions: the main decoder's, then the auxiliary ones'."""
         return [MAIN, *(f"auxiliary {each.number}, ratio {each.ratio:g}" for each in self.erring)]
 
-    def make_errors(self, settings: Settings) -> Generator[float, None, list[Erring]]:
+    def make_errors(self, settings: Settings) -> Iterator[float]:
         """Train the auxiliary decoders of these settings as far as they lack steps, and let them predict.
 
-        Yields: the share done, of each of the two. Returns: the decoders.
+        Yields: the share done, of each of the two.
         """
         erring = self.decoders(settings)
         yield from self.train(erring, settings.steps)
         yield from self.predict(erring)
-        return erring
 
     def decoders(self, settings: Settings) -> list[Erring]:
         """Those of these settings, trained as far as they are; they are `erring` until others are asked for."""
@@ -77,7 +74,7 @@ class Session:
                 each.step()
                 yield 1 - sum(steps - len(e.ratios) for e in erring) / lacking
 
-    def predict(self, erring: list[Erring]) -> Generator[float, None, None]:
+    def predict(self, erring: list[Erring]) -> Iterator[float]:
         """What each decoder says of each held-out image."""
         for number, each in enumerate(erring):
             for place, image in enumerate(self.held):
@@ -164,30 +161,35 @@ class Session:
         here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
         return Judged(place, judge, prediction, trust, here)
 
-    def measure(self, judge: Judge) -> Generator[float, None, Measured]:
-        """Each detector on pixels of all held-out images. Yields: the share done."""
-        if judge.key not in self._measured:
-            wrong: list[Tensor] = []
-            trusts: list[dict[str, Tensor]] = []
-            generator = torch.Generator().manual_seed(0)
-            for image in self.held:
-                prediction, trust = judge(image)
-                drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
-                wrong.append(wrong_pixels(prediction, image.truth).flatten()[drawn])
-                trusts.append({name: each.flatten()[drawn] for name, each in trust.items()})
-                yield len(wrong) / (len(self.held) + 1)
-            pooled = {name: [each[name] for each in trusts] for name in trusts[0]}
-            rankings = {name: Ranking(torch.cat(each), torch.cat(wrong)) for name, each in pooled.items()}
-            auprs = {name: drawn_auprs(each, wrong) for name, each in pooled.items()}
-            self._measured[judge.key] = Measured(rankings, auprs)
-            while len(self._measured) > KEPT:
-                del self._measured[next(iter(self._measured))]
-        return self._measured[judge.key]
+    def measure(self, judge: Judge) -> Iterator[float]:
+        """Each detector on pixels of all held-out images, for `measured`. Yields: the share done."""
+        if judge.key in self._measured:
+            return
+        wrong: list[Tensor] = []
+        trusts: list[dict[str, Tensor]] = []
+        generator = torch.Generator().manual_seed(0)
+        for image in self.held:
+            prediction, trust = judge(image)
+            drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
+            wrong.append(wrong_pixels(prediction, image.truth).flatten()[drawn])
+            trusts.append({name: map.flatten()[drawn] for name, map in trust.items()})
+            yield len(wrong) / (len(self.held) + 1)
+        pooled = {name: [trust[name] for trust in trusts] for name in trusts[0]}
+        rankings = {name: Ranking(torch.cat(images), torch.cat(wrong)) for name, images in pooled.items()}
+        auprs = {name: drawn_auprs(images, wrong) for name, images in pooled.items()}
+        self._measured[judge.key] = Measured(rankings, auprs)
+        while len(self._measured) > KEPT:
+            del self._measured[next(iter(self._measured))]
 
-    def find(self, place: int, which: int) -> Generator[float, None, Judged]:
-        """Both. Yields: the share done; `finish` waits for what it returns."""
+    def measured(self, judged: Judged) -> Judged:
+        """With what `measure` has found."""
+        return replace(judged, everywhere=self._measured[judged.judge.key])
+
+    def find(self, place: int, which: int) -> Judged:
+        """What `judge` says, measured on all held-out images."""
         judged = self.judge(place, which)
-        return replace(judged, everywhere=(yield from self.measure(judged.judge)))
+        list(self.measure(judged.judge))
+        return self.measured(judged)
 
     def train_eln(self, steps: int, erring: list[Erring]) -> Iterator[float]:
         """Train ELN on the errors that the main decoder and these make now. Yields: the share done."""
@@ -197,12 +199,3 @@ class Session:
 def _flat(masks: Sequence[Tensor]) -> Tensor:
     """The pixels of all held-out images in a row."""
     return torch.cat([mask.flatten() for mask in masks])
-
-
-def finish(work: Generator[float, None, Judged]) -> Judged:
-    """Do all of some work, and give what it returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

@@ -10,12 +10,11 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import VOID
 from eln_kit.evaluation.measures import interval
-from eln_kit.lab.bootstrap import DRAWS
+from eln_kit.lab.erring import RATIOS, Point, rank_correlation
 from eln_kit.lab.figures import Filtering, MadeErrors, ratio_sweep, wrongness_maps
-from eln_kit.lab.judging import Judged
+from eln_kit.lab.judging import DRAWS, Judged
 from eln_kit.lab.session import BOUNDARY, MAIN, Session
 from eln_kit.lab.settings import Settings
-from eln_kit.lab.sweeping import RATIOS, Point, rank_correlation
 
 STYLE, SCRIPT = (Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8") for name in ("style", "script"))
 

@@ -14,7 +14,6 @@ from PIL import Image
 
 from eln_kit import cli, figures
 from eln_kit.lab import Settings, open_session, views
-from eln_kit.lab.session import finish
 from eln_kit.paths import project_root
 from eln_kit.store.params_file import build, load
 
@@ -198,7 +197,7 @@ def corner(png: bytes) -> tuple:
 def expected(session, settings: Settings, threshold: float, place: int = 0) -> dict:
     """Pictures and tables as the package gives them."""
     list(session.make_errors(settings))
-    judged = finish(session.find(place, 0))
+    judged = session.find(place, 0)
     return {
         "errors": views.errors(session, place)[0].png(),
         "maps": figures.drawn(views.maps(session, judged)[0]),
