@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eln_kit import faults
 from eln_kit.faults import Fault
-from eln_kit.paths import shorten_temporaries, write_whole
+from eln_kit.paths import shorten_temporaries, write_whole, writing
 
 if TYPE_CHECKING:
     from eln_kit.params import Params
@@ -247,11 +247,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
     found = results.evaluate(experiment.reopen(options.run, options.set))
     print(report.table(found))
-    try:
-        if options.out:
+    if options.out:
+        with writing(options.out):
             write_whole(options.out, json.dumps(found, indent=1))
-    except OSError as error:
-        raise Fault(f"{options.out}: cannot be written ({error.strerror})") from None
 
 
 @_command(

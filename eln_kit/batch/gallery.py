@@ -12,7 +12,7 @@ from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
 from eln_kit.tools import outlines, promise
 from eln_kit.tools.label import Labelling, write_picture
-from eln_kit.tools.model import Model, level_of, levels_of, load
+from eln_kit.tools.model import Model, levels_of, load
 
 SHOWN = 24  # images on the page
 
@@ -32,7 +32,8 @@ def label(
 
     Raises:
         ParamsError, CheckpointError: no run, or stage 2 has not finished.
-        DataError: no images, `out` cannot be written, or the precision cannot be promised.
+        DataError: no images, or the precision cannot be promised.
+        Fault: `out` cannot be written.
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder of images")
@@ -42,8 +43,7 @@ def label(
     model = load(run)
     levels, words = _levels(model, precision, per_class)
     labelling = Labelling(model, images, out, levels)
-    for _ in labelling.run():
-        pass
+    labelling.run()
     rows = labelling.queue()
     page = write_gallery(labelling, rows)
     if starts:
@@ -57,11 +57,10 @@ def label(
     return [*words, str(page)], broken
 
 
-def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray, list[str]]:
-    """From which trust on each class is kept, and what is promised by that."""
+def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray | None, list[str]]:
+    """From which trust on each class is kept (None: the run's threshold), and what is promised by that."""
     if precision is None:
-        lowest = level_of(model.params.semi_supervised.threshold)
-        return np.full(len(model.classes), lowest), []
+        return None, []
     counts, groups = promise.held_out(
         model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches())
     )

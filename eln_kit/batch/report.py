@@ -82,8 +82,8 @@ def compare(folders: list[Path]) -> str:
                 f"{len(split['labeled'])} of {len(split['labeled']) + len(split['unlabeled'])}",
                 str(params["run"]["seed"]),
                 f"{first['steps']}, then {student['steps']}",
-                *(_percent(row.get("miou")) for row in (first, control, student, teacher)),
-                _percent(eln["error_rate"]),
+                *(percent(row.get("miou")) for row in (first, control, student, teacher)),
+                percent(eln["error_rate"]),
                 _decimals(eln["aupr"]),
                 _decimals(confidence["aupr"]),
             ]
@@ -172,16 +172,17 @@ def _table(title: str, rows: list[dict], columns: dict[str, Cell]) -> tuple[list
     return [title, *filled], [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
 
 
-def _interval(row: dict) -> str:
+def interval(row: dict) -> str:
+    """`50.0 to 60.0`; empty where too few images, or groups of them, were measured."""
     known = row.get("units", 0) >= ENOUGH
-    return f"{_percent(row['low'])} to {_percent(row['high'])}" if known else ""
+    return f"{percent(row['low'])} to {percent(row['high'])}" if known else ""
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
@@ -191,19 +192,19 @@ def _decimals(value: float | None) -> str:
 
 SEGMENTATION: dict[str, Cell] = {
     "steps": lambda row: str(row.get("steps") or ""),
-    "mIoU %": lambda row: _percent(row.get("miou")),
-    "95 % interval": _interval,
-    "pixel accuracy %": lambda row: _percent(row.get("pixel_accuracy")),
+    "mIoU %": lambda row: percent(row.get("miou")),
+    "95 % interval": interval,
+    "pixel accuracy %": lambda row: percent(row.get("pixel_accuracy")),
     "absent classes": lambda row: _some(row.get("absent") or []),
 }
 DETECTION: dict[str, Cell] = {
     "AUROC": lambda row: _decimals(row.get("auroc")),
     "AUPR": lambda row: _decimals(row.get("aupr")),
-    "errors %": lambda row: _percent(row.get("error_rate")),
+    "errors %": lambda row: percent(row.get("error_rate")),
     "ECE": lambda row: _decimals(row.get("reliability", {}).get("ece")),
     "passes": lambda row: str(row.get("passes", "")),
-    "kept %": lambda row: _percent(row.get("kept_share")),
-    "kept right %": lambda row: _percent(row.get("kept_accuracy")),
+    "kept %": lambda row: percent(row.get("kept_share")),
+    "kept right %": lambda row: percent(row.get("kept_accuracy")),
 }
 
 

@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from eln_kit.batch import job, sweep
 from eln_kit.batch.cluster import Cluster
+from eln_kit.batch.state import usable
 from eln_kit.faults import RunError
 from eln_kit.params import Params
 from eln_kit.paths import resolve
@@ -70,7 +71,7 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
 
     anywhere = patch.object(submitit.SlurmExecutor, "affinity", lambda *_: 1)  # for its script
     try:
-        with _writing(folder), anywhere if dry_run else nullcontext():
+        with usable(folder), anywhere if dry_run else nullcontext():
             executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)
     except RuntimeError:
         raise RunError("there is no SLURM here: submit where sbatch is, or take --executor local") from None
@@ -95,14 +96,6 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
     return executor
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
-
-
 def _script(executor: Any) -> str:
     if executor.cluster == "local":
         return (
@@ -116,7 +109,7 @@ def _submit(executor: Any, calls: Sequence[Callable[[], None]]) -> str:
     from submitit.core.utils import UncompletedJobError
 
     try:
-        with _writing(executor.folder.parent), redirect_stderr(StringIO()):  # the error has all that is printed there
+        with usable(executor.folder.parent), redirect_stderr(StringIO()):  # the error has all that is printed there
             return executor.submit_array(calls)[0].job_id
     except UncompletedJobError as error:
         for left in (*executor.folder.glob(".submission_file_*"), *executor.folder.glob(f"{'[0-9a-f]' * 32}.pkl")):

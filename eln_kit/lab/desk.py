@@ -8,7 +8,6 @@ from html import escape
 import ipywidgets as w
 from IPython.display import display
 
-from eln_kit.faults import ParamsError
 from eln_kit.lab import controls, views
 from eln_kit.lab.controls import DECODERS, DRAWING, ELN, FILES, MEASURING, SHOWING, SWEEP
 from eln_kit.lab.judging import Judged
@@ -16,6 +15,7 @@ from eln_kit.lab.panels import FindErrors, MakeErrors, WhatIf
 from eln_kit.lab.session import Session
 from eln_kit.lab.settings import Settings
 from eln_kit.lab.worker import Worker
+from eln_kit.paths import writing
 
 PAUSE = 0.25  # seconds that a ratio has to rest before its decoder is trained
 Pieces = Iterator[Callable[[], None]]  # of some work: after each, what shows that it is done
@@ -141,12 +141,10 @@ class Desk:
         self._forget(FILES)
         shown = {name: picture.image.value for name, picture in self.pictures.items() if picture.image.value}
         folder = self.session.experiment.folder / "error_lab"
-        try:
+        with writing(folder):
             folder.mkdir(exist_ok=True)
             for name, data in shown.items():
                 (folder / f"{name}.png").write_bytes(data)
-        except OSError as error:
-            raise ParamsError(f"{folder}: cannot be written ({error.strerror})") from None
         words = f"Saved {', '.join(shown)} in {escape(str(folder))}." if shown else "Nothing is shown yet."
         self.what.kept.value = views.caption(words)
 

@@ -65,7 +65,7 @@ def test_what_is_trusted_is_a_data_set_that_check_reads(trained, pool, tmp_path,
     out, model = tmp_path / "out", eln_kit.load(trained)
     sure = max(each.trust.max() for each in model([pool / "a.png", pool / "one/b.jpg"]))
     only_a_few = int(sure * 255)
-    list(Labelling(model, pool, out, np.full(len(model.classes), only_a_few)).run())
+    Labelling(model, pool, out, np.full(len(model.classes), only_a_few)).run()
     knobs = (f"data.root={out / 'trusted'}", "semi_supervised.unlabeled=false")
     assert cli.main(["check", "photos", *(part for knob in knobs for part in ("--set", knob))]) == 0
     dataset = folder(out / "trusted")
@@ -79,18 +79,22 @@ def test_what_is_trusted_is_a_data_set_that_check_reads(trained, pool, tmp_path,
 
 def test_a_stopped_labelling_goes_on_without_doing_anything_twice(trained, pool, tmp_path, monkeypatch):
     model, whole, stopped = eln_kit.load(trained), tmp_path / "whole", tmp_path / "stopped"
-    levels = np.full(len(model.classes), 100)
-    list(Labelling(model, pool, whole, levels).run())
-    run = Labelling(model, pool, stopped, levels).run()
-    next(run), next(run)
-    run.close()
+    Labelling(model, pool, whole).run()
+    done, own = [], Labelling._label
+
+    def until_two(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return done.append(arguments[1].id) or own(*arguments)
+
+    monkeypatch.setattr(Labelling, "_label", until_two)
+    with pytest.raises(KeyboardInterrupt):
+        Labelling(model, pool, stopped).run()
     with open(stopped / label.LOG, "a") as log:
         log.write('{"id": "one/b.p')  # as a kill leaves it
-    done = []
-    own = Labelling._label
     monkeypatch.setattr(Labelling, "_label", lambda *a: done.append(a[1].id) or own(*a))
-    list(Labelling(model, pool, stopped, levels).run())
-    assert done == IDS[2:]
+    Labelling(model, pool, stopped).run()
+    assert done == IDS
     first, second = contents(whole), contents(stopped)
     assert first == second
 
