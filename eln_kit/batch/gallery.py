@@ -45,7 +45,8 @@ def label(
     labelling = Labelling(model, images, out, levels)
     labelling.run()
     rows = labelling.queue()
-    page = write_gallery(labelling, rows)
+    shown = [row | entry(labelling, row) for row in rows[:SHOWN]]
+    page = write_page(out / "queue.html", "queue.html", "What to label next", rows=shown, count=len(rows))
     if starts:
         words.append(outlines.write(labelling, rows[:first], starts))
     count, broken = len(labelling.accounts), labelling.broken
@@ -77,12 +78,6 @@ def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.
         said = f"from trust {level / 255:.3f} on {own / max(total, 1):.1%} is kept"
         words.append(f"  {name}: {'nothing is kept, as it cannot be promised' if level == promise.NEVER else said}")
     return levels, words
-
-
-def write_gallery(labelling: Labelling, rows: list[dict]) -> Path:
-    """`queue.html`, and the pictures on it in `queue/`."""
-    entries = [row | entry(labelling, row) for row in rows[:SHOWN]]
-    return write_page(labelling.out / "queue.html", "queue.html", "What to label next", rows=entries, count=len(rows))
 
 
 def entry(labelling: Labelling, row: dict) -> dict:

@@ -49,7 +49,8 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
             return _script(executor)
         return _told(_submit(executor, [partial(job.work, 0, sweep.carry_out, runs)]), folder, cluster)
     executor.parameters["additional_parameters"] |= {"hold": True, "kill-on-invalid-dep": "yes"}
-    plan = [f"task {number}  {task.name(runs)}{_after(task)}" for number, task in enumerate(tasks)]
+    after = [f", after {', '.join(map(str, task.after))}" if task.after else "" for task in tasks]
+    plan = [f"task {number}  {task.name(runs)}{after[number]}" for number, task in enumerate(tasks)]
     if dry_run:
         executor.parameters["map_count"] = len(tasks)
         return "\n".join([_script(executor), *(f"# {line}" for line in plan)])
@@ -57,10 +58,6 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
     array = _submit(executor, calls).partition("_")[0]
     _release(array, tasks, runs)
     return "\n".join([_told(array, folder, cluster, f"{array}_*"), *plan])
-
-
-def _after(task: sweep.Task) -> str:
-    return f", after {', '.join(map(str, task.after))}" if task.after else ""
 
 
 def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
@@ -97,11 +94,10 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
 
 
 def _script(executor: Any) -> str:
+    command = executor._executor._submitit_command_str
     if executor.cluster == "local":
-        return (
-            f"# no script: the executor local starts this in the background\n{executor._executor._submitit_command_str}"
-        )
-    return executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "")
+        return f"# no script: the executor local starts this in the background\n{command}"
+    return executor._executor._make_submission_file_text(command, "")
 
 
 def _submit(executor: Any, calls: Sequence[Callable[[], None]]) -> str:

@@ -31,17 +31,17 @@ def open_run(run: str = "", stage: str = "", knobs: str = "") -> None:
 
 def make_errors() -> None:
     """Part 1: auxiliary decoders that err, by how much, and how differently."""
-    _current().make_errors()
+    _current().show(0)
 
 
 def find_errors() -> None:
     """Part 2: ELN's map beside plain scores, and what a threshold keeps."""
-    _current().find_errors()
+    _current().show(1)
 
 
 def what_if() -> None:
     """Part 3: ELN trained on these errors; settings and pictures to keep."""
-    _current().what_if()
+    _current().show(2)
 
 
 def _current() -> Desk | Batch:

@@ -64,16 +64,8 @@ class Desk:
             w.VBox([*above, panel.add_class("eln-part"), self.reading]).add_class("eln-lab") for panel in panels
         ]
 
-    def make_errors(self) -> None:
-        self._display(0)
-
-    def find_errors(self) -> None:
-        self._display(1)
-
-    def what_if(self) -> None:
-        self._display(2)
-
-    def _display(self, part: int) -> None:
+    def show(self, part: int) -> None:
+        """One of the three panels, from 0; the first that is shown sets everything going."""
         display(self.parts[part])
         if self.make.drawn is None and not self.worker.busy():
             self.refresh()

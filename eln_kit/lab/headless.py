@@ -26,7 +26,11 @@ class Batch:
         self.settings = [own, replace(own, ratios=(2.0, 5.0, 20.0, 50.0)), replace(own, noise=0.5, dropout=0.3)]
         display(HTML(views.STYLE))
 
-    def make_errors(self) -> None:
+    def show(self, part: int) -> None:
+        """One of the three parts, from 0."""
+        (self._make_errors, self._find_errors, self._what_if)[part]()
+
+    def _make_errors(self) -> None:
         for number, settings in enumerate(self.settings, 1):
             list(self.session.make_errors(settings))
             ratios = ", ".join(f"{ratio:g}" for ratio in settings.ratios)
@@ -39,7 +43,7 @@ class Batch:
         points = self.session.points(self.settings[0])
         self._show("sweep", *views.sweep(self.session, self.settings[0], points))
 
-    def find_errors(self) -> None:
+    def _find_errors(self) -> None:
         judged = self._find()
         self._show("maps", *views.maps(self.session, judged))
         filtering = views.filtering(self.session, judged)
@@ -47,7 +51,7 @@ class Batch:
             display(HTML(views.filter_numbers(threshold, judged)))
             self._show(f"filter_{number}", filtering.at(threshold).figure, views.caption(views.FILTER_CAPTION))
 
-    def what_if(self) -> None:
+    def _what_if(self) -> None:
         before = self._find()
         list(self.session.train_eln(ELN_STEPS, self.session.erring))
         after = self._find()
