@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
@@ -62,9 +60,7 @@ def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.
     """From which trust on each class is kept (None: the run's threshold), and what is promised by that."""
     if precision is None:
         return None, []
-    counts, groups = promise.held_out(
-        model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches())
-    )
+    counts, groups = promise.held_out(model)
     levels = promise.choose(counts, precision, per_class, groups)
     kept, all_pixels = promise.kept(counts, levels), counts.sum((0, 2, 3))
     share, right = kept.sum() / counts.sum(), kept[..., 1].sum() / max(kept.sum(), 1)

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from eln_kit.lab.frozen import Crops, Held
+from eln_kit.lab.settings import Settings
 from eln_kit.method.losses import auxiliary_loss, cross_entropy
 from eln_kit.models.features import predicted, upsample
 from eln_kit.models.segmenter import AuxiliaryDecoder
@@ -21,9 +22,10 @@ RATIOS = [round(float(ratio), 1) for ratio in np.geomspace(1, 100, 9)]  # of a s
 
 
 class Erring:
-    """An auxiliary decoder and its training so far, which depends on its number, ratio, noise and dropout alone.
+    """An auxiliary decoder and its training so far.
 
     Attributes:
+        made: all that it depends on: number, ratio, noise and dropout.
         ratios: its loss over the main one's at each step so far; it learns only while that is above its ratio.
         predictions: place of a held-out image -> its mask, uint8 `H W`; what `predict` has made since the last step.
     """
@@ -36,13 +38,13 @@ class Erring:
         classes: int,
         number: int,
         ratio: float,
-        noise: float = 0.0,
-        dropout: float = 0.0,
+        settings: Settings,
     ):
-        self.crops, self.number, self.ratio, self.noise, self.dropout = crops, number, ratio, noise, dropout
+        self.crops, self.number, self.ratio = crops, number, ratio
+        self.made = number, ratio, settings.noise, settings.dropout
         with torch.random.fork_rng():
             torch.manual_seed(number)
-            decoder = AuxiliaryDecoder(channels, params.model, classes, noise, dropout)
+            decoder = AuxiliaryDecoder(channels, params.model, classes, settings.noise, settings.dropout)
         self.decoder = decoder.to(crops.mask.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=LR)
         self.ratios: list[float] = []

@@ -40,8 +40,7 @@ class Batch:
             display(HTML(views.numbers(self.session)))
             self._show(f"ratios_{number}", *views.ratios(self.session))
         list(self.session.sweep(self.settings[0]))
-        points = self.session.points(self.settings[0])
-        self._show("sweep", *views.sweep(self.session, self.settings[0], points))
+        self._show("sweep", *views.sweep(self.session, self.settings[0]))
 
     def _find_errors(self) -> None:
         judged = self._find()

@@ -29,8 +29,8 @@ class Judge:
     def __init__(self, learner: Learner, name: str, erring: Erring | None):
         self.eln, self.eln_steps, self.name = copy.deepcopy(learner.eln).eval(), learner.steps, name
         self.erring = erring.copy() if erring else None
-        made = (erring.noise, erring.dropout, len(erring.ratios)) if erring else ()
-        self.key = (learner.version, name, *made)  # all that its judgement depends on
+        made = (erring.made, len(erring.ratios)) if erring else ()
+        self.key = (learner.version, *made)  # all that its judgement depends on
 
     @torch.no_grad()
     def __call__(self, image: Held) -> tuple[Tensor, dict[str, Tensor]]:

@@ -78,7 +78,7 @@ class MakeErrors(w.Box):
         self.drawn, words = views.errors(self.session, place)
         figures.on_paper(self.drawn.figure, self.paper)
         self.shown_place = place
-        self.said = list(zip(self.session.names, self.session.predictions(place), strict=True))
+        self.said = list(self.session.predictions(place).items())
         self._show_errors(self.drawn, words)
 
     def show_dragged(self, number: int) -> None:
@@ -109,7 +109,7 @@ class MakeErrors(w.Box):
 
     def show_sweep(self, settings: Settings) -> None:
         self.show_known(settings)
-        figure, _ = views.sweep(self.session, settings, self.session.points(settings))
+        figure, _ = views.sweep(self.session, settings)
         self.swept.show(figure, "", self.paper)
 
 

@@ -83,19 +83,19 @@ class Session:
 
     def _decoder(self, number: int, ratio: float, settings: Settings) -> Erring:
         """The one at this place where it is of these settings and not trained too far, else a new one."""
-        wanted = (number, ratio, settings.noise, settings.dropout)
         for old in self.erring:
-            if (old.number, old.ratio, old.noise, old.dropout) == wanted and len(old.ratios) <= settings.steps:
+            if old.made == (number, ratio, settings.noise, settings.dropout) and len(old.ratios) <= settings.steps:
                 return old
         return self._new(number, ratio, settings)
 
     def _new(self, number: int, ratio: float, settings: Settings) -> Erring:
         channels, classes = self.segmenter.encoder.channels, len(self.experiment.dataset.classes)
-        return Erring(self.crops, self.params, channels, classes, number, ratio, settings.noise, settings.dropout)
+        return Erring(self.crops, self.params, channels, classes, number, ratio, settings)
 
-    def predictions(self, place: int) -> list[Tensor]:
-        """Of a held-out image: the main decoder's mask, then each auxiliary one's as it is now, uint8 `H W`."""
-        return [self.main[place], *(each.predict(place, self.held[place]) for each in self.erring)]
+    def predictions(self, place: int) -> dict[str, Tensor]:
+        """Of a held-out image, by `names`: the masks as the decoders are now, uint8 `H W`."""
+        masks = [self.main[place], *(erring.predict(place, self.held[place]) for erring in self.erring)]
+        return dict(zip(self.names, masks, strict=True))
 
     def ratio_records(self) -> list[dict]:
         """Each auxiliary loss over the main one's by step, as `figures.ratio_curves` takes it."""
@@ -112,17 +112,18 @@ class Session:
             For each: `name`, `error_rate`, `near_boundary` (share of the errors within `BOUNDARY` pixels of one),
             `overlap` (name -> intersection over union of the errors with that prediction's), `taken_for` (see there).
         """
-        every = [_flat(masks) for masks in zip(*map(self.predictions, range(len(self.held))), strict=True)]
-        wrong = [wrong_pixels(each, self.truth) for each in every]
+        shown = [self.predictions(place) for place in range(len(self.held))]
+        every = {name: _flat([masks[name] for masks in shown]) for name in self.names}
+        wrong = {name: wrong_pixels(mask, self.truth) for name, mask in every.items()}
         return [
             {
                 "name": name,
                 "error_rate": self._error_rate(errors),
                 "near_boundary": (errors & self.edge).sum().item() / max(errors.sum().item(), 1),
-                "overlap": {n: overlap(errors, w) for n, w in zip(self.names, wrong, strict=True) if w is not errors},
-                "taken_for": taken_for(mask, self.truth, self.experiment.dataset.classes),
+                "overlap": {other: overlap(errors, wrong[other]) for other in wrong if other != name},
+                "taken_for": taken_for(every[name], self.truth, self.experiment.dataset.classes),
             }
-            for name, mask, errors in zip(self.names, every, wrong, strict=True)
+            for name, errors in wrong.items()
         ]
 
     def points(self, settings: Settings) -> dict[float, Point]:

@@ -41,7 +41,8 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         truth = None if item.mask is None else read_mask(item, model.dataset)
         found = next(model.each([model.read(item.image)]))
         with writing(folder, "; choose another --out"):
-            write(found, truth, folder)
+            write_maps(found, truth, folder)
+            figures.save(found.show(truth), folder / SHEET)
         yield folder
 
 
@@ -84,12 +85,6 @@ def _mask_of(place: Path, masks: Path | None) -> Path | None:
     suffixes = sorted(MASK_SUFFIXES, reverse=True)
     files = (masks / name.with_suffix(suffix) for name in (place, Path(place.name)) for suffix in suffixes)
     return next((file for file in files if file.is_file()), None)
-
-
-def write(found: Found, truth: Tensor | None, folder: Path) -> None:
-    """What `write_maps` writes, and a sheet of all."""
-    write_maps(found, truth, folder)
-    figures.save(found.show(truth), folder / SHEET)
 
 
 def write_maps(found: Found, truth: Tensor | None, folder: Path) -> None:

@@ -73,7 +73,7 @@ def test_errors_depend_on_their_settings_alone_and_decoders_go_on_where_they_wer
     straight = open_session(str(trained))
     list(straight.make_errors(QUICK))
     assert all(map(torch.equal, weights(session), weights(straight)))
-    assert all(map(torch.equal, session.predictions(0), straight.predictions(0)))
+    assert all(map(torch.equal, session.predictions(0).values(), straight.predictions(0).values()))
 
 
 def test_a_change_of_one_ratio_trains_that_decoder_alone(session):
