@@ -30,16 +30,8 @@ class Erring:
         predictions: place of a held-out image -> its mask, uint8 `H W`; what `predict` has made since the last step.
     """
 
-    def __init__(
-        self,
-        crops: Crops,
-        params: Params,
-        channels: tuple[int, ...],
-        classes: int,
-        number: int,
-        ratio: float,
-        settings: Settings,
-    ):
+    def __init__(self, crops: Crops, params: Params, number: int, ratio: float, settings: Settings):
+        channels, classes = tuple(map.shape[1] for map in crops.features), crops.logits.shape[1]
         self.crops, self.number, self.ratio = crops, number, ratio
         self.made = number, ratio, settings.noise, settings.dropout
         with torch.random.fork_rng():

@@ -86,11 +86,7 @@ class Session:
         for old in self.erring:
             if old.made == (number, ratio, settings.noise, settings.dropout) and len(old.ratios) <= settings.steps:
                 return old
-        return self._new(number, ratio, settings)
-
-    def _new(self, number: int, ratio: float, settings: Settings) -> Erring:
-        channels, classes = self.segmenter.encoder.channels, len(self.experiment.dataset.classes)
-        return Erring(self.crops, self.params, channels, classes, number, ratio, settings)
+        return Erring(self.crops, self.params, number, ratio, settings)
 
     def predictions(self, place: int) -> dict[str, Tensor]:
         """Of a held-out image, by `names`: the masks as the decoders are now, uint8 `H W`."""
@@ -136,7 +132,7 @@ class Session:
         points = self.points(settings)
         for number, ratio in enumerate(RATIOS, 1):
             if ratio not in points:
-                decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
+                decoder = Erring(self.crops, self.params, 1, ratio, settings)  # others are shown, and may be training
                 while len(decoder.ratios) < settings.steps:
                     decoder.step()
                     yield (number - 1 + len(decoder.ratios) / settings.steps) / len(RATIOS)

@@ -20,6 +20,7 @@ from scipy.io import loadmat
 from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
+from tqdm.contrib.concurrent import thread_map
 
 from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
@@ -32,7 +33,7 @@ from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import write_whole
-from eln_kit.tools.report import Report, in_threads
+from eln_kit.tools.report import Report
 
 LIST = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
 
@@ -135,7 +136,7 @@ def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
         in_palette(mask, colors).save(content, format="PNG")
         write_whole(folder / f"{id}.png", content.getvalue())
 
-    in_threads(write, ids, folder.name)
+    thread_map(write, ids, desc=folder.name, unit="file", disable=None)  # the first that fails stops the others
 
 
 def _cityscapes(root: Path, download: bool, report: Report) -> None:

@@ -9,10 +9,9 @@ from torchmetrics.functional.classification import binary_average_precision
 from eln_kit.evaluation.errors import wrong_pixels
 from eln_kit.evaluation.measures import interval
 from eln_kit.faults import CheckpointError, DataError, ParamsError
-from eln_kit.lab import Settings, open_session, views
+from eln_kit.lab import Settings, newest_run, open_session, views
 from eln_kit.lab.erring import RATIOS, Point, nearest, rank_correlation
 from eln_kit.lab.judging import Judged, drawn_auprs
-from eln_kit.lab.opening import newest_run
 from eln_kit.lab.session import Session
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment

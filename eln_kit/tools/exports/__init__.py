@@ -5,11 +5,13 @@ images/{train,val}, masks/{train,val} and dataset.yaml.
 import os
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import yaml
+from tqdm.contrib.concurrent import thread_map
 
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.classes import in_palette
@@ -21,7 +23,7 @@ from eln_kit.tools.exports.coco import read_coco
 from eln_kit.tools.exports.export import Export, Picture
 from eln_kit.tools.exports.labelmap import read_labelmap
 from eln_kit.tools.exports.labelme import read_labelme
-from eln_kit.tools.report import Report, in_threads
+from eln_kit.tools.report import Report
 
 READERS = {"coco": read_coco, "labelme": read_labelme, "labelmap": read_labelmap}
 
@@ -63,8 +65,7 @@ def _write_tree(export: Export, out: Path, val: float, seed: int, report: Report
     pictures = _with_validation(export, val, seed, report)
     pictures.sort(key=lambda picture: not picture.id)
     ids = _ids(pictures, export.root)
-    named = list(zip(pictures, ids, strict=True))
-    in_threads(lambda pair: _write(pair[0], pair[1], export, out), named, "writing")
+    thread_map(partial(_write, export, out), pictures, ids, desc="writing", unit="file", disable=None)
     entries = [{"name": n, "color": c.tolist()} for n, c in zip(export.classes, export.palette(), strict=True)]
     groups = {"groups": export.base.groups} if export.base and export.base.groups else {}
     text = yaml.safe_dump({"classes": entries} | groups, sort_keys=False, allow_unicode=True, default_flow_style=None)
@@ -108,7 +109,7 @@ def _with_validation(export: Export, val: float, seed: int, report: Report) -> l
     return kept
 
 
-def _write(picture: Picture, id: str, export: Export, out: Path) -> None:
+def _write(export: Export, out: Path, picture: Picture, id: str) -> None:
     try:
         mask = picture.draw() if picture.draw else None
     except (KeyError, TypeError, ValueError, IndexError) as error:
