@@ -217,8 +217,8 @@ def submit(options: argparse.Namespace) -> None:
 
     if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
         raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
-    flags = ("executor", "partition", "account", "gpus", "cpus", "memory", "time")
-    asked = cluster.load({name: getattr(options, name) for name in flags})
+    known = cluster.Cluster.model_fields
+    asked = cluster.load({name: value for name, value in vars(options).items() if name in known})
     if options.sweep:
         return print(submit.submit_sweep(sweep.load(options.sweep), asked, options.dry_run))
     print(submit.submit_run(_wanted(options), asked, options.dry_run))

@@ -8,9 +8,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eln_kit.faults import Fault
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LONGEST = 60  # bytes of the folder of temporary files; names of sockets add some 40
 SHIPPED = ("notebooks", "params")  # folders that come with the package
@@ -113,6 +118,13 @@ def writing(place: Path, mend: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         raise Fault(f"{place}: cannot be written ({error.strerror or error}){mend}") from None
+
+
+def write_picture(path: Path, picture: "Image") -> None:
+    """As a PNG, whole or not at all."""
+    content = BytesIO()
+    picture.save(content, "PNG")
+    write_whole(path, content.getvalue())
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

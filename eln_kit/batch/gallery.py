@@ -8,8 +8,9 @@ from PIL import Image
 from eln_kit.batch.templating import small, write_page
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
+from eln_kit.paths import write_picture
 from eln_kit.tools import outlines, promise
-from eln_kit.tools.label import Labelling, write_picture
+from eln_kit.tools.label import Labelling
 from eln_kit.tools.model import Model, levels_of, load
 
 SHOWN = 24  # images on the page

@@ -5,7 +5,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
 from itertools import tee
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, as_read, read_mask
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError, ParamsError
-from eln_kit.paths import link, write_whole, writing
+from eln_kit.paths import link, write_picture, write_whole, writing
 from eln_kit.tools import queue
 from eln_kit.tools.model import Found, Model, level_of, levels_of
 from eln_kit.tools.show import find_images
@@ -152,14 +151,6 @@ class Labelling:
             mask = in_palette(read_mask(item, dataset).numpy(), dataset.colors)
             write_picture(trusted / f"masks/val/{item.id}.png", mask)
             link(item.image, trusted / f"images/val/{item.id}{item.image.suffix}")
-
-
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """As a PNG, whole or not at all."""
-    file = BytesIO()
-    picture.save(file, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, file.getvalue())
 
 
 def _stamp(item: Item | None) -> list[int]:

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from eln_kit.data.classes import in_palette
 from eln_kit.data.folder import read_folder
 from eln_kit.faults import DataError
 from eln_kit.params import Data
-from eln_kit.paths import write_whole
+from eln_kit.paths import write_picture, write_whole
 from eln_kit.tools.exports.coco import read_coco
 from eln_kit.tools.exports.export import Export, Picture
 from eln_kit.tools.exports.labelmap import read_labelmap
@@ -116,6 +115,4 @@ def _write(export: Export, out: Path, picture: Picture, id: str) -> None:
         raise DataError(f"{picture.image}: its labels cannot be drawn ({type(error).__name__}: {error})") from None
     write_whole(out / "images" / picture.part / f"{id}{picture.image.suffix.lower()}", picture.image.read_bytes())
     if mask is not None:
-        content = BytesIO()
-        in_palette(mask, export.palette()).save(content, format="PNG")
-        write_whole(out / "masks" / picture.part / f"{id}.png", content.getvalue())
+        write_picture(out / "masks" / picture.part / f"{id}.png", in_palette(mask, export.palette()))
