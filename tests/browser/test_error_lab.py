@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from conftest import TINY
 from finished import copied
+from patience import until
 from PIL import Image
 
 from eln_kit import cli, figures
@@ -75,7 +76,7 @@ def test_each_of_many_unhurried_moves_is_answered_by_its_own_tables_and_pictures
     def answered(place: int, threshold: float = 0.57) -> None:
         shown = expected(session, Settings(tuple(ratios)), threshold, place)
         complaints = page.locator(".eln-complaint")
-        wait_until(lambda: found(page) == shown or complaints.count())
+        until(lambda: found(page) == shown or complaints.count())
         assert complaints.all_inner_texts() == []
         assert shown not in seen, "each move changes what is shown"
         seen.append(shown)
@@ -147,14 +148,14 @@ def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no
     assert 0 <= swept.bounding_box()["y"] - below["y"] - below["height"] < 30
     page.mouse.move(picture["x"] + 50, picture["y"] + 50)
     page.mouse.wheel(0, 200)
-    wait_until(lambda: errors.bounding_box()["y"] < picture["y"] - 100)
+    until(lambda: errors.bounding_box()["y"] < picture["y"] - 100)
     assert go.bounding_box() == pytest.approx(below, abs=1)
 
 
 @pytest.mark.parametrize("page", [{"theme": "JupyterLab Dark"}], indirect=True)
 def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, project):
     run_all(page)
-    wait_until(lambda: all(corner(found(page)[name]) == (17, 17, 17) for name in ("errors", "maps", "filter")))
+    until(lambda: all(corner(found(page)[name]) == (17, 17, 17) for name in ("errors", "maps", "filter")))
     picture = page.locator(".eln-picture-errors img").first
     picture.hover(position={"x": 40, "y": 60})
     session = open_session("runs/tiny")
@@ -165,7 +166,7 @@ def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, 
     row, column = figures.pixel_at(figure, 40 / box["width"], 60 / box["height"])
     page.get_by_text(f"truth: {session.experiment.dataset.classes[truth[row, column]]}").first.wait_for()
     page.mouse.move(5, 5)
-    wait_until(lambda: page.locator(".eln-reading p").count() == 0)
+    until(lambda: page.locator(".eln-reading p").count() == 0)
 
 
 def corner(png: bytes) -> tuple:
@@ -210,10 +211,3 @@ READ = """async () => {
 
 def cells(table: str) -> list[str]:
     return [html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
-
-
-def wait_until(is_true) -> None:
-    end = time.monotonic() + jupyter_lab.PATIENCE
-    while not is_true():
-        assert time.monotonic() < end, "the page does not come to show it"
-        time.sleep(0.2)

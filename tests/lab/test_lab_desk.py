@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from patience import until
 from PIL import Image
 
 from eln_kit import lab
@@ -29,15 +30,8 @@ def worker():
     made.close()
 
 
-def wait_for(is_true) -> None:
-    end = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def settle(worker: Worker) -> None:
-    wait_for(lambda: not worker.busy())
+    until(lambda: not worker.busy())
 
 
 def counting(shown: list, name: str, pieces: int):
@@ -69,7 +63,7 @@ def test_works_take_turns_and_idle_work_waits_for_all_others(worker):
         worker.start("a", counting(shown, "a", 3))
         worker.start("idle", counting(shown, "idle", 2), idle=True)
         worker.start("b", counting(shown, "b", 3))
-    wait_for(lambda: len(shown) == 8)
+    until(lambda: len(shown) == 8)
     assert [name for name, _ in shown] == ["a", "b"] * 3 + ["idle"] * 2
 
 
@@ -270,7 +264,7 @@ def test_a_dragged_ratio_shows_at_once_what_the_sweep_has_nearest_and_is_trained
 def test_the_sweep_is_prepared_while_nobody_waits(session):
     desk = Desk(session)
     desk.make.steps.value = 10
-    wait_for(lambda: len(session.points(desk.make.settings)) == 9 and not desk.worker.works)
+    until(lambda: len(session.points(desk.make.settings)) == 9 and not desk.worker.works)
     assert desk.status.words.value == "ready"
     assert "9 of 9" in desk.make.go.description
     desk.close()
@@ -322,7 +316,7 @@ def test_another_image_is_shown_while_something_trains_which_the_status_says_and
     before = desk.make.errors.image.value
     train[work]()
     desk.make.image.value = 3
-    wait_for(lambda: desk.find.maps.seen[1][0] == 2)
+    until(lambda: desk.find.maps.seen[1][0] == 2)
     assert desk.make.errors.image.value != before
     assert "training" in desk.status.words.value
     assert not desk.status.stop.disabled
