@@ -77,7 +77,7 @@ class Desk:
             self.make.paper = self.find.paper = paper
             if self.swept:
                 self.make.show_sweep(self.swept)
-            self._refresh()
+            self.refresh()
 
     def read(self, mouse: str) -> None:
         """Say what lies under the mouse: `mouse` is a picture's name and a place in it, or empty; waits for nobody."""
@@ -86,20 +86,33 @@ class Desk:
         self.reading.value = views.pixel(self.session, *pixel) if pixel else ""
 
     @answer(SHOWING)
-    def refresh(self) -> None:
-        """Bring everything up to the controls; what is known already is not computed again."""
-        self._refresh()
+    def refresh(self, after: float = 0.0) -> None:
+        """Bring everything up to the controls, after some seconds; what is known already is not computed again."""
+        make = self.make
+        self._forget(*self.status.troubles)
+        self.worker.stop(DRAWING)
+        self.status.done(DRAWING)
+        if SWEEP not in self.status.shares:
+            self.worker.stop(SWEEP)  # that nobody waits for, of settings that may be old
+        controls.pale(make.errors, make.numbers, make.curves)
+        if replace(make.settings, ratios=()) != self.swept:
+            controls.pale(make.swept)
+        if self.find.which.value:
+            self._pale_judgement()
+        self._begin(DECODERS, self._making(make.settings), after)
 
     @answer(SHOWING)
     def drag(self, number: int) -> None:
         """Show what is known near a decoder's ratio, and train it at exactly that one when it rests."""
-        self._refresh(PAUSE)
+        self.refresh(PAUSE)
         self.make.show_dragged(number)
 
     @answer(SHOWING)
     def look(self) -> None:
         """Show another image or prediction, whatever trains."""
-        self._look()
+        controls.pale(self.make.errors)
+        self._pale_judgement()
+        self._begin(DRAWING, self._looking(self.make.place, self.find.which.value or 0))
 
     @answer(SHOWING)
     def filter(self) -> None:
@@ -145,25 +158,6 @@ class Desk:
         self.status.forget(*names)
         self.what.kept.value = ""
 
-    def _refresh(self, after: float = 0.0) -> None:
-        make = self.make
-        self._forget(*self.status.troubles)
-        self.worker.stop(DRAWING)
-        self.status.done(DRAWING)
-        if SWEEP not in self.status.shares:
-            self.worker.stop(SWEEP)  # that nobody waits for, of settings that may be old
-        controls.pale(make.errors, make.numbers, make.curves)
-        if replace(make.settings, ratios=()) != self.swept:
-            controls.pale(make.swept)
-        if self.find.which.value:
-            self._pale_judgement()
-        self._begin(DECODERS, self._making(make.settings), after)
-
-    def _look(self) -> None:
-        controls.pale(self.make.errors)
-        self._pale_judgement()
-        self._begin(DRAWING, self._looking(self.make.place, self.find.which.value or 0))
-
     def _pale_judgement(self) -> None:
         controls.pale(self.find.maps, self.find.filtered, self.find.numbers)
 
@@ -185,7 +179,7 @@ class Desk:
         erring = session.decoders(settings)
         yield from self._told(DECODERS, session.train(erring, settings.steps))
         yield from self._told(MEASURING, session.predict(erring))
-        yield self._look
+        yield self.look
         yield self.make.show_ratios
         yield self.make.show_numbers
         yield partial(self.status.done, DECODERS, MEASURING)
@@ -226,7 +220,7 @@ class Desk:
         yield from self._told(ELN, session.train_eln(steps, erring))
         yield from self._recording("; ".join(session.names[1:]))
         yield partial(self.status.done, ELN, MEASURING)
-        yield self._refresh
+        yield self.refresh
 
     def _recording(self, decoders: str) -> Pieces:
         """One more row of the table of trainings."""
@@ -238,7 +232,7 @@ class Desk:
     def _resetting_eln(self) -> Pieces:
         self.session.learner.reset()
         yield partial(self.status.done, ELN)
-        yield self._look
+        yield self.look
 
     def close(self) -> None:
         self.worker.close()
