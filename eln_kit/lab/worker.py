@@ -81,14 +81,18 @@ class Worker:
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        while name := self._turn():
-            self._take(name)
+        while self._take(*self._turn()):
+            pass
 
-    def _take(self, name: str) -> None:
-        """A piece of some work, and its showing if it was not replaced meanwhile; what has ended is forgotten."""
-        show, work = None, self.works.get(name)
+    def _take(self, name: str, work: Work | None) -> bool:
+        """A piece of some work, and its showing if it was not replaced meanwhile; what has ended is forgotten.
+
+        False: there is no work any more.
+        """
+        if work is None:
+            return False
         try:
-            show = next(work.pieces, None) if work else None
+            show = next(work.pieces, None)
             with self.showing:
                 if show and self.works.get(name) is work:
                     show()
@@ -99,20 +103,21 @@ class Worker:
         if show is None:
             with self.changed:
                 if self.works.get(name) is work:
-                    self.works.pop(name, None)
+                    del self.works[name]
+        return True
 
-    def _turn(self) -> str | None:
-        """The name of the work whose turn it is, moved to the end; waits for one. None when the worker is closed."""
+    def _turn(self) -> tuple[str, Work | None]:
+        """The work whose turn it is, moved to the end; waits for one. None when the worker is closed."""
         with self.changed:
             while self.open:
                 now = time.monotonic()
                 ready = [name for name, work in self.works.items() if work.begins <= now]
                 if ready:
                     name = min(ready, key=lambda name: self.works[name].idle)  # the first of those that are not
-                    self.works[name] = self.works.pop(name)
-                    return name
+                    self.works[name] = work = self.works.pop(name)
+                    return name, work
                 self.changed.wait(min((work.begins - now for work in self.works.values()), default=None))
-            return None
+            return "", None
 
     def _tell(self, name: str, error: Exception) -> None:
         """An unexpected error's traceback goes into the server's log."""
