@@ -12,7 +12,7 @@ from statistics import median
 import onnxruntime
 import torch
 
-from eln_kit.batch.graph import Graph
+from eln_kit.batch.export import Graph
 from eln_kit.tools.model import open_run
 
 ROUNDS = 5

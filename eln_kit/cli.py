@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eln_kit import faults
 from eln_kit.faults import Fault
-from eln_kit.paths import shorten_temporaries, write_whole
+from eln_kit.paths import shorten_temporaries, write_whole, writing
 
 if TYPE_CHECKING:
     from eln_kit.params import Params
@@ -217,8 +217,8 @@ def submit(options: argparse.Namespace) -> None:
 
     if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
         raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
-    flags = ("executor", "partition", "account", "gpus", "cpus", "memory", "time")
-    asked = cluster.load({name: getattr(options, name) for name in flags})
+    known = cluster.Cluster.model_fields
+    asked = cluster.load({name: value for name, value in vars(options).items() if name in known})
     if options.sweep:
         return print(submit.submit_sweep(sweep.load(options.sweep), asked, options.dry_run))
     print(submit.submit_run(_wanted(options), asked, options.dry_run))
@@ -247,11 +247,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
     found = results.evaluate(experiment.reopen(options.run, options.set))
     print(report.table(found))
-    try:
-        if options.out:
+    if options.out:
+        with writing(options.out):
             write_whole(options.out, json.dumps(found, indent=1))
-    except OSError as error:
-        raise Fault(f"{options.out}: cannot be written ({error.strerror})") from None
 
 
 @_command(

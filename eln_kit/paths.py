@@ -6,10 +6,16 @@ import re
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eln_kit.faults import Fault
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LONGEST = 60  # bytes of the folder of temporary files; names of sockets add some 40
 SHIPPED = ("notebooks", "params")  # folders that come with the package
@@ -64,11 +70,9 @@ def copy_shipped(folder: Path) -> list[Path]:
     for target in targets:
         if target.exists():
             raise Fault(f"{target}: already exists; choose another folder, or move it away")
-    try:
+    with writing(folder):
         skipped = shutil.ignore_patterns(".*", "__pycache__")
         return [Path(shutil.copytree(shipped() / target.name, target, ignore=skipped)) for target in targets]
-    except OSError as error:
-        raise Fault(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 def link(source: Path, target: Path) -> None:
@@ -105,6 +109,22 @@ def text_of(file: Path) -> str:
         with suppress(UnicodeDecodeError):
             return content.decode(encoding)
     return content.decode("latin-1")
+
+
+@contextmanager
+def writing(place: Path, mend: str = "") -> Iterator[None]:
+    """An OSError inside is one line about `place`, and what to do about it: a Fault."""
+    try:
+        yield
+    except OSError as error:
+        raise Fault(f"{place}: cannot be written ({error.strerror or error}){mend}") from None
+
+
+def write_picture(path: Path, picture: "Image") -> None:
+    """As a PNG, whole or not at all."""
+    content = BytesIO()
+    picture.save(content, "PNG")
+    write_whole(path, content.getvalue())
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -12,6 +12,7 @@ import pandas
 from IPython.display import Markdown
 
 from eln_kit.batch import report
+from eln_kit.batch.live import read_log
 from eln_kit.batch.templating import write_page
 from eln_kit.evaluation.results import BEST
 from eln_kit.faults import ParamsError
@@ -123,8 +124,8 @@ def pseudo_labels(folders: list[Path]) -> pandas.DataFrame:
     rows, names = [], ("step", "kept_share", "kept_accuracy")
     for folder in folders:
         log, one = folder / "3_semi_supervised" / "metrics.jsonl", {"method": method(folder), "seed": _seed(folder)}
-        records = map(json.loads, log.read_text().splitlines() if log.is_file() else [])
-        rows += [one | {name: each.get(name) for name in names} for each in records if "kept_share" in each]
+        records = [record for record in read_log(log) if "kept_share" in record]
+        rows += [one | {name: record.get(name) for name in names} for record in records]
     return _table(rows)
 
 

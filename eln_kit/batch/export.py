@@ -3,21 +3,24 @@
 import io
 import json
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import AvgPool2dSame, Conv2dSame, to_2tuple
+from timm.layers.pool2d_same import MaxPool2dSame
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from eln_kit.batch.graph import Graph
 from eln_kit.batch.templating import rendered
 from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import error_detection
-from eln_kit.faults import DataError, Fault
+from eln_kit.faults import Fault
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.features import upsample
-from eln_kit.paths import write_whole
+from eln_kit.paths import write_whole, writing
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build
 from eln_kit.tools.model import open_run
@@ -26,6 +29,38 @@ FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 ABOUT, CARD = "model.json", "README.md"
 EXAMPLE, OTHER = (2, 3, 96, 128), (75, 110)  # what a graph is traced with, and what an ONNX one is checked with
 NEAR = 1e-4
+PLAIN = {Conv2dSame: nn.Conv2d, AvgPool2dSame: nn.AvgPool2d, MaxPool2dSame: nn.MaxPool2d}  # padded as in TensorFlow
+
+
+class Graph(nn.Module):
+    """Images, uint8 `B 3 H W` -> class logits `B C H W` and trust, ELN's calibrated sigmoid, `B H W`, float in 0..1.
+
+    Normalisation and ELN's further views are inside; always in evaluation mode.
+    """
+
+    def __init__(self, segmenter: Segmenter, eln: ErrorLocalizer):
+        super().__init__()
+        self.segmenter, self.eln = deepcopy(segmenter), deepcopy(eln)
+        self.requires_grad_(False).eval()
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if type(child) in PLAIN:
+                    setattr(parent, name, _padded(child))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        seen = image.float() / 255
+        logits = self.segmenter.predict(seen)
+        return logits, self.eln(seen, logits, self.eln.further(self.segmenter, seen))[:, 0].sigmoid()
+
+
+def _padded(layer: nn.Module) -> nn.Sequential:
+    """The same where the side is a multiple of the stride, as `Encoder` makes it, without arithmetic on sizes."""
+    sides = zip(*(to_2tuple(getattr(layer, n, 1)) for n in ("kernel_size", "dilation", "stride")), strict=True)
+    high, wide = (max((kernel - 1) * dilation + 1 - stride, 0) for kernel, dilation, stride in sides)
+    filled = float("-inf") if isinstance(layer, nn.MaxPool2d) else 0.0
+    border = nn.ConstantPad2d((wide // 2, wide - wide // 2, high // 2, high - high // 2), filled)
+    layer.__class__ = PLAIN[type(layer)]
+    return nn.Sequential(border, layer)
 
 
 def export(run: Path, to: str, out: Path) -> Path:
@@ -55,13 +90,10 @@ def export(run: Path, to: str, out: Path) -> Path:
     if to == "onnx":
         print("comparing what onnxruntime says with the networks", flush=True)
         check(content, graph)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out, "; choose another --out"):
         write_whole(file, content)
         write_whole(out / ABOUT, about)
         write_whole(out / CARD, card(experiment, stage, segmenter, eln, to))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     return file
 
 

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from eln_kit.audience import person_watches
 from eln_kit.batch.templating import small, write_page
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError
+from eln_kit.paths import write_picture
 from eln_kit.tools import outlines, promise
-from eln_kit.tools.label import Labelling, write_picture
-from eln_kit.tools.model import Model, level_of, levels_of, load
+from eln_kit.tools.label import Labelling
+from eln_kit.tools.model import Model, levels_of, load
 
 SHOWN = 24  # images on the page
 
@@ -32,7 +31,8 @@ def label(
 
     Raises:
         ParamsError, CheckpointError: no run, or stage 2 has not finished.
-        DataError: no images, `out` cannot be written, or the precision cannot be promised.
+        DataError: no images, or the precision cannot be promised.
+        Fault: `out` cannot be written.
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder of images")
@@ -42,10 +42,10 @@ def label(
     model = load(run)
     levels, words = _levels(model, precision, per_class)
     labelling = Labelling(model, images, out, levels)
-    for _ in labelling.run():
-        pass
+    labelling.run()
     rows = labelling.queue()
-    page = write_gallery(labelling, rows)
+    shown = [row | entry(labelling, row) for row in rows[:SHOWN]]
+    page = write_page(out / "queue.html", "queue.html", "What to label next", rows=shown, count=len(rows))
     if starts:
         words.append(outlines.write(labelling, rows[:first], starts))
     count, broken = len(labelling.accounts), labelling.broken
@@ -57,14 +57,11 @@ def label(
     return [*words, str(page)], broken
 
 
-def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray, list[str]]:
-    """From which trust on each class is kept, and what is promised by that."""
+def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.ndarray | None, list[str]]:
+    """From which trust on each class is kept (None: the run's threshold), and what is promised by that."""
     if precision is None:
-        lowest = level_of(model.params.semi_supervised.threshold)
-        return np.full(len(model.classes), lowest), []
-    counts, groups = promise.held_out(
-        model, lambda items: tqdm(items, desc="held-out labels", disable=not person_watches())
-    )
+        return None, []
+    counts, groups = promise.held_out(model)
     levels = promise.choose(counts, precision, per_class, groups)
     kept, all_pixels = promise.kept(counts, levels), counts.sum((0, 2, 3))
     share, right = kept.sum() / counts.sum(), kept[..., 1].sum() / max(kept.sum(), 1)
@@ -78,12 +75,6 @@ def _levels(model: Model, precision: float | None, per_class: bool) -> tuple[np.
         said = f"from trust {level / 255:.3f} on {own / max(total, 1):.1%} is kept"
         words.append(f"  {name}: {'nothing is kept, as it cannot be promised' if level == promise.NEVER else said}")
     return levels, words
-
-
-def write_gallery(labelling: Labelling, rows: list[dict]) -> Path:
-    """`queue.html`, and the pictures on it in `queue/`."""
-    entries = [row | entry(labelling, row) for row in rows[:SHOWN]]
-    return write_page(labelling.out / "queue.html", "queue.html", "What to label next", rows=entries, count=len(rows))
 
 
 def entry(labelling: Labelling, row: dict) -> dict:

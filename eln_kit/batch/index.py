@@ -14,7 +14,7 @@ from PIL import Image
 
 from eln_kit import __version__
 from eln_kit.batch import live, report
-from eln_kit.batch.report import duration
+from eln_kit.batch.report import duration, interval, percent
 from eln_kit.batch.state import read_state
 from eln_kit.batch.templating import write_page
 from eln_kit.params import Params
@@ -121,7 +121,7 @@ def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str
     if not rows:
         return []
     row = report.network_row(found, "3_semi_supervised", "teacher") or rows[-1]
-    told = [("mIoU", f"{_percent(row['miou'])} %", f"{_interval(row)}{row['name']}")]
+    told = [("mIoU", f"{percent(row['miou'])} %", f"{_interval(row)}{row['name']}")]
     if split := read_json(folder / "split.json"):
         labeled, unlabeled = len(split["labeled"]), len(split["unlabeled"])
         told.append(("labels", str(labeled), f"of {labeled + unlabeled} training images"))
@@ -130,7 +130,7 @@ def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str
     ]
     if len(ious) > 1:
         for label, (iou, name) in (("best class", max(ious)), ("worst class", min(ious))):
-            told.append((label, name, f"IoU {_percent(iou)} %"))
+            told.append((label, name, f"IoU {percent(iou)} %"))
     seconds = sum(entry.get("seconds", 0) for entry in state.values())
     return [*told, ("time", duration(seconds), "all notebooks")] if seconds else told
 
@@ -139,12 +139,8 @@ def _interval(row: dict) -> str:
     """`50.0 to 60.0 (95 %), 30 validation images, `; empty where results.json has no interval."""
     if not {"low", "high", "images", "units"} <= row.keys():
         return ""
-    interval = f"{_percent(row['low'])} to {_percent(row['high'])} (95 %), " if row["units"] >= report.ENOUGH else ""
-    return f"{interval}{row['images']} validation images{'' if interval else ', too few for an interval'}, "
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    known, images = interval(row), f"{row['images']} validation images"
+    return f"{known} (95 %), {images}, " if known else f"{images}, too few for an interval, "
 
 
 def _facts(folder: Path, params: Params) -> list[str]:

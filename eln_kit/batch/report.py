@@ -22,7 +22,7 @@ def table(results: dict) -> str:
             [{"name", "auroc", "aupr", "error_rate", "kept_share", "kept_accuracy"}]}`, shares in 0..1;
             a value may be missing or None
     """
-    return "\n\n".join(_text(head, rows) for head, rows in _tables(results) if rows)
+    return "\n\n".join(_text(head, rows) for head, rows in _tables(results))
 
 
 def _calibration(eln: dict) -> Iterator[str]:
@@ -46,7 +46,6 @@ def shown_tables(results: dict) -> list[dict]:
     return [
         {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
         for head, rows in _tables(results)
-        if rows
     ]
 
 
@@ -82,8 +81,8 @@ def compare(folders: list[Path]) -> str:
                 f"{len(split['labeled'])} of {len(split['labeled']) + len(split['unlabeled'])}",
                 str(params["run"]["seed"]),
                 f"{first['steps']}, then {student['steps']}",
-                *(_percent(row.get("miou")) for row in (first, control, student, teacher)),
-                _percent(eln["error_rate"]),
+                *(percent(row.get("miou")) for row in (first, control, student, teacher)),
+                percent(eln["error_rate"]),
                 _decimals(eln["aupr"]),
                 _decimals(confidence["aupr"]),
             ]
@@ -159,29 +158,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def _tables(results: dict) -> list[tuple[list[str], list[list[str]]]]:
-    return [
-        _table("segmentation", results.get("segmentation", []), SEGMENTATION),
-        _table("error detection", results.get("error_detection", []), DETECTION),
-    ]
+def _tables(results: dict) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Head and cells of what was measured; a column in which no row has anything is left out."""
+    for part, columns in COLUMNS.items():
+        if rows := results.get(part):
+            filled = {head: cell for head, cell in columns.items() if any(map(cell, rows))}
+            cells = [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
+            yield [part.replace("_", " "), *filled], cells
 
 
-def _table(title: str, rows: list[dict], columns: dict[str, Cell]) -> tuple[list[str], list[list[str]]]:
-    """Head and cells; a column in which no row has anything is left out."""
-    filled = {head: cell for head, cell in columns.items() if any(map(cell, rows))}
-    return [title, *filled], [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
-
-
-def _interval(row: dict) -> str:
+def interval(row: dict) -> str:
+    """`50.0 to 60.0`; empty where too few images, or groups of them, were measured."""
     known = row.get("units", 0) >= ENOUGH
-    return f"{_percent(row['low'])} to {_percent(row['high'])}" if known else ""
+    return f"{percent(row['low'])} to {percent(row['high'])}" if known else ""
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
@@ -189,21 +185,23 @@ def _decimals(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-SEGMENTATION: dict[str, Cell] = {
-    "steps": lambda row: str(row.get("steps") or ""),
-    "mIoU %": lambda row: _percent(row.get("miou")),
-    "95 % interval": _interval,
-    "pixel accuracy %": lambda row: _percent(row.get("pixel_accuracy")),
-    "absent classes": lambda row: _some(row.get("absent") or []),
-}
-DETECTION: dict[str, Cell] = {
-    "AUROC": lambda row: _decimals(row.get("auroc")),
-    "AUPR": lambda row: _decimals(row.get("aupr")),
-    "errors %": lambda row: _percent(row.get("error_rate")),
-    "ECE": lambda row: _decimals(row.get("reliability", {}).get("ece")),
-    "passes": lambda row: str(row.get("passes", "")),
-    "kept %": lambda row: _percent(row.get("kept_share")),
-    "kept right %": lambda row: _percent(row.get("kept_accuracy")),
+COLUMNS: dict[str, dict[str, Cell]] = {  # of each part of results.json
+    "segmentation": {
+        "steps": lambda row: str(row.get("steps") or ""),
+        "mIoU %": lambda row: percent(row.get("miou")),
+        "95 % interval": interval,
+        "pixel accuracy %": lambda row: percent(row.get("pixel_accuracy")),
+        "absent classes": lambda row: _some(row.get("absent") or []),
+    },
+    "error_detection": {
+        "AUROC": lambda row: _decimals(row.get("auroc")),
+        "AUPR": lambda row: _decimals(row.get("aupr")),
+        "errors %": lambda row: percent(row.get("error_rate")),
+        "ECE": lambda row: _decimals(row.get("reliability", {}).get("ece")),
+        "passes": lambda row: str(row.get("passes", "")),
+        "kept %": lambda row: percent(row.get("kept_share")),
+        "kept right %": lambda row: percent(row.get("kept_accuracy")),
+    },
 }
 
 

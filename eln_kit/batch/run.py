@@ -26,7 +26,7 @@ from eln_kit.batch import index
 from eln_kit.batch.kernels import Kernel
 from eln_kit.batch.page import export
 from eln_kit.batch.report import duration
-from eln_kit.batch.state import finished_before, read_state, write_state
+from eln_kit.batch.state import finished_before, read_state, usable, write_state
 from eln_kit.faults import Interrupted, RunError
 from eln_kit.params import Params
 from eln_kit.paths import project_root, resolve
@@ -93,15 +93,13 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         Interrupted: SIGINT, SIGTERM or SIGHUP came.
     """
     folder = resolve(params.run.folder)
-    try:
+    with usable(folder):
         check_stages(folder, params)
         with held(folder, patience=0), Stop() as stop:
             save(params, folder / "params.yaml")
             print(textwrap.fill(f"changed  {' '.join(params.changed()) or 'nothing'}", 120, subsequent_indent=" " * 9))
             with index.renewed(folder):
                 _run_all(folder, sources, params.model_dump(), stop)
-    except OSError as error:
-        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
 
 
 def _run_all(folder: Path, sources: dict[str, Path], parameters: dict, stop: Stop) -> None:

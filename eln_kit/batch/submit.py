@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from eln_kit.batch import job, sweep
 from eln_kit.batch.cluster import Cluster
+from eln_kit.batch.state import usable
 from eln_kit.faults import RunError
 from eln_kit.params import Params
 from eln_kit.paths import resolve
@@ -48,7 +49,8 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
             return _script(executor)
         return _told(_submit(executor, [partial(job.work, 0, sweep.carry_out, runs)]), folder, cluster)
     executor.parameters["additional_parameters"] |= {"hold": True, "kill-on-invalid-dep": "yes"}
-    plan = [f"task {number}  {task.name(runs)}{_after(task)}" for number, task in enumerate(tasks)]
+    after = [f", after {', '.join(map(str, task.after))}" if task.after else "" for task in tasks]
+    plan = [f"task {number}  {task.name(runs)}{after[number]}" for number, task in enumerate(tasks)]
     if dry_run:
         executor.parameters["map_count"] = len(tasks)
         return "\n".join([_script(executor), *(f"# {line}" for line in plan)])
@@ -56,10 +58,6 @@ def submit_sweep(runs: list[Params], cluster: Cluster, dry_run: bool) -> str:
     array = _submit(executor, calls).partition("_")[0]
     _release(array, tasks, runs)
     return "\n".join([_told(array, folder, cluster, f"{array}_*"), *plan])
-
-
-def _after(task: sweep.Task) -> str:
-    return f", after {', '.join(map(str, task.after))}" if task.after else ""
 
 
 def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
@@ -70,7 +68,7 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
 
     anywhere = patch.object(submitit.SlurmExecutor, "affinity", lambda *_: 1)  # for its script
     try:
-        with _writing(folder), anywhere if dry_run else nullcontext():
+        with usable(folder), anywhere if dry_run else nullcontext():
             executor = submitit.AutoExecutor(folder / job.LOGS, cluster=cluster.executor)
     except RuntimeError:
         raise RunError("there is no SLURM here: submit where sbatch is, or take --executor local") from None
@@ -95,20 +93,11 @@ def _executor(cluster: Cluster, folder: Path, dry_run: bool) -> Any:
     return executor
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
-
-
 def _script(executor: Any) -> str:
+    command = executor._executor._submitit_command_str
     if executor.cluster == "local":
-        return (
-            f"# no script: the executor local starts this in the background\n{executor._executor._submitit_command_str}"
-        )
-    return executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "")
+        return f"# no script: the executor local starts this in the background\n{command}"
+    return executor._executor._make_submission_file_text(command, "")
 
 
 def _submit(executor: Any, calls: Sequence[Callable[[], None]]) -> str:
@@ -116,7 +105,7 @@ def _submit(executor: Any, calls: Sequence[Callable[[], None]]) -> str:
     from submitit.core.utils import UncompletedJobError
 
     try:
-        with _writing(executor.folder.parent), redirect_stderr(StringIO()):  # the error has all that is printed there
+        with usable(executor.folder.parent), redirect_stderr(StringIO()):  # the error has all that is printed there
             return executor.submit_array(calls)[0].job_id
     except UncompletedJobError as error:
         for left in (*executor.folder.glob(".submission_file_*"), *executor.folder.glob(f"{'[0-9a-f]' * 32}.pkl")):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as w
 from matplotlib.figure import Figure
@@ -10,6 +11,9 @@ from eln_kit import figures
 from eln_kit.lab.views import Under
 
 READY = "ready"
+DECODERS, SWEEP, ELN = "training decoders", "training at each ratio", "training ELN"  # as the status names work
+MEASURING, DRAWING = "measuring", "drawing"
+SHOWING, FILES = "showing", "files"  # what is done at once
 
 
 def look() -> dict:
@@ -59,14 +63,21 @@ def pale(*shown: w.DOMWidget) -> None:
 
 
 class Status(w.VBox):
-    """What is being done and how far, and a button that stops what trains; `stopped` has the names of such work."""
+    """What is being done and how far, and a button that stops what trains; `complaint`, above each part, says why work
+    ended early: what it would have shown anew stays pale.
+
+    Attributes:
+        shares: name of work -> share done; what trains is named so.
+        stopped: names of work that is to end.
+        troubles: name of what failed -> why.
+    """
 
     def __init__(self) -> None:
         self.shares: dict[str, float] = {}
         self.stopped: set[str] = set()
-        self.failed: list[str] = []  # names of work that ended early
+        self.troubles: dict[str, str] = {}
         self.bar, self.words = w.FloatProgress(0, min=0, max=1, layout=w.Layout(width="auto", flex="1")), w.HTML()
-        self.stop = button("Stop", self._stop, "stop")
+        self.stop, self.complaint = button("Stop", self._stop, "stop"), w.HTML()
         super().__init__([w.HBox([self.bar, self.stop]), self.words.add_class("eln-status")])
         self._tell()
 
@@ -83,20 +94,28 @@ class Status(w.VBox):
             self.shares.pop(name, None)
         self._tell()
 
-    def trouble(self, names: list[str]) -> None:
+    def fail(self, name: str, why: str) -> None:
         """Work that ended early is not under way any more; until it is begun again, not all is well."""
-        self.failed = names
-        self.done(*names)
+        self.troubles[name] = why
+        self.done(name, MEASURING)
+
+    def forget(self, *names: str) -> None:
+        """Troubles with what is begun anew."""
+        for name in names:
+            self.troubles.pop(name, None)
+        self._tell()
 
     def _stop(self) -> None:
-        self.stopped |= set(self.shares)
+        self.stopped |= {name for name in self.shares if name.startswith("training")}
 
     def _tell(self) -> None:
         self.stop.disabled = not any(name.startswith("training") for name in self.shares)
         self.bar.value = min(self.shares.values(), default=0.0)
         under_way = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items())
-        failed = f"failed: {', '.join(self.failed)}" if self.failed else READY
-        self.words.value = under_way or failed
+        failed = ", ".join(name for name in self.troubles if name != FILES)
+        self.words.value = under_way or (f"failed: {failed}" if failed else READY)
+        lines = "<br>".join(map(escape, self.troubles.values()))
+        self.complaint.value = f'<span class="eln-complaint">{lines}</span>' if lines else ""
 
 
 class Picture(w.VBox):
@@ -108,8 +127,8 @@ class Picture(w.VBox):
         super().__init__([self.image, self.words])
         self.add_class(f"eln-picture-{name}")
 
-    def show(self, figure: Figure, caption: str, paper: str) -> None:
-        self.show_png(figures.drawn(figures.on_paper(figure, paper)), figure, caption)
+    def show(self, figure: Figure, caption: str, paper: str, under: Under | None = None) -> None:
+        self.show_png(figures.drawn(figures.on_paper(figure, paper)), figure, caption, under)
         self.remove_class("eln-pale")
 
     def show_png(self, png: bytes, figure: Figure, caption: str, under: Under | None = None) -> None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from eln_kit.evaluation.measures import Ranking
 from eln_kit.figures.curves import plain
-from eln_kit.figures.grid import LINES, VOID, WRONG, Many, Values, array, canvas, entry, grid
+from eln_kit.figures.grid import LINES, VOID, WRONG, Values, array, canvas, entry, grid
 from eln_kit.figures.images import (
     IGNORE,
     as_map,
@@ -67,25 +67,18 @@ class MadeErrors(Moving):
     """One image, and for each decoder its prediction and where that is wrong; the decoders' panels may change.
 
     Args:
-        predictions: masks `H W`, the main decoder's first.
-        names: of the predictions.
+        predictions: masks `H W` by name, the main decoder's first.
     """
 
     def __init__(
-        self,
-        image: Values,
-        truth: Values,
-        predictions: Many,
-        names: Sequence[str],
-        classes: Sequence[str],
-        colors: Values,
+        self, image: Values, truth: Values, predictions: Mapping[str, Values], classes: Sequence[str], colors: Values
     ):
         self.image, self.truth, self.colors = image, truth, colors
         panels = [(as_picture(image), "image"), (colorize(truth, colors), "truth")]
-        for name, mask in zip(names, predictions, strict=True):
+        for name, mask in predictions.items():
             panels += self._panels(name, mask)
         rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]
-        legend = class_legend(classes, colors, [truth], wrong=True, predictions=predictions)
+        legend = class_legend(classes, colors, [truth], wrong=True, predictions=[*predictions.values()])
         figure = grid(rows, legend, letters=LETTERS)
         changing = figure.axes[4 : len(panels)]  # after image, truth, and the main decoder's
         for axis in changing:

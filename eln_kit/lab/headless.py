@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from eln_kit import notebook
 from eln_kit.lab import views
 from eln_kit.lab.judging import Judged
-from eln_kit.lab.session import Session, finish
+from eln_kit.lab.session import Session
 from eln_kit.lab.settings import Settings
 
 THRESHOLDS = (0.3, 0.5, 0.8)
@@ -26,7 +26,11 @@ class Batch:
         self.settings = [own, replace(own, ratios=(2.0, 5.0, 20.0, 50.0)), replace(own, noise=0.5, dropout=0.3)]
         display(HTML(views.STYLE))
 
-    def make_errors(self) -> None:
+    def show(self, part: int) -> None:
+        """One of the three parts, from 0."""
+        (self._make_errors, self._find_errors, self._what_if)[part]()
+
+    def _make_errors(self) -> None:
         for number, settings in enumerate(self.settings, 1):
             list(self.session.make_errors(settings))
             ratios = ", ".join(f"{ratio:g}" for ratio in settings.ratios)
@@ -36,10 +40,9 @@ class Batch:
             display(HTML(views.numbers(self.session)))
             self._show(f"ratios_{number}", *views.ratios(self.session))
         list(self.session.sweep(self.settings[0]))
-        points = self.session.points(self.settings[0])
-        self._show("sweep", *views.sweep(self.session, self.settings[0], points))
+        self._show("sweep", *views.sweep(self.session, self.settings[0]))
 
-    def find_errors(self) -> None:
+    def _find_errors(self) -> None:
         judged = self._find()
         self._show("maps", *views.maps(self.session, judged))
         filtering = views.filtering(self.session, judged)
@@ -47,7 +50,7 @@ class Batch:
             display(HTML(views.filter_numbers(threshold, judged)))
             self._show(f"filter_{number}", filtering.at(threshold).figure, views.caption(views.FILTER_CAPTION))
 
-    def what_if(self) -> None:
+    def _what_if(self) -> None:
         before = self._find()
         list(self.session.train_eln(ELN_STEPS, self.session.erring))
         after = self._find()
@@ -60,7 +63,7 @@ class Batch:
     def _find(self) -> Judged:
         """Of the main decoder's prediction, with the errors of the first setting."""
         list(self.session.make_errors(self.settings[0]))
-        return finish(self.session.find(PLACE, 0))
+        return self.session.find(PLACE, 0)
 
     def _show(self, name: str, figure: Figure, caption: str) -> None:
         display(notebook.keep(figure, self.folder / f"{name}.png"), HTML(caption))

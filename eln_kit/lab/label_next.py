@@ -11,7 +11,7 @@ from eln_kit.paths import resolve
 from eln_kit.store.experiment import reopen
 from eln_kit.tools import promise
 from eln_kit.tools.label import Labelling
-from eln_kit.tools.model import level_of, levels_of, load
+from eln_kit.tools.model import levels_of, load
 
 PRECISIONS, NUMBERS = (0.8, 0.9, 0.95), (2, 4, 8)
 
@@ -28,10 +28,8 @@ class Pool:
         if not pool:
             raise DataError(f"{run}: has no unlabelled images; set images to a folder of your own")
         self.model, self.out = load(run), resolve(out or f"{run}/labelled")
-        level = level_of(self.model.params.semi_supervised.threshold)
-        levels = np.full(len(self.model.classes), level)
-        self.labelling = Labelling(self.model, pool, self.out, levels)
-        list(self.labelling.run())
+        self.labelling = Labelling(self.model, pool, self.out)
+        self.labelling.run()
         if not (rows := self.labelling.queue()):
             raise DataError(f"{images or run}: none of its images can be read")
         self.rows = rows

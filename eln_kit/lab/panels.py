@@ -6,11 +6,11 @@ import ipywidgets as w
 
 from eln_kit import figures
 from eln_kit.lab import controls, views
+from eln_kit.lab.erring import RATIOS, nearest
 from eln_kit.lab.figures import Filtering, MadeErrors
 from eln_kit.lab.judging import Judged
 from eln_kit.lab.session import MAIN, Session
 from eln_kit.lab.settings import Settings
-from eln_kit.lab.sweeping import RATIOS, nearest
 
 DECODERS = 4
 
@@ -78,7 +78,7 @@ class MakeErrors(w.Box):
         self.drawn, words = views.errors(self.session, place)
         figures.on_paper(self.drawn.figure, self.paper)
         self.shown_place = place
-        self.said = list(zip(self.session.names, self.session.predictions(place), strict=True))
+        self.said = list(self.session.predictions(place).items())
         self._show_errors(self.drawn, words)
 
     def show_dragged(self, number: int) -> None:
@@ -94,10 +94,7 @@ class MakeErrors(w.Box):
     def _show_errors(self, drawn: MadeErrors, words: str) -> None:
         self.errors.show_png(drawn.png(), drawn.figure, words, (self.shown_place, dict(self.said), {}))
         self.errors.remove_class("eln-pale")
-        if len(self.said) > 3:
-            self.errors.add_class("eln-tall")
-        else:
-            self.errors.remove_class("eln-tall")
+        (self.errors.add_class if len(self.said) > 3 else self.errors.remove_class)("eln-tall")
 
     def show_numbers(self) -> None:
         self.numbers.value = views.numbers(self.session)
@@ -112,7 +109,7 @@ class MakeErrors(w.Box):
 
     def show_sweep(self, settings: Settings) -> None:
         self.show_known(settings)
-        figure, _ = views.sweep(self.session, settings, self.session.points(settings))
+        figure, _ = views.sweep(self.session, settings)
         self.swept.show(figure, "", self.paper)
 
 
@@ -144,9 +141,7 @@ class FindErrors(w.Box):
 
     def show_maps(self, judged: Judged) -> None:
         figure, words = views.maps(self.session, judged)
-        png = figures.drawn(figures.on_paper(figure, self.paper))
-        self.maps.show_png(png, figure, words, _under(judged))
-        self.maps.remove_class("eln-pale")
+        self.maps.show(figure, words, self.paper, _under(judged))
 
     def show(self, judged: Judged) -> None:
         """A new image, prediction or ELN; the threshold stays."""
@@ -180,3 +175,6 @@ class WhatIf(w.Box):
         self.trainings, self.kept = w.HTML(), w.HTML()
         left, right = w.VBox([self.steps, w.HBox(learn), status]), w.VBox([self.name, w.HBox(kept), self.kept])
         super().__init__(controls.part([left, right], [self.trainings, maps]))
+
+    def show_trainings(self, trained: list[tuple[str, Judged]]) -> None:
+        self.trainings.value = views.trainings(trained)

@@ -1,9 +1,9 @@
 """What the error lab knows and does, without a widget: errors are made, found, and learnt from.
 
-Work that takes long is a generator of the share done, so that whoever drives it can show it and stop it.
+Work that takes long yields the share done, so that whoever drives it can show it and stop it.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,12 +13,10 @@ from eln_kit.data import VOID
 from eln_kit.evaluation.errors import boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.lab import frozen
-from eln_kit.lab.bootstrap import drawn_auprs
-from eln_kit.lab.erring import Erring, classes_at
-from eln_kit.lab.judging import Judge, Judged, Measured
+from eln_kit.lab.erring import RATIOS, Erring, Point, classes_at
+from eln_kit.lab.judging import Judge, Judged, Measured, drawn_auprs
 from eln_kit.lab.learner import Learner
 from eln_kit.lab.settings import Settings
-from eln_kit.lab.sweeping import RATIOS, Point
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.params import Params
@@ -54,15 +52,14 @@ class Session:
         """Of the predictions: the main decoder's, then the auxiliary ones'."""
         return [MAIN, *(f"auxiliary {each.number}, ratio {each.ratio:g}" for each in self.erring)]
 
-    def make_errors(self, settings: Settings) -> Generator[float, None, list[Erring]]:
+    def make_errors(self, settings: Settings) -> Iterator[float]:
         """Train the auxiliary decoders of these settings as far as they lack steps, and let them predict.
 
-        Yields: the share done, of each of the two. Returns: the decoders.
+        Yields: the share done, of each of the two.
         """
         erring = self.decoders(settings)
         yield from self.train(erring, settings.steps)
         yield from self.predict(erring)
-        return erring
 
     def decoders(self, settings: Settings) -> list[Erring]:
         """Those of these settings, trained as far as they are; they are `erring` until others are asked for."""
@@ -77,7 +74,7 @@ class Session:
                 each.step()
                 yield 1 - sum(steps - len(e.ratios) for e in erring) / lacking
 
-    def predict(self, erring: list[Erring]) -> Generator[float, None, None]:
+    def predict(self, erring: list[Erring]) -> Iterator[float]:
         """What each decoder says of each held-out image."""
         for number, each in enumerate(erring):
             for place, image in enumerate(self.held):
@@ -86,19 +83,15 @@ class Session:
 
     def _decoder(self, number: int, ratio: float, settings: Settings) -> Erring:
         """The one at this place where it is of these settings and not trained too far, else a new one."""
-        wanted = (number, ratio, settings.noise, settings.dropout)
         for old in self.erring:
-            if (old.number, old.ratio, old.noise, old.dropout) == wanted and len(old.ratios) <= settings.steps:
+            if old.made == (number, ratio, settings.noise, settings.dropout) and len(old.ratios) <= settings.steps:
                 return old
-        return self._new(number, ratio, settings)
+        return Erring(self.crops, self.params, number, ratio, settings)
 
-    def _new(self, number: int, ratio: float, settings: Settings) -> Erring:
-        channels, classes = self.segmenter.encoder.channels, len(self.experiment.dataset.classes)
-        return Erring(self.crops, self.params, channels, classes, number, ratio, settings.noise, settings.dropout)
-
-    def predictions(self, place: int) -> list[Tensor]:
-        """Of a held-out image: the main decoder's mask, then each auxiliary one's as it is now, uint8 `H W`."""
-        return [self.main[place], *(each.predict(place, self.held[place]) for each in self.erring)]
+    def predictions(self, place: int) -> dict[str, Tensor]:
+        """Of a held-out image, by `names`: the masks as the decoders are now, uint8 `H W`."""
+        masks = [self.main[place], *(erring.predict(place, self.held[place]) for erring in self.erring)]
+        return dict(zip(self.names, masks, strict=True))
 
     def ratio_records(self) -> list[dict]:
         """Each auxiliary loss over the main one's by step, as `figures.ratio_curves` takes it."""
@@ -115,17 +108,18 @@ class Session:
             For each: `name`, `error_rate`, `near_boundary` (share of the errors within `BOUNDARY` pixels of one),
             `overlap` (name -> intersection over union of the errors with that prediction's), `taken_for` (see there).
         """
-        every = [_flat(masks) for masks in zip(*map(self.predictions, range(len(self.held))), strict=True)]
-        wrong = [wrong_pixels(each, self.truth) for each in every]
+        shown = [self.predictions(place) for place in range(len(self.held))]
+        every = {name: _flat([masks[name] for masks in shown]) for name in self.names}
+        wrong = {name: wrong_pixels(mask, self.truth) for name, mask in every.items()}
         return [
             {
                 "name": name,
                 "error_rate": self._error_rate(errors),
                 "near_boundary": (errors & self.edge).sum().item() / max(errors.sum().item(), 1),
-                "overlap": {n: overlap(errors, w) for n, w in zip(self.names, wrong, strict=True) if w is not errors},
-                "taken_for": taken_for(mask, self.truth, self.experiment.dataset.classes),
+                "overlap": {other: overlap(errors, wrong[other]) for other in wrong if other != name},
+                "taken_for": taken_for(every[name], self.truth, self.experiment.dataset.classes),
             }
-            for name, mask, errors in zip(self.names, every, wrong, strict=True)
+            for name, errors in wrong.items()
         ]
 
     def points(self, settings: Settings) -> dict[float, Point]:
@@ -138,7 +132,7 @@ class Session:
         points = self.points(settings)
         for number, ratio in enumerate(RATIOS, 1):
             if ratio not in points:
-                decoder = self._new(1, ratio, settings)  # not one of those that are shown, which other work may train
+                decoder = Erring(self.crops, self.params, 1, ratio, settings)  # others are shown, and may be training
                 while len(decoder.ratios) < settings.steps:
                     decoder.step()
                     yield (number - 1 + len(decoder.ratios) / settings.steps) / len(RATIOS)
@@ -164,30 +158,35 @@ class Session:
         here = Ranking(trust["ELN"][known], wrong_pixels(prediction, image.truth)[known])
         return Judged(place, judge, prediction, trust, here)
 
-    def measure(self, judge: Judge) -> Generator[float, None, Measured]:
-        """Each detector on pixels of all held-out images. Yields: the share done."""
-        if judge.key not in self._measured:
-            wrong: list[Tensor] = []
-            trusts: list[dict[str, Tensor]] = []
-            generator = torch.Generator().manual_seed(0)
-            for image in self.held:
-                prediction, trust = judge(image)
-                drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
-                wrong.append(wrong_pixels(prediction, image.truth).flatten()[drawn])
-                trusts.append({name: each.flatten()[drawn] for name, each in trust.items()})
-                yield len(wrong) / (len(self.held) + 1)
-            pooled = {name: [each[name] for each in trusts] for name in trusts[0]}
-            rankings = {name: Ranking(torch.cat(each), torch.cat(wrong)) for name, each in pooled.items()}
-            auprs = {name: drawn_auprs(each, wrong) for name, each in pooled.items()}
-            self._measured[judge.key] = Measured(rankings, auprs)
-            while len(self._measured) > KEPT:
-                del self._measured[next(iter(self._measured))]
-        return self._measured[judge.key]
+    def measure(self, judge: Judge) -> Iterator[float]:
+        """Each detector on pixels of all held-out images, for `measured`. Yields: the share done."""
+        if judge.key in self._measured:
+            return
+        wrong: list[Tensor] = []
+        trusts: list[dict[str, Tensor]] = []
+        generator = torch.Generator().manual_seed(0)
+        for image in self.held:
+            prediction, trust = judge(image)
+            drawn = draw_pixels(image.truth, self.params.evaluation.pixels, generator)
+            wrong.append(wrong_pixels(prediction, image.truth).flatten()[drawn])
+            trusts.append({name: map.flatten()[drawn] for name, map in trust.items()})
+            yield len(wrong) / (len(self.held) + 1)
+        pooled = {name: [trust[name] for trust in trusts] for name in trusts[0]}
+        rankings = {name: Ranking(torch.cat(images), torch.cat(wrong)) for name, images in pooled.items()}
+        auprs = {name: drawn_auprs(images, wrong) for name, images in pooled.items()}
+        self._measured[judge.key] = Measured(rankings, auprs)
+        while len(self._measured) > KEPT:
+            del self._measured[next(iter(self._measured))]
 
-    def find(self, place: int, which: int) -> Generator[float, None, Judged]:
-        """Both. Yields: the share done; `finish` waits for what it returns."""
+    def measured(self, judged: Judged) -> Judged:
+        """With what `measure` has found."""
+        return replace(judged, everywhere=self._measured[judged.judge.key])
+
+    def find(self, place: int, which: int) -> Judged:
+        """What `judge` says, measured on all held-out images."""
         judged = self.judge(place, which)
-        return replace(judged, everywhere=(yield from self.measure(judged.judge)))
+        list(self.measure(judged.judge))
+        return self.measured(judged)
 
     def train_eln(self, steps: int, erring: list[Erring]) -> Iterator[float]:
         """Train ELN on the errors that the main decoder and these make now. Yields: the share done."""
@@ -197,12 +196,3 @@ class Session:
 def _flat(masks: Sequence[Tensor]) -> Tensor:
     """The pixels of all held-out images in a row."""
     return torch.cat([mask.flatten() for mask in masks])
-
-
-def finish(work: Generator[float, None, Judged]) -> Judged:
-    """Do all of some work, and give what it returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eln_kit.faults import ParamsError
 from eln_kit.params import Params
-from eln_kit.paths import project_root
+from eln_kit.paths import project_root, writing
 from eln_kit.store.params_file import build, save
 
 
@@ -23,7 +23,8 @@ class Settings:
         """Write `params` with these settings beside the other params files, for `eln-kit run`; none is overwritten.
 
         Raises:
-            ParamsError: the file cannot be written.
+            ParamsError: that is no name of a file.
+            Fault: the file cannot be written.
         """
         if not re.fullmatch(r"\w[\w-]*", name):
             raise ParamsError(f"{name!r}: a params file's name has letters, digits, - and _ only")
@@ -40,8 +41,6 @@ class Settings:
             "run.folder": f"runs/{name}",
         }
         path = folder / f"{name}.yaml"
-        try:
+        with writing(path):
             save(build(params.model_dump(), knobs), path)
-        except OSError as error:
-            raise ParamsError(f"{path}: cannot be written ({error.strerror})") from None
         return path

@@ -10,12 +10,11 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import VOID
 from eln_kit.evaluation.measures import interval
-from eln_kit.lab.bootstrap import DRAWS
+from eln_kit.lab.erring import RATIOS, Point, rank_correlation
 from eln_kit.lab.figures import Filtering, MadeErrors, ratio_sweep, wrongness_maps
-from eln_kit.lab.judging import Judged
+from eln_kit.lab.judging import DRAWS, Judged
 from eln_kit.lab.session import BOUNDARY, MAIN, Session
 from eln_kit.lab.settings import Settings
-from eln_kit.lab.sweeping import RATIOS, Point, rank_correlation
 
 STYLE, SCRIPT = (Path(__file__).with_name(f"{name}.html").read_text(encoding="utf-8") for name in ("style", "script"))
 
@@ -24,8 +23,8 @@ def errors(session: Session, place: int) -> tuple[MadeErrors, str]:
     """The errors made on a held-out image, and a caption."""
     image, dataset = session.held[place], session.experiment.dataset
     masks = session.predictions(place)
-    figure = MadeErrors(image.image, image.truth, masks, session.names, dataset.classes, dataset.colors)
-    rates = [figures.error_rate(image.truth, mask) for mask in masks]
+    figure = MadeErrors(image.image, image.truth, masks, dataset.classes, dataset.colors)
+    rates = [figures.error_rate(image.truth, mask) for mask in masks.values()]
     parts = [f"the {MAIN} errs on {rates[0]:.1%}"]
     parts += [
         f"auxiliary {each.number}, held at {each.ratio:g} times its loss, on {rate:.1%} ({len(each.ratios)} steps)"
@@ -76,8 +75,9 @@ def dragged(number: int, ratio: float, point: Point) -> tuple[str, str]:
     )
 
 
-def sweep(session: Session, settings: Settings, points: dict[float, Point]) -> tuple[Figure, str]:
-    """Error rate against ratio, and a caption."""
+def sweep(session: Session, settings: Settings) -> tuple[Figure, str]:
+    """Error rate against ratio, as far as they are known, and a caption."""
+    points = session.points(settings)
     rates = {ratio: point.error_rate for ratio, point in points.items()}
     figure = ratio_sweep(rates, session.main_error_rate, rank_correlation(points))
     return figure, caption(f"{len(rates)} of {len(RATIOS)} ratios, {describe(settings)}")

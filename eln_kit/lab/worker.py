@@ -81,27 +81,32 @@ class Worker:
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        while turn := self._turn():
-            try:
-                self._take(*turn)
-            except Exception as error:
-                name, work = turn
-                if self.works.get(name) is work:  # one that was replaced ends unheard
-                    self._tell(name, error)
-                self._end(name, work)
-                del work
-            del turn  # a closed session is not kept until the next turn
+        while self._take(*self._turn()):
+            pass
 
-    def _take(self, name: str, work: Work) -> None:
-        show = next(work.pieces, None)
+    def _take(self, name: str, work: Work | None) -> bool:
+        """A piece of some work, and its showing if it was not replaced meanwhile; what has ended is forgotten.
+
+        False: there is no work any more.
+        """
+        if work is None:
+            return False
+        try:
+            show = next(work.pieces, None)
+            with self.showing:
+                if show and self.works.get(name) is work:
+                    show()
+        except Exception as error:
+            show = None
+            if self.works.get(name) is work:  # one that was replaced ends unheard
+                self._tell(name, error)
         if show is None:
-            self._end(name, work)
-            return
-        with self.showing:
-            if self.works.get(name) is work:  # else it was replaced meanwhile
-                show()
+            with self.changed:
+                if self.works.get(name) is work:
+                    del self.works[name]
+        return True
 
-    def _turn(self) -> tuple[str, Work] | None:
+    def _turn(self) -> tuple[str, Work | None]:
         """The work whose turn it is, moved to the end; waits for one. None when the worker is closed."""
         with self.changed:
             while self.open:
@@ -112,13 +117,7 @@ class Worker:
                     self.works[name] = work = self.works.pop(name)
                     return name, work
                 self.changed.wait(min((work.begins - now for work in self.works.values()), default=None))
-            return None
-
-    def _end(self, name: str, work: Work) -> None:
-        """Forget some work, if it was not replaced meanwhile."""
-        with self.changed:
-            if self.works.get(name) is work:
-                del self.works[name]
+            return "", None
 
     def _tell(self, name: str, error: Exception) -> None:
         """An unexpected error's traceback goes into the server's log."""

@@ -16,10 +16,10 @@ from sklearn.metrics import silhouette_score
 from eln_kit import figures
 from eln_kit.data import Item, as_read, open_dataset, read_image
 from eln_kit.data.folder import UNLABELED
-from eln_kit.faults import DataError, Fault, ParamsError
+from eln_kit.faults import DataError, ParamsError
 from eln_kit.figures.grid import LINES, canvas
 from eln_kit.params import Params
-from eln_kit.paths import resolve, write_whole
+from eln_kit.paths import resolve, write_whole, writing
 from eln_kit.tools import embedding
 from eln_kit.tools.show import find_images
 
@@ -111,11 +111,9 @@ def write(choice: Choice, out: Path) -> Iterator[str]:
     """Write the list of ids, for `data.labeled_ids`, and beside it a sheet of what was chosen; what to say of it."""
     if out.suffix == ".png":
         raise ParamsError(f"--out {out}: is to be a list, such as ids.txt; the sheet is written beside it")
-    try:
+    with writing(out):
         write_whole(out, "\n".join(choice.ids) + "\n")
         sheet = figures.save(picture(choice), out.with_suffix(".png"))
-    except OSError as error:
-        raise Fault(f"{out}: cannot be written ({error.strerror})") from None
     kinds = "one kind" if choice.kinds == 1 else f"{choice.kinds} kinds"
     yield f"{len(choice.items)} images, which seem to be of {kinds}"
     if len(choice.ids) < choice.kinds:

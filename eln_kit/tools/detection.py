@@ -17,7 +17,7 @@ from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import Detector, sampled
 from eln_kit.faults import ParamsError
-from eln_kit.models import Segmenter, Which
+from eln_kit.models import Segmenter
 from eln_kit.models.features import upsample
 from eln_kit.params import Params
 from eln_kit.store.checkpoint import FILE, is_finished
@@ -31,8 +31,8 @@ POINTS = 100  # of a risk-coverage curve
 PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier")
 
 
-def detect(experiment: Experiment, stage: str, which: Which = "student", peers: tuple[Segmenter, ...] = ()) -> dict:
-    """Measure all detectors on a stage's student or teacher.
+def detect(experiment: Experiment, stage: str, peers: tuple[Segmenter, ...] = ()) -> dict:
+    """Measure all detectors on a stage's student.
 
     Returns:
         `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `measures.measure`),
@@ -41,7 +41,7 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
         `passes` and `pixels`.
     """
     networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
-    segmenter = networks.segmenter(which)
+    segmenter = networks.student
     fitted = _fit(segmenter, experiment.held_out or experiment.labeled, dataset, params)
     finished = stage == "2_error_localization" and is_finished(experiment.folder / "bound" / FILE)
     bound = experiment.networks(after="bound").eval().eln if finished else None
@@ -55,7 +55,7 @@ def detect(experiment: Experiment, stage: str, which: Which = "student", peers: 
         places = {"class": mask, "distance": boundary_distance(mask)}
         samples[item.id] = sample | {name: each.flatten()[drawn] for name, each in places.items()}
     return {
-        "judged": f"{which} after {stage}",
+        "judged": f"student after {stage}",
         **fitted,
         "detectors": {
             name: each.cost(networks.eln) | _measure(name, each, samples, dataset.classes)

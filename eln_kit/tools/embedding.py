@@ -25,7 +25,7 @@ SIDE = 224  # pixels of the square that each image is brought to
 SAVED = 50  # images between two writes, or a tenth of all that are known, so that a stopped command goes on
 
 
-def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print) -> tuple[list[Item], np.ndarray]:
+def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray]:
     """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
 
     They are kept in the user's cache by path, size and time of a file; a broken image is told and left out.
@@ -42,7 +42,7 @@ def embed(items: list[Item], params: Params, tell: Callable[[str], None] = print
         try:
             image = read_image(item)
         except DataError as error:
-            tell(f"left out: {error}")
+            print(f"left out: {error}")
             continue
         describe = describe or _describer(params)
         known[key] = describe(image)

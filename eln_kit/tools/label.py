@@ -5,8 +5,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
-from io import BytesIO
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,13 @@ from eln_kit.audience import person_watches
 from eln_kit.data import VOID, Item, as_read, read_mask
 from eln_kit.data.classes import in_palette
 from eln_kit.faults import DataError, ParamsError
-from eln_kit.paths import link, write_whole
+from eln_kit.paths import link, write_picture, write_whole, writing
 from eln_kit.tools import queue
-from eln_kit.tools.model import Found, Model, levels_of
+from eln_kit.tools.model import Found, Model, level_of, levels_of
 from eln_kit.tools.show import find_images
 
 LOG = "images.jsonl"  # first what the masks are made with, then a line an image, written after its files
+MEND = "; make room, or choose another --out"
 
 
 class Labelling:
@@ -36,57 +36,50 @@ class Labelling:
 
     Args:
         images: a folder, or items of a data set.
-        levels: int `C`, from which trust on pixels are kept; see `promise.choose`.
+        levels: int `C`, from which trust on pixels are kept; see `promise.choose`. None: the run's threshold.
 
     Raises:
         ParamsError: the model is an exported file.
-        DataError: no images, `out` cannot be written, or holds masks that were made with something else.
+        DataError: no images, or `out` holds masks that were made with something else.
+        Fault: `out` cannot be written.
     """
 
-    def __init__(self, model: Model, images: Path | list[Item], out: Path, levels: np.ndarray):
+    def __init__(self, model: Model, images: Path | list[Item], out: Path, levels: np.ndarray | None = None):
         if model.features is None:
             raise ParamsError("an exported file cannot rank images; give the run folder instead")
-        self.model, self.out, self.levels = model, out, levels
+        level = level_of(model.params.semi_supervised.threshold)
+        self.model, self.out = model, out
+        self.levels = np.full(len(model.classes), level) if levels is None else levels
         items = find_images(images, out) if isinstance(images, Path) else images
         self.items = as_read(items, model.params.data, model.depth)
         folder = images if isinstance(images, Path) else None
         self.names = {i.id: i.image.relative_to(folder).as_posix() if folder else i.id for i in self.items}
+        self.items_by_id = {item.id: item for item in self.items}
         model.depth = self.items[0].depth
         self.broken = 0
-        try:
+        with writing(out, MEND):
             self.accounts = self._done()
             if not self.accounts:
                 self._describe()
-        except OSError as error:
-            raise self._unwritable(error) from None
 
-    def run(self) -> Iterator[dict]:
+    def run(self) -> None:
         """Label what is left, an image at a time; a broken one is a line on stderr."""
-        done = {each["id"]: each for each in self.accounts if _stamp(self.items_by_id.get(each["id"])) == each["stamp"]}
+        done = {old["id"]: old for old in self.accounts if _stamp(self.items_by_id.get(old["id"])) == old["stamp"]}
         self.accounts = list(done.values())
-        left = [item for item in self.items if item.id not in done]
-        waiting: list[Item] = []
+        labelled, seen = tee(self._readable([item for item in self.items if item.id not in done]))
         bar = tqdm(total=len(self.items), initial=len(done), unit="image", disable=not person_watches())
-        try:
-            with bar, open(self.out / LOG, "a") as log:
-                for found in self.model.each(self._readable(left, waiting)):
-                    account = self._label(waiting.pop(0), found)
-                    log.write(json.dumps(account) + "\n")
-                    log.flush()
-                    self.accounts.append(account)
-                    bar.update()
-                    yield account
-            self.accounts.sort(key=lambda each: each["image"])
-        except OSError as error:
-            raise self._unwritable(error) from None
-
-    @cached_property
-    def items_by_id(self) -> dict[str, Item]:
-        return {item.id: item for item in self.items}
+        with writing(self.out, MEND), bar, open(self.out / LOG, "a") as log:
+            for (item, _), found in zip(labelled, self.model.each(image for _, image in seen), strict=True):
+                account = self._label(item, found)
+                log.write(json.dumps(account) + "\n")
+                log.flush()
+                self.accounts.append(account)
+                bar.update()
+        self.accounts.sort(key=lambda account: account["image"])
 
     @property
     def kept_share(self) -> float:
-        return float(np.mean([each["kept"] for each in self.accounts])) if self.accounts else 0.0
+        return float(np.mean([account["kept"] for account in self.accounts])) if self.accounts else 0.0
 
     def queue(self) -> list[dict]:
         """The rows of `queue.csv`, which is written."""
@@ -100,16 +93,13 @@ class Labelling:
         mask, trust = (np.asarray(Image.open(file)) for file in files)
         return self.model.read(self.items_by_id[account["id"]].image), mask, trust / 255
 
-    def _readable(self, items: list[Item], waiting: list[Item]) -> Iterator[Tensor]:
+    def _readable(self, items: list[Item]) -> Iterator[tuple[Item, Tensor]]:
         for item in items:
             try:
-                image = self.model.read(item.image)
+                yield item, self.model.read(item.image)
             except DataError as error:
                 self.broken += 1
                 tqdm.write(str(error), file=sys.stderr)
-                continue
-            waiting.append(item)
-            yield image
 
     def _label(self, item: Item, found: Found) -> dict:
         trust = levels_of(found.trust)
@@ -161,17 +151,6 @@ class Labelling:
             mask = in_palette(read_mask(item, dataset).numpy(), dataset.colors)
             write_picture(trusted / f"masks/val/{item.id}.png", mask)
             link(item.image, trusted / f"images/val/{item.id}{item.image.suffix}")
-
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(f"{self.out}: cannot be written ({error.strerror}); make room, or choose another --out")
-
-
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """As a PNG, whole or not at all."""
-    file = BytesIO()
-    picture.save(file, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, file.getvalue())
 
 
 def _stamp(item: Item | None) -> list[int]:

@@ -12,7 +12,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +19,7 @@ from scipy.io import loadmat
 from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
+from tqdm.contrib.concurrent import thread_map
 
 from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
@@ -31,8 +31,8 @@ from eln_kit.data.splits import list_folders, make_split
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
 from eln_kit.params import Data
-from eln_kit.paths import write_whole
-from eln_kit.tools.report import Report, in_threads
+from eln_kit.paths import write_picture, write_whole
+from eln_kit.tools.report import Report
 
 LIST = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
 
@@ -126,16 +126,15 @@ def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
     def write(id: str) -> None:
         if id in train:
             return write_whole(folder / f"{id}.png", (voc / "SegmentationClass" / f"{id}.png").read_bytes())
-        source, content = sbd / "cls" / f"{id}.mat", BytesIO()
+        source = sbd / "cls" / f"{id}.mat"
         try:
             mask = loadmat(source)["GTcls"]["Segmentation"][0, 0]
         except Exception as error:  # scipy raises whatever it stumbles over in a broken file
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{source}: cannot be read ({reason}); delete it and run this again") from None
-        in_palette(mask, colors).save(content, format="PNG")
-        write_whole(folder / f"{id}.png", content.getvalue())
+        write_picture(folder / f"{id}.png", in_palette(mask, colors))
 
-    in_threads(write, ids, folder.name)
+    thread_map(write, ids, desc=folder.name, unit="file", disable=None)  # the first that fails stops the others
 
 
 def _cityscapes(root: Path, download: bool, report: Report) -> None:

@@ -10,11 +10,13 @@ Ramdas (2024); the bet is always 1, which suits small losses and does not depend
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from tqdm.auto import tqdm
 
-from eln_kit.data import VOID, Item, groups_of, read_mask
+from eln_kit.audience import person_watches
+from eln_kit.data import VOID, groups_of, read_mask
 from eln_kit.faults import DataError
 from eln_kit.tools.model import Model, levels_of
 
@@ -31,8 +33,8 @@ def histogram(mask: np.ndarray, trust: np.ndarray, truth: np.ndarray, classes: i
     return np.bincount(places, minlength=classes * LEVELS * 2).reshape(classes, LEVELS, 2)
 
 
-def held_out(model: Model, progress: Callable[[list[Item]], Iterable[Item]] = iter) -> tuple[np.ndarray, list[str]]:
-    """The histograms of the validation images, int `N C 256 2`, and their groups; `progress` wraps the items.
+def held_out(model: Model) -> tuple[np.ndarray, list[str]]:
+    """The histograms of the validation images, int `N C 256 2`, and their groups.
 
     Raises:
         DataError: the run's data set is not at hand, or a file of it is broken.
@@ -42,7 +44,8 @@ def held_out(model: Model, progress: Callable[[list[Item]], Iterable[Item]] = it
             f"{model.params.data.root or 'data.root'}: --precision needs the validation images and masks of the run's "
             "data set, and they are not there"
         )
-    found = model.each(model.read(item.image) for item in progress(items))
+    shown = tqdm(items, desc="held-out labels", disable=not person_watches())
+    found = model.each(model.read(item.image) for item in shown)
     masks = (read_mask(item, model.dataset).numpy() for item in items)
     classes = len(model.classes)
     counts = [histogram(f.mask, f.trust, truth, classes) for f, truth in zip(found, masks, strict=True)]

@@ -1,9 +1,7 @@
 """Which images to label next: those with the most expected errors in each class, and no two that are alike."""
 
-import csv
-import io
-
 import numpy as np
+import pandas
 from scipy import ndimage
 
 from eln_kit.tools.model import Found
@@ -104,8 +102,4 @@ def reason(account: dict, classes: list[str]) -> str:
 
 
 def as_csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return pandas.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n")

@@ -1,11 +1,8 @@
 """What a person reads while data are made ready: an aligned line a thing, and at the end whether they are."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from tqdm import tqdm
 
 from eln_kit.faults import DataError
 
@@ -42,14 +39,3 @@ class Report:
 
     def _line(self, kind: str, what: str, said: str) -> None:
         print(f"{kind:<6}{what:<15}{said}", flush=True)
-
-
-def in_threads(function: Callable, items: list, name: str) -> None:
-    """Call `function` on each item, with a bar; the first that fails, or Ctrl-C, stops the others."""
-    with ThreadPoolExecutor() as pool, tqdm(total=len(items), desc=name, unit="file", disable=None) as bar:
-        try:
-            for _ in pool.map(function, items):
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

@@ -12,9 +12,10 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import VOID, Item, as_read, read_mask
 from eln_kit.data.classes import in_palette
-from eln_kit.data.ids import is_ours
 from eln_kit.data.pictures import IMAGE_SUFFIXES, MASK_SUFFIXES
 from eln_kit.faults import DataError
+from eln_kit.paths import writing
+from eln_kit.tools.exports.export import images_below
 from eln_kit.tools.model import Found, levels_of, load
 
 SHEET = "sheet.png"
@@ -28,7 +29,8 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
 
     Raises:
         ParamsError, CheckpointError: no run, or stage 2 has not finished.
-        DataError: an image or mask cannot be read, or `out` cannot be written.
+        DataError: an image or mask cannot be read.
+        Fault: `out` cannot be written.
     """
     items = _items(images, masks, out)
     model = load(run, knobs)
@@ -38,10 +40,9 @@ def show(run: Path, images: Path, masks: Path | None, out: Path, knobs: Sequence
         folder = out / item.id
         truth = None if item.mask is None else read_mask(item, model.dataset)
         found = next(model.each([model.read(item.image)]))
-        try:
-            write(found, truth, folder)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+        with writing(folder, "; choose another --out"):
+            write_maps(found, truth, folder)
+            figures.save(found.show(truth), folder / SHEET)
         yield folder
 
 
@@ -64,11 +65,10 @@ def find_images(folder: Path, out: Path | None = None) -> list[Item]:
     Raises:
         DataError: there are none.
     """
-    found = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES)
     passed_over = {out.resolve()} if out else set()
     passed_over |= {place.resolve() for place in folder.rglob("masks") if (place.parent / "images").is_dir()}
-    places = (file.relative_to(folder) for file in found if not passed_over & {*file.resolve().parents})
-    files = list(filter(is_ours, places))
+    found = (file for file in images_below(folder) if not passed_over & {*file.resolve().parents})
+    files = [file.relative_to(folder) for file in found]
     if not files:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     bare, whole = Counter(place.with_suffix("") for place in files), set[Path]()
@@ -85,12 +85,6 @@ def _mask_of(place: Path, masks: Path | None) -> Path | None:
     suffixes = sorted(MASK_SUFFIXES, reverse=True)
     files = (masks / name.with_suffix(suffix) for name in (place, Path(place.name)) for suffix in suffixes)
     return next((file for file in files if file.is_file()), None)
-
-
-def write(found: Found, truth: Tensor | None, folder: Path) -> None:
-    """What `write_maps` writes, and a sheet of all."""
-    write_maps(found, truth, folder)
-    figures.save(found.show(truth), folder / SHEET)
 
 
 def write_maps(found: Found, truth: Tensor | None, folder: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 import eln_kit
 from eln_kit import cli
 from eln_kit.batch import export
-from eln_kit.batch.graph import Graph
+from eln_kit.batch.export import Graph
 from eln_kit.faults import Fault
 from eln_kit.models import Networks
 from eln_kit.models.backbone import nearest_multiple

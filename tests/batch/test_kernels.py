@@ -1,13 +1,12 @@
 """Forked kernels: what was imported before, what they share, and when they end."""
 
 import ast
-import os
-import signal
 import subprocess
 import sys
-import time
 
+import psutil
 import pytest
+from patience import until
 
 from eln_kit.batch import kernels
 
@@ -53,23 +52,8 @@ def test_each_kernel_is_a_process_of_its_own_and_none_outlives_a_killed_run():
     assert imported
     assert not marked
     assert run.stdout.readline() == "None True\n"
-    assert not _lives(first)
-    assert _lives(second)
-    os.kill(run.pid, signal.SIGKILL)
+    assert not psutil.pid_exists(first)
+    assert psutil.pid_exists(second)
+    run.kill()
     run.communicate()
-    assert _within(10, lambda: not _lives(second))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _within(seconds: float, happened) -> bool:
-    end = time.monotonic() + seconds
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.1)
-    return happened()
+    until(lambda: not psutil.pid_exists(second), patience=10)

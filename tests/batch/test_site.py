@@ -20,19 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 def build(run, out):
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-d",
-        out / "doctrees",
-        "-D",
-        f"eln_run={run}",
-    ]
-    return subprocess.run([*command, project_root() / "docs", out / "site"], capture_output=True, text=True)
+    flags = ["-W", "--keep-going", "-q", "-d", out / "doctrees", "-D", f"eln_run={run}"]
+    command = [sys.executable, "-m", "sphinx", *flags, project_root() / "docs", out / "site"]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def dead_links(site):

@@ -108,15 +108,8 @@ def test_submit_wants_params_or_a_sweep(folder, capsys, arguments):
     assert capsys.readouterr().err.startswith("eln-kit submit: needs PARAMS")
 
 
-def test_the_script_of_a_dry_run_is_written_without_slurm(folder, capsys, monkeypatch):
+def test_the_script_of_a_dry_run_asks_for_what_the_file_says_without_slurm(folder, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
-    write(folder, partition="gpu", gpus=2)
-    assert cli.main(["submit", "tiny.yaml", "--dry-run"]) == 0
-    assert "#SBATCH --partition=gpu" in capsys.readouterr().out
-
-
-def test_the_script_of_a_dry_run_asks_for_what_the_file_says(folder, capsys, commands):
-    commands(srun="")
     entries = {"partition": "gpu", "account": "vision", "gpus": 4, "cpus": 32, "memory": 120, "time": "12:00:00"}
     write(folder, **entries, setup=["module load cuda"], sbatch={"qos": "low", "exclusive": True})
     assert cli.main(["submit", "tiny.yaml", "--dry-run"]) == 0

@@ -21,24 +21,13 @@ def cells(file, kind):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_notebook_says_what_for_how_long_what_it_needs_and_what_to_expect(file):
-    first = cells(file, "markdown")[0]
+def test_a_notebook_says_what_for_asks_for_a_prediction_and_ends_with_five_questions_and_folded_answers(file):
+    first, *_, last = cells(file, "markdown")
     assert re.findall(r"^- \*\*(\w+)\*\*: \S", first, re.MULTILINE) == ["Goal", "Time", "Needs", "Expect"]
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_notebook_asks_for_a_prediction_and_answers_it_later(file):
     every = ["".join(cell["source"]) for cell in json.loads(file.read_text())["cells"]]
-    asked = [place for place, text in enumerate(every) if "**Predict first**" in text]
+    (asked,) = [place for place, text in enumerate(every) if "**Predict first**" in text]
     answered = [place for place, text in enumerate(every) if re.search(r"[Tt]he answer\b", text)]
-    assert len(asked) == 1
-    assert answered
-    assert min(answered) > asked[0] + 1, "a cell to run stands between"
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_notebook_ends_with_five_questions_and_folded_answers(file):
-    last = cells(file, "markdown")[-1]
+    assert min(answered) > asked + 1, "a cell to run stands between"
     assert re.findall(r"<details><summary>(\d)\.", last) == list("12345")
     answers = re.findall(r"</summary>\n\n(.+?)\n</details>\n", last + "\n", re.DOTALL)
     assert len(answers) == 5

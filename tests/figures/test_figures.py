@@ -293,8 +293,7 @@ def test_a_figure_shows_once_in_a_notebook():
 
 def test_made_errors_show_each_decoder_and_its_error_rate(scenes):
     image, truth, mask = (each[0] for each in scenes[:3])
-    names = ["main decoder", "auxiliary 1, ratio 2"]
-    made = MadeErrors(image, truth, [truth, mask], names, CLASSES, COLORS)
+    made = MadeErrors(image, truth, {"main decoder": truth, "auxiliary 1, ratio 2": mask}, CLASSES, COLORS)
     shown = texts(made.figure)
     assert "main decoder | its errors: 0.0%" in shown
     assert f"auxiliary 1, ratio 2 | its errors: {figures.error_rate(truth, mask):.1%}" in shown
@@ -341,7 +340,7 @@ def test_a_threshold_moves_pixels_titles_and_dots(filtering, scenes):
 
 def test_the_quick_picture_is_the_whole_figure_drawn_anew(filtering, scenes):
     image, truth, mask = (each[0] for each in scenes[:3])
-    made = MadeErrors(image, truth, [truth, mask], ["main decoder", "auxiliary 1"], CLASSES, COLORS)
+    made = MadeErrors(image, truth, {"main decoder": truth, "auxiliary 1": mask}, CLASSES, COLORS)
     moves = [partial(filtering[0].at, threshold) for threshold in (0.3, 0.95, 0.3)]
     moves += [partial(made.change, 1, "auxiliary 1, ratio 10", each) for each in (truth, mask)]
     for move in moves:

@@ -9,15 +9,13 @@ from torchmetrics.functional.classification import binary_average_precision
 from eln_kit.evaluation.errors import wrong_pixels
 from eln_kit.evaluation.measures import interval
 from eln_kit.faults import CheckpointError, DataError, ParamsError
-from eln_kit.lab import Settings, open_session, views
-from eln_kit.lab.bootstrap import drawn_auprs
-from eln_kit.lab.judging import Judged
-from eln_kit.lab.opening import newest_run
-from eln_kit.lab.session import Session, finish
-from eln_kit.lab.sweeping import RATIOS, Point, nearest, rank_correlation
+from eln_kit.lab import Settings, newest_run, open_session, views
+from eln_kit.lab.erring import RATIOS, Point, nearest, rank_correlation
+from eln_kit.lab.judging import Judged, drawn_auprs
+from eln_kit.lab.session import Session
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
-from eln_kit.store.params_file import build, load
+from eln_kit.store.params_file import build, load, save
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +47,7 @@ def test_without_a_run_the_newest_finished_one_is_taken_that_this_version_has_ma
     assert open_session().experiment.folder == tmp_path / "runs/new"
 
 
-def test_a_run_that_cannot_be_opened_says_why_in_one_line(trained, tmp_path):
+def test_a_run_that_cannot_be_opened_says_why_in_one_line(trained, tiny, tmp_path):
     with pytest.raises(ParamsError, match="nowhere: no run is there"):
         open_session(str(tmp_path / "nowhere"))
     with pytest.raises(ParamsError, match="should be one of 1_supervised, 2_error_localization, 3_semi"):
@@ -58,36 +56,23 @@ def test_a_run_that_cannot_be_opened_says_why_in_one_line(trained, tmp_path):
         open_session(str(trained), "3_semi_supervised")
     with pytest.raises((CheckpointError, ParamsError, DataError), match=r"(?s)^[^\n]+$"):
         open_session(str(trained), knobs="data.shapes_train=13")
-
-
-def test_a_run_without_a_finished_stage_names_the_notebook_to_run(tiny, tmp_path):
-    params = tiny()
-    open_experiment(params)
-    (tmp_path / "run" / "params.yaml").write_text("{}")
+    save(open_experiment(tiny()).params, tmp_path / "run/params.yaml")
     with pytest.raises(CheckpointError, match=r"run notebooks/1_supervised\.ipynb first"):
-        open_session(
-            str(tmp_path / "run"),
-            knobs=f"data.root={params.data.root} data.shapes_train=12 data.shapes_val=3 "
-            "data.shapes_size=32 data.labels=4",
-        )
+        open_session(str(tmp_path / "run"))
 
 
-def test_equal_settings_make_equal_errors(trained, session):
-    again = open_session(str(trained))
-    for each in (session, again):
-        list(each.make_errors(QUICK))
-    assert all(map(torch.equal, weights(session), weights(again)))
-    assert all(map(torch.equal, session.predictions(0), again.predictions(0)))
-
-
-def test_a_decoder_goes_on_where_it_was_and_ends_as_if_never_stopped(trained, session):
-    list(session.make_errors(Settings(QUICK.ratios, steps=2)))
-    first = session.erring[0]
+@pytest.mark.parametrize("before", ["nothing", "fewer steps", "left midway"])
+def test_errors_depend_on_their_settings_alone_and_decoders_go_on_where_they_were(trained, session, before):
+    work = session.make_errors(QUICK if before == "left midway" else Settings(QUICK.ratios, steps=2))
+    for _ in range({"nothing": 0, "fewer steps": 99, "left midway": 3}[before]):
+        next(work, None)
+    decoders = session.erring
     list(session.make_errors(QUICK))
-    assert session.erring[0] is first
+    assert decoders in ([], session.erring)
     straight = open_session(str(trained))
     list(straight.make_errors(QUICK))
     assert all(map(torch.equal, weights(session), weights(straight)))
+    assert all(map(torch.equal, session.predictions(0).values(), straight.predictions(0).values()))
 
 
 def test_a_change_of_one_ratio_trains_that_decoder_alone(session):
@@ -96,16 +81,6 @@ def test_a_change_of_one_ratio_trains_that_decoder_alone(session):
     list(session.make_errors(Settings((2.0, 7.0), steps=3)))
     assert session.erring[0] is first
     assert session.erring[1] is not second
-
-
-def test_work_left_midway_is_taken_up_again(trained, session):
-    work = session.make_errors(QUICK)
-    for _ in range(3):
-        next(work)
-    list(session.make_errors(QUICK))
-    straight = open_session(str(trained))
-    list(straight.make_errors(QUICK))
-    assert all(map(torch.equal, weights(session), weights(straight)))
 
 
 def test_a_decoder_below_its_ratio_learns_nothing(session):
@@ -158,8 +133,9 @@ def test_a_sweep_gives_predictions_and_an_error_rate_for_every_ratio_and_is_not_
     assert session.points(Settings((2.0,), steps=2)) == {}
 
 
-def test_a_sweep_that_was_left_goes_on_where_it_was(session):
-    settings = Settings((2.0,), steps=1)
+def test_a_sweep_that_was_left_goes_on_where_it_was_and_leaves_the_decoders_that_are_shown_alone(session):
+    list(session.make_errors(Settings((1.0,), steps=2)))
+    settings = Settings((1.0,), steps=1)
     work = session.sweep(settings)
     for _ in range(5):
         next(work)
@@ -167,6 +143,8 @@ def test_a_sweep_that_was_left_goes_on_where_it_was(session):
     assert 0 < len(points) < 9
     list(session.sweep(settings))
     assert all(session.points(settings)[ratio] is point for ratio, point in points.items())
+    assert len(session.erring[0].ratios) == 2
+    assert session.erring[0].predictions
 
 
 def test_the_nearest_ratio_is_the_smallest_factor_away():
@@ -189,10 +167,10 @@ def test_training_eln_here_leaves_the_run_as_it_is(trained, session):
 
 def test_eln_becomes_the_runs_own_again_and_learns_as_it_did_then(session):
     list(session.make_errors(QUICK))
-    own, first = finish(session.find(0, 0)), trained_eln(session)
+    own, first = session.find(0, 0), trained_eln(session)
     list(session.make_errors(Settings((1.0,), steps=3, noise=5.0)))
     session.learner.reset()
-    assert torch.equal(finish(session.find(0, 0)).trust["ELN"], own.trust["ELN"])
+    assert torch.equal(session.find(0, 0).trust["ELN"], own.trust["ELN"])
     other = trained_eln(session)
     assert not torch.equal(first.everywhere.rankings["ELN"].trust, other.everywhere.rankings["ELN"].trust)
     session.learner.reset()
@@ -202,7 +180,7 @@ def test_eln_becomes_the_runs_own_again_and_learns_as_it_did_then(session):
 
 def trained_eln(session: Session) -> Judged:
     list(session.train_eln(3, session.erring))
-    return finish(session.find(0, 0))
+    return session.find(0, 0)
 
 
 def test_an_interval_covers_the_areas_of_images_drawn_again(session):
@@ -232,7 +210,7 @@ def test_old_rankings_are_forgotten(session, monkeypatch):
     monkeypatch.setattr("eln_kit.lab.session.KEPT", 2)
     for steps in range(4):
         session.learner.version = steps
-        found = finish(session.find(0, 0))
+        found = session.find(0, 0)
     assert len(session._measured) == 2
     assert found.everywhere in session._measured.values()
 
@@ -254,16 +232,9 @@ def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session
         Settings((4.0,)).write_params(session.params, 0.6, "../x")
 
 
-def test_a_sweep_leaves_the_decoders_that_are_shown_alone(session):
-    list(session.make_errors(Settings((1.0,), steps=2)))
-    list(session.sweep(Settings((1.0,), steps=4)))
-    assert len(session.erring[0].ratios) == 2
-    assert session.erring[0].predictions
-
-
 def test_what_is_not_defined_is_a_dash_and_names_are_escaped(session, monkeypatch):
     list(session.make_errors(QUICK))
-    judged = finish(session.find(0, 0))
+    judged = session.find(0, 0)
     assert "nan" not in views.filter_numbers(0.0, judged) + views.filter_numbers(1.1, judged)
     assert "–" in views.filter_numbers(0.0, judged)
     item = dataclasses.replace(session.held[0].item, id="a&b<i>c")

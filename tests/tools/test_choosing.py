@@ -38,27 +38,23 @@ def kinds(ids):
 
 
 @pytest.mark.slow
-def test_of_three_kinds_of_images_one_each_is_chosen_and_their_number_is_told(folder, tmp_path, capsys):
+def test_of_three_kinds_one_each_is_chosen_whatever_their_order_and_their_number_is_told(
+    folder, tmp_path, capsys, monkeypatch
+):
     chosen = choose.choose(params(folder), 3)
     assert kinds(chosen.ids) == ["blue", "green", "red"]
     assert (chosen.kinds, chosen.sizes.tolist()) == (3, [8, 8, 8])
+    with monkeypatch.context() as patched:
+        turned = choose.images_of(params(folder))[::-1]
+        patched.setattr(choose, "images_of", lambda _: turned)
+        assert choose.choose(params(folder), 3).ids == chosen.ids
     file = tmp_path / "ids.txt"
-    knobs = [
-        f"{name}={value}" for name, value in (("data.root", folder), ("model.encoder_weights", tmp_path / "weights.pt"))
-    ]
-    command = ["choose", "photos", "--count", "2", "--out", str(file), "--set", "model.encoder=resnet10t"]
-    assert cli.main([*command, *(part for knob in knobs for part in ("--set", knob))]) == 0
+    knobs = ["model.encoder=resnet10t", f"data.root={folder}", f"model.encoder_weights={tmp_path / 'weights.pt'}"]
+    command = ["choose", "photos", "--count", "2", "--out", str(file)]
+    assert cli.main([*command, *(f"--set={knob}" for knob in knobs)]) == 0
     assert "2 are fewer than the kinds: label 3" in capsys.readouterr().out
     assert len(file.read_text().split()) == 2
     assert file.with_suffix(".png").is_file()
-
-
-@pytest.mark.slow
-def test_the_order_of_the_images_is_no_matter(folder, monkeypatch):
-    first = choose.choose(params(folder), 3).ids
-    found = choose.images_of(params(folder))
-    monkeypatch.setattr(choose, "images_of", lambda _: found[::-1])
-    assert choose.choose(params(folder), 3).ids == first
 
 
 @pytest.mark.slow

@@ -25,6 +25,9 @@ def test_scores_of_one_pixel_by_hand():
     nats = -sum(p * math.log(p) for p in (0.6, 0.3, 0.1))
     assert detectors.entropy(logits).item() == pytest.approx(nats / math.log(3))
     assert detectors.energy(logits + 2).item() == pytest.approx(-2)
+    variance = (0.3**2 + 0.1**2) / 2 - 0.2**2
+    assert detectors.covar(logits).item() == pytest.approx(0.4 + 0.25 * 4 / (2 * 0.4) * variance)
+    assert detectors.covar(pixel(0.6, 0.2, 0.2)).item() == pytest.approx(0.4), "the others are even"
 
 
 def test_the_max_logit_over_its_p_norm_by_hand():
@@ -46,22 +49,13 @@ def test_the_fitted_power_is_that_of_the_best_order_and_0_where_none_beats_the_m
         assert detectors.fit_power(logits, labels) == power
 
 
-def test_covar_by_hand():
-    assert detectors.covar(pixel(0.6, 0.2, 0.2)).item() == pytest.approx(0.4)  # the others are even
-    variance = (0.3**2 + 0.1**2) / 2 - 0.2**2
-    assert detectors.covar(pixel(0.6, 0.3, 0.1)).item() == pytest.approx(0.4 + 0.25 * 4 / (2 * 0.4) * variance)
-
-
-def test_mutual_information_is_zero_where_all_agree_and_log_2_where_two_are_sure_of_different_classes():
+def test_what_several_predictions_say_of_one_pixel_by_hand():
     agree = torch.tensor([0.7, 0.3]).view(1, 1, 2, 1, 1).repeat(2, 1, 1, 1, 1)
     assert detectors.mutual_information(agree).item() == pytest.approx(0, abs=1e-6)
     assert detectors.mutual_information(torch.eye(2).view(2, 1, 2, 1, 1)).item() == pytest.approx(math.log(2))
-
-
-def test_the_trust_of_others_is_what_they_give_to_the_judged_class():
     case = Study(torch.zeros(1, 3, 1, 1), pixel(0.2, 0.8), None, None, networks=None)
     others = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).view(2, 1, 2, 1, 1)
-    assert case.given(others).sigmoid().item() == pytest.approx(0.3)
+    assert case.given(others).sigmoid().item() == pytest.approx(0.3), "what they give to the judged class"
 
 
 def test_the_fitted_temperature_undoes_a_scaling_of_calibrated_logits():

@@ -196,6 +196,9 @@ def test_labelme_shapes_lie_over_each_other_in_their_order(tmp_path, capsys):
     write_labelme(root / "c.json", [shape("zebra", [[70, 50], [10, 20]], "rectangle")], "c.jpg")
     write_labelme(root / "d.json", [shape("ant", [[20, 10], [60, 50]], "mask", mask=coded)], "d.jpg")
     write_labelme(root / "e.json", [], "e.jpg")
+    big, size = [(50, 40), (700, 90), (620, 520), (300, 350), (90, 500)], (600, 800)
+    write_labelme(root / "g.json", [shape("ant", big)], "g.jpg", size)
+    write_image(root / "g.jpg", size)
     for place in ("my labels/a", "pictures/b", "my labels/c", "my labels/d", "my labels/e", "my labels/f"):
         write_image(tmp_path / f"{place}.jpg", SIZE)
     assert bring("labelme", root, tmp_path / "out") == 0
@@ -203,6 +206,7 @@ def test_labelme_shapes_lie_over_each_other_in_their_order(tmp_path, capsys):
     assert dataset.classes == ["background", "ant", "zebra"]
     over = np.where(by_centres(WITHIN), VOID, np.where(by_centres(BOX), 1, 2 * by_centres(STAR)))
     assert (masks["a"] == over).mean() > 0.96  # labelme draws the outline, too
+    assert iou(masks["g"], by_centres(big, size), 1) >= 0.98
     assert iou(masks["b"], drawn((1, "ellipse", CIRCLE)), 1) >= 0.98
     assert (masks["c"][20:51, 10:71] == 2).all()
     assert (masks["c"] == 2).sum() == 31 * 61
@@ -220,15 +224,6 @@ def test_no_two_images_of_an_export_have_one_name(tmp_path):
     assert bring("labelme", root, tmp_path / "out") == 0
     dataset = folder(tmp_path / "out")
     assert sorted(item.id for item in dataset.train + dataset.val) == ["2", "x_1", "x_1_", "y_1"]
-
-
-def test_a_large_labelme_polygon_has_the_pixels_whose_centres_it_holds(tmp_path):
-    big, size = [(50, 40), (700, 90), (620, 520), (300, 350), (90, 500)], (600, 800)
-    for name in ("a", "b"):
-        write_image(tmp_path / "in" / f"{name}.png", size)
-        write_labelme(tmp_path / "in" / f"{name}.json", [shape("x", big)], f"{name}.png", size)
-    assert bring("labelme", tmp_path / "in", tmp_path / "out") == 0
-    assert iou(masks_of(tmp_path / "out")[1]["a"], by_centres(big, size), 1) >= 0.98
 
 
 LINES = "# label:color_rgb:parts:actions\nroad:128,64,128::\nbackground:0,0,0::\nroad sign:0,0,255::\n"

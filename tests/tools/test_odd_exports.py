@@ -25,33 +25,33 @@ def export(tmp_path):
     return tmp_path / "export"
 
 
+def brought(export, tmp_path, outline):
+    """The masks of a COCO export of two images, of which `a` has this outline."""
+    write_coco(export / "x.json", ["a.jpg", "b.jpg"], [of(0, 1, outline), of(1, 1, [flat(BOX)])])
+    assert bring("coco", export, tmp_path / "out") == 0
+    return masks_of(tmp_path / "out")[1]
+
+
 @pytest.mark.parametrize("place", [".ipynb_checkpoints/x.json", "._x.json", "@eaDir/x.json", "__MACOSX/x.json"])
 def test_copies_in_hidden_places_neither_win_nor_stop(export, tmp_path, place):
-    write_coco(export / "x.json", ["a.jpg", "b.jpg"], [of(0, 1, [flat(STAR)]), of(1, 1, [flat(BOX)])])
-    (export / place).parent.mkdir(exist_ok=True)
+    write_coco(export / place, ["a.jpg"], [of(0, 2, [flat(BOX)])])
     if place.endswith("._x.json"):
         (export / place).write_bytes(b"\0\5\26\7")
-    else:
-        write_coco(export / place, ["a.jpg"], [of(0, 2, [flat(BOX)])])
-    assert bring("coco", export, tmp_path / "out") == 0
-    assert iou(masks_of(tmp_path / "out")[1]["a"], by_centres(STAR), 1) >= 0.98
+    assert iou(brought(export, tmp_path, [flat(STAR)])["a"], by_centres(STAR), 1) >= 0.98
 
 
 @pytest.mark.parametrize(
     "broken", [[1.0, 2.0, 3.0, 4.0], flat(BOX)[:-1], [np.nan, *flat(BOX)[1:]], [9e9, *flat(BOX)[1:]]]
 )
 def test_a_lost_part_of_an_annotation_is_a_note_with_an_example(export, tmp_path, broken, capsys):
-    write_coco(export / "x.json", ["a.jpg", "b.jpg"], [of(0, 1, [flat(STAR), broken]), of(1, 1, [flat(BOX)])])
-    assert bring("coco", export, tmp_path / "out") == 0
+    brought(export, tmp_path, [flat(STAR), broken])
     assert "1 annotations have a part that is no outline" in (told := capsys.readouterr().out)
     assert "annotation 0 of a.jpg" in told
 
 
 @pytest.mark.parametrize("outline", [flat(STAR), [[flat(STAR)]], [[list(map(list, STAR))]], [list(map(list, STAR))]])
 def test_flat_and_nested_outlines_are_drawn(export, tmp_path, outline):
-    write_coco(export / "x.json", ["a.jpg", "b.jpg"], [of(0, 1, outline), of(1, 1, [flat(BOX)])])
-    assert bring("coco", export, tmp_path / "out") == 0
-    assert iou(masks_of(tmp_path / "out")[1]["a"], by_centres(STAR), 1) >= 0.98
+    assert iou(brought(export, tmp_path, outline)["a"], by_centres(STAR), 1) >= 0.98
 
 
 def test_why_there_are_no_labels_is_told_before_that_there_are_none(export, tmp_path, capsys):

@@ -42,19 +42,12 @@ def test_vocs_two_archives_become_a_data_set_that_the_loader_opens(tmp_path, pub
     ]
     dataset = voc(root)
     assert (ids(dataset.train), ids(dataset.val)) == (TRAINAUG, VAL)
-    assert not [name for name in files(root) if "/." in name or name.startswith(".")]
-
-
-def test_vocs_train_keeps_its_own_masks_and_other_images_have_sbds(ready_voc):
-    dataset = voc(ready_voc)
     for item in dataset.train:
         values = sorted(set(read_mask(item, dataset).ravel().tolist()))
-        assert values == ([0, 15, 255] if item.id in TRAIN else [0, 20])
-
-
-def test_of_sbd_only_what_is_read_is_unpacked(ready_voc):
-    folder = ready_voc / "benchmark_RELEASE/dataset"
-    assert sorted(path.name for path in folder.iterdir()) == ["cls", "train.txt", "val.txt"]
+        assert values == ([0, 15, 255] if item.id in TRAIN else [0, 20]), "VOC's own masks, and SBD's of other images"
+    of_sbd = sorted(path.name for path in (root / "benchmark_RELEASE/dataset").iterdir())
+    assert of_sbd == ["cls", "train.txt", "val.txt"], "only what is read"
+    assert not [name for name in files(root) if "/." in name or name.startswith(".")]
 
 
 def test_what_is_ready_is_left_alone_and_needs_no_archive(ready_voc, capsys):
@@ -72,12 +65,6 @@ def test_torchvisions_own_place_of_sbd_is_found(tmp_path, published):
     sbd_tree(root / "sbd")
     (root / TGZ).unlink()
     assert prepare("voc", root)
-
-
-def test_without_archives_each_missing_one_is_a_line_that_says_what_to_put_where(tmp_path, capsys):
-    assert cli.main(["data", "voc", "--root", str(tmp_path)]) == 1
-    mends(capsys, *[f"put {TAR} into {tmp_path}, or add --download"] * 2)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there_is_a_line_and_is_not_made(tmp_path, capsys):
@@ -198,20 +185,24 @@ def test_more_images_than_cityscapes_has_is_a_line(ready_cityscapes, capsys):
     mends(capsys, "3 of 2 images: take out what is too much")
 
 
-def test_tests_empty_masks_are_only_a_note(ready_cityscapes, capsys):
+def test_that_tests_masks_are_empty_and_nothing_can_be_downloaded_are_only_notes(ready_cityscapes, capsys):
     cityscapes_tree(ready_cityscapes, {"test": ["berlin_000000_000019"]})
-    assert prepare("cityscapes", ready_cityscapes)
-    assert "note  test           is not read: its masks are empty, the benchmark keeps the truth" in told(capsys)
-
-
-def test_cityscapes_is_not_downloaded_and_says_so(ready_cityscapes, capsys):
     assert prepare("cityscapes", ready_cityscapes, download=True)
-    assert told(capsys)[0].startswith("note  download       by hand")
+    lines = told(capsys)
+    assert lines[0].startswith("note  download       by hand")
+    assert "note  test           is not read: its masks are empty, the benchmark keeps the truth" in lines
 
 
-def test_without_archives_each_thing_missing_is_a_line_that_says_what_to_put_where(tmp_path, capsys):
-    assert cli.main(["data", "cityscapes", "--root", str(tmp_path)]) == 1
-    mends(capsys, *[f"put {IMAGES} (from"] * 2, f"a mask of gtFine is missing: put {MASKS} (from")
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("voc", [f"put {TAR} into {{root}}, or add --download"] * 2),
+        ("cityscapes", [*[f"put {IMAGES} (from"] * 2, f"a mask of gtFine is missing: put {MASKS} (from"]),
+    ],
+)
+def test_without_archives_each_thing_missing_is_a_line_that_says_what_to_put_where(tmp_path, capsys, name, wanted):
+    assert cli.main(["data", name, "--root", str(tmp_path)]) == 1
+    mends(capsys, *(words.format(root=tmp_path) for words in wanted))
     assert not list(tmp_path.iterdir())
 
 

@@ -39,14 +39,17 @@ def test_show_writes_pictures_of_any_image_with_and_without_a_mask(run, tmp_path
     assert (colors[0, 1] == run.dataset.colors[3]).all()
 
 
-def test_show_takes_a_folder_of_images_and_the_masks_that_are_there(run, tmp_path):
+def test_show_takes_a_folder_of_images_and_the_masks_that_are_there_by_name_or_in_the_same_sub_folder(run, tmp_path):
     images, masks = tmp_path / "images", tmp_path / "masks"
-    for name in ("a.png", "b.jpg", "b.png"):
+    for name in ("a.png", "b.jpg", "b.png", "one/c.png", "two/c.png"):
         write_image(images / name, (32, 32))
-    write_mask(masks / "a.tif", (0, 1), (32, 32))
-    folders = list(show.show(run.folder, images, masks, tmp_path / "out"))
-    assert [folder.name for folder in folders] == ["a", "b.jpg", "b.png"]
-    assert [(folder / "truth.png").exists() for folder in folders] == [True, False, False]
+    for name in ("a.tif", "two/c.png"):
+        write_mask(masks / name, (0, 1), (32, 32))
+    for _ in range(2):  # where the pictures lie among the images, they are not taken for such
+        folders = list(show.show(run.folder, images, masks, images / "out"))
+        names = [folder.relative_to(images / "out").as_posix() for folder in folders]
+        assert names == ["a", "b.jpg", "b.png", "one/c", "two/c"]
+        assert [(folder / "truth.png").exists() for folder in folders] == [True, False, False, False, True]
 
 
 def test_masks_of_a_data_set_hidden_files_and_what_was_made_before_are_no_images(tmp_path):
@@ -57,15 +60,6 @@ def test_masks_of_a_data_set_hidden_files_and_what_was_made_before_are_no_images
     found = show.find_images(tmp_path, tmp_path / "other/../made")
     assert [item.id for item in found] == ["images/train/a", "images/unlabeled/b", "masks"]
     assert [item.id for item in show.find_images(tmp_path / "masks")] == ["train/a"], "asked for by name"
-
-
-def test_show_finds_the_mask_of_an_image_in_the_same_sub_folder(run, tmp_path):
-    for part in ("one", "two"):
-        write_image(tmp_path / "images" / part / "a.png", (32, 32))
-    write_mask(tmp_path / "masks" / "two" / "a.png", (0, 1), (32, 32))
-    for _ in range(2):  # where the pictures lie among the images, they are not taken for such
-        folders = list(show.show(run.folder, tmp_path / "images", tmp_path / "masks", tmp_path / "images" / "out"))
-        assert [(folder / "truth.png").exists() for folder in folders] == [False, True]
 
 
 def test_no_two_images_of_a_folder_have_one_id(tmp_path):

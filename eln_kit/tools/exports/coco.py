@@ -1,6 +1,5 @@
 """COCO's JSON of polygons and run lengths, as CVAT, Label Studio, Roboflow and Datumaro export it."""
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, files_below, part_of, size_of, size_said
+from eln_kit.tools.exports.export import Export, Size, files_below, json_files, part_of, size_of, size_said
 
 LOST = "annotations have a part that is no outline (too few or an odd number of values, NaN, far outside), left out"
 EMPTY = "annotations have no outline, one far outside, or run lengths of another size, and are left out"
@@ -28,8 +27,7 @@ def read_coco(root: Path, export: Export) -> None:
         import pycocotools.mask  # noqa: F401
     except ImportError:
         raise DataError("COCO files are read by pycocotools, which is missing: pip install -e '.[import]'") from None
-    found = {file: _json(file) for file in (files_below(root, "*.json") if root.is_dir() else [root])}
-    files = {file: content for file, content in found.items() if isinstance(content, dict) and content.keys() >= KEYS}
+    files = json_files(files_below(root, "*.json") if root.is_dir() else [root], KEYS, "export it again")
     if not files:
         raise DataError(f"{root}: holds no COCO file, which is JSON of {', '.join(sorted(KEYS))}")
     for file, content in files.items():
@@ -38,13 +36,6 @@ def read_coco(root: Path, export: Export) -> None:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{file}: is not as COCO has it ({type(error).__name__}: {error})") from None
     export.add_others(export.root)
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file}: is not JSON ({error}); export it again, or take it away") from None
 
 
 def _read(file: Path, content: dict, export: Export) -> None:

@@ -1,6 +1,7 @@
 """What a reader finds in an export: images, each with a way to draw its mask, classes, and what was odd."""
 
 import base64
+import json
 import os
 import re
 import zlib
@@ -170,6 +171,23 @@ def images_below(folder: Path) -> Iterator[Path]:
 def files_below(folder: Path, pattern: str) -> Iterator[Path]:
     """A person's own files below a folder, in order."""
     return (file for file in sorted(folder.rglob(pattern)) if is_ours(file.relative_to(folder)))
+
+
+def json_files(files: Iterable[Path], keys: set[str], mend: str) -> dict[Path, dict]:
+    """Those of the files whose JSON is an object with these keys, and their content.
+
+    Raises:
+        DataError: one is no JSON; `mend` is what to do with it.
+    """
+    contents = {}
+    for file in files:
+        try:
+            content = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise DataError(f"{file}: is not JSON ({error}); {mend}, or take it away") from None
+        if isinstance(content, dict) and content.keys() >= keys:
+            contents[file] = content
+    return contents
 
 
 def size_said(height: object, width: object) -> Size:

@@ -26,10 +26,14 @@ def read_labelmap(root: Path, export: Export) -> None:
         raise DataError(f"{root}: holds no labelmap.txt")
     folder = file.parent
     colors = _colors(file, export)
-    masks, images = (_by_id(folder / name) for name in ("SegmentationClass", "JPEGImages"))
+    masks, images = (
+        {file.relative_to(place).with_suffix("").as_posix(): file for file in images_below(place)}
+        for place in (folder / "SegmentationClass", folder / "JPEGImages")
+    )
     if not masks:
         raise DataError(f"{folder / 'SegmentationClass'}: holds no masks; export segmentation masks")
-    parts = _parts(folder / "ImageSets" / "Segmentation")
+    lists = folder / "ImageSets" / "Segmentation"
+    parts = {id: part_of(name) for name in names_in(lists) for id in read_ids(lists / name)}
     for name in dict.fromkeys([*parts, *masks]):
         mask = masks.get(name)
         draw = partial(_read_mask, mask, colors, export) if mask else None
@@ -65,15 +69,6 @@ def _colors(file: Path, export: Export) -> dict[tuple[int, ...], int]:
     if not export.base:
         export.colors = np.array(list(shown.values()), dtype=np.uint8)
     return colors
-
-
-def _by_id(folder: Path) -> dict[str, Path]:
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in images_below(folder)}
-
-
-def _parts(folder: Path) -> dict[str, str]:
-    """The part of each image that a list names."""
-    return {id: part_of(name) for name in names_in(folder) for id in read_ids(folder / name)}
 
 
 def _read_mask(file: Path, colors: dict[tuple[int, ...], int], export: Export) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, files_below, part_of, size_of, size_said
+from eln_kit.tools.exports.export import Export, Size, files_below, json_files, part_of, size_of, size_said
 
 AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the points that a shape has at least
 
@@ -23,14 +22,7 @@ def read_labelme(root: Path, export: Export) -> None:
     Raises:
         DataError: there is none, or one is not as labelme writes it.
     """
-    files = {}
-    for file in files_below(export.root, "*.json"):
-        try:
-            content = json.loads(file.read_bytes())
-        except ValueError as error:
-            raise DataError(f"{file}: is not JSON ({error}); save it again, or take it away") from None
-        if isinstance(content, dict) and "shapes" in content:
-            files[file] = content
+    files = json_files(files_below(export.root, "*.json"), {"shapes"}, "save it again")
     if not files:
         raise DataError(f"{root}: holds no labelme file, which is JSON with shapes")
     known = len(export.classes)
