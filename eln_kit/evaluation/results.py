@@ -1,14 +1,20 @@
 """What a run came to: every network that its stages have trained, measured on the validation images."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 from eln_kit.data import groups_of
 from eln_kit.evaluation import segmentation
+from eln_kit.evaluation.guard import kept_stage
 from eln_kit.evaluation.measures import interval
 from eln_kit.evaluation.trust import error_detection
-from eln_kit.faults import CheckpointError
+from eln_kit.faults import CheckpointError, Fault
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks, Segmenter, Which
+from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
-from eln_kit.store.experiment import Experiment
+from eln_kit.store.branch import same_labels
+from eln_kit.store.experiment import Experiment, load_params
 
 ROWS: dict[str, tuple[str, Which]] = {  # name of the row: stage, and which of its networks
     "stage 1, supervised": ("1_supervised", "student"),
@@ -18,6 +24,7 @@ ROWS: dict[str, tuple[str, Which]] = {  # name of the row: stage, and which of i
     "control, averaged as the teacher is": ("control", "teacher"),
 }
 
+BEFORE = "before these labels"  # the network that a run with new labels starts from
 BEST = ", best step on held-out images"  # ends the name of a row of another checkpoint than the last
 TEACHER = "stage 3, teacher"
 BASELINES = ("control, averaged as the teacher is", "stage 1, supervised")  # the first one that is there
@@ -46,7 +53,24 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
                 if before + best < rows[row][1]:
                     networks = experiment.networks(after=stage, best=True)
                     rows[row + BEST] = networks.segmenter(which), before + best
-    return rows
+    return rows | before_these_labels(experiment)
+
+
+def before_these_labels(experiment: Experiment) -> dict[str, tuple[Segmenter, int]]:
+    """Where `run.start_from` had other labels, a row of the network that one would use of it; else nothing."""
+    folder = resolve(experiment.params.run.start_from or experiment.folder)
+    with suppress(Fault):  # it is gone, or of another version
+        if folder != experiment.folder and not same_labels(folder, experiment):
+            start = replace(experiment, folder=folder, params=load_params(folder))
+            stage = next((n for n in (kept_stage(folder), "1_supervised") if _has(start, n)), None)
+            if stage:
+                network = start.networks(after=stage).eval().segmenter(STAGES[stage].measured)
+                return {BEFORE: (network, _steps(start, stage))}
+    return {}
+
+
+def _has(experiment: Experiment, stage: str) -> bool:
+    return checkpoint.is_finished(experiment.folder / stage / checkpoint.FILE)
 
 
 def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter, int]]) -> list[dict]:
@@ -54,7 +78,7 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
 
     `low` and `high` hold 95 % of the mIoU over resampled images (over groups of them where the data set names groups),
     `units` is how many there are. The teacher of stage 3 has a `gain` over its baseline, of the same images: `over`,
-    `miou`, `low` and `high`.
+    `miou`, `low` and `high`; the network that is to be used has a `labels_gain` over the one before these labels.
     """
     dataset, params = experiment.dataset, experiment.params
     items = segmentation.validation_items(dataset, params)
@@ -66,14 +90,20 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
         low, high = interval(draws[name])
         spread = {"low": low, "high": high, "images": len(items), "units": len(set(groups))}
         row = segmentation.summarize_confusion(counts.sum(0), dataset.classes)
-        stage, which = ROWS[name.removesuffix(BEST)]
+        stage, which = ROWS.get(name.removesuffix(BEST), ("before", "student"))
         place = {"name": name, "stage": stage, "network": which, "steps": steps}
         found[name] = place | row | spread
+
+    def gain(name: str, over: str) -> dict:
+        low, high = interval(draws[name] - draws[over])
+        return {"over": over, "miou": found[name]["miou"] - found[over]["miou"], "low": low, "high": high}
+
     baseline = next((name for name in BASELINES if name in found), "")
     if baseline and TEACHER in found:
-        low, high = interval(draws[TEACHER] - draws[baseline])
-        gain = found[TEACHER]["miou"] - found[baseline]["miou"]
-        found[TEACHER]["gain"] = {"over": baseline, "miou": gain, "low": low, "high": high}
+        found[TEACHER]["gain"] = gain(TEACHER, baseline)
+    if BEFORE in found:
+        kept = TEACHER if TEACHER in found and kept_stage(experiment.folder).startswith("3") else "stage 1, supervised"
+        found[kept]["labels_gain"] = gain(kept, BEFORE)
     return list(found.values())
 
 

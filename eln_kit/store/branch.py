@@ -56,13 +56,14 @@ def open_branch(params: Params) -> Experiment:
             split_of(source, dataset_of(params), params, keep=False)
             shutil.copy(source / "split.json", folder)  # an imported run has none
     experiment = open_experiment(params)
-    if source and _same_labels(source, experiment):
+    if source and same_labels(source, experiment):
         for stage in STAGES:
             take_over(stage, source, experiment)
     return experiment
 
 
-def _same_labels(source: Path, experiment: Experiment) -> bool:
+def same_labels(source: Path, experiment: Experiment) -> bool:
+    """Whether another run's folder has this experiment's labelled and unlabelled images."""
     path = source / "split.json"
     with suppress(DataError):  # images that are gone
         return not path.exists() or load_split(experiment.dataset, path) == experiment.split

@@ -12,6 +12,8 @@ from test_exports import bring, masks_of
 from trees import folder, write_image, write_mask
 
 from eln_kit import cli
+from eln_kit.batch import report
+from eln_kit.evaluation import results, segmentation
 from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.params_file import build
 from eln_kit.tools import outlines
@@ -157,4 +159,13 @@ def test_from_three_labels_to_a_second_run_that_begins_with_the_first(tmp_path, 
     begins, taught = (run.networks(after=after) for run, after in ((second, None), (first, "1_supervised")))
     for name, value in taught.student.state_dict().items():
         assert torch.equal(begins.student.state_dict()[name], value)
-    train(second.params, "1_supervised")
+    second = train(second.params, "1_supervised")
+
+    rows = results.measure_segmentation(second, results.segmenters(second, results.finished_stages(second)))
+    now, start = (next(row for row in rows if row["name"] == name) for name in ("stage 1, supervised", results.BEFORE))
+    taught = first.networks(after="1_supervised").student.eval()
+    assert start["miou"] == segmentation.measure(taught, second.dataset, second.params)["miou"]
+    assert now["labels_gain"]["miou"] == now["miou"] - start["miou"]
+    assert now["labels_gain"]["low"] <= now["labels_gain"]["high"]
+    (said,) = [line for line in report.notable({"segmentation": rows}) if line.startswith("With these labels")]
+    assert f"{100 * now['labels_gain']['miou']:+.1f} points against the network of run.start_from" in said
