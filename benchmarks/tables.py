@@ -73,15 +73,15 @@ def gain(differences: pd.Series, digits: int = 1) -> str:
 
 
 def few_labels(name: str, labels: int) -> str:
+    """Each run in a line, then what each method gains over labels alone of the same draw and seed."""
     table = runs(name, labels)
     lines = [
         [draw, str(seed), *(bold(value, value == row.max(), 1) for value in row)]
         for (seed, draw), row in table.iterrows()
     ]
-    gains = [gain(table[method] - table[ALONE]) for method in table.columns[1:]]
-    return markdown(
-        ["labelled images", "seed", *table.columns], [*lines, ["against labels alone, paired", "", "", *gains]]
-    )
+    gains = [[method, gain(table[method] - table[ALONE])] for method in table.columns[1:]]
+    each_run = markdown(["labelled images", "seed", *table.columns], lines)
+    return each_run + "\n" + markdown(["method", f"against {ALONE}, paired"], gains)
 
 
 def bold(value: float, best: bool, digits: int) -> str:
