@@ -44,7 +44,7 @@ def rows() -> Iterator[list[str]]:
             flat["views.scale"] = "none: the whole image, squeezed"
     for name, paper, knob in ROWS:
         published, strict, run = (told(flat[knob]) for flat in flats)
-        yield [name, paper, f"`{knob}`", published, strict, run if run == strict else f"**{run}**"]
+        yield [name, paper, published, strict, run if run == strict else f"**{run}**", f"`{knob}`"]
 
 
 def told(value) -> str:
@@ -56,4 +56,4 @@ def told(value) -> str:
     return f"{value:g}" if isinstance(value, float | int) else str(value)
 
 
-HEADER = ["", "paper, VOC", "knob", "`params/voc_20_res101.yaml`", "`params/paper_shapes.yaml`", "`make run`"]
+HEADER = ["", "paper, VOC", "`voc_20_res101`", "`paper_shapes`", "`make run`", "knob"]

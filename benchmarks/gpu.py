@@ -1,4 +1,4 @@
-"""All figures of docs/performance.md that need a GPU, in one go and under 25 minutes.
+"""All figures of docs/developers.md that need a GPU, in one go and under 25 minutes.
 
     python benchmarks/gpu.py OUT [--official CLONE] [--rounds 8] [--set SECTION.KNOB=VALUE ...]
 

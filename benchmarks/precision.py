@@ -45,7 +45,7 @@ def main() -> None:
     model, split = load(options.run), reopen(options.run).split
     others, val = (histograms(model, items) for items in ([i for i in split.unlabeled if i.mask], model.dataset.val))
     together = np.concatenate([others, val])
-    print("| threshold from | tried on | precision | promised | kept | right of the kept | held |\n" + "|---" * 7 + "|")
+    print("| threshold from | tried on | precision | promised | kept | right of the kept | met |\n" + "|---" * 7 + "|")
     for precision in PRECISIONS:
         for pool, tried in ((others, val), (together, None)):
             found = []
@@ -56,8 +56,8 @@ def main() -> None:
             out = np.array([each for each in found if each]).reshape(-1, 2)
             place = f"{len(rest)} {'others of both' if tried is None else 'validation images'}"
             kept, right = (f"{100 * out[:, column].mean():.1f} %" if len(out) else "" for column in (0, 1))
-            held = f"{(out[:, 1] >= precision).sum()} of {len(out)}"
-            print(f"| {half} | {place} | {precision:g} | {len(out)} of {options.draws} | {kept} | {right} | {held} |")
+            met = f"{(out[:, 1] >= precision).sum()} of {len(out)}"
+            print(f"| {half} | {place} | {precision:g} | {len(out)} of {options.draws} | {kept} | {right} | {met} |")
 
 
 if __name__ == "__main__":

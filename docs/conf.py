@@ -29,6 +29,7 @@ autodoc_typehints = "signature"
 viewcode_follow_imported_members = False  # else links lead to anchors that are not there
 html_theme = "furo"
 html_title = f"eln-kit {release}"
+html_static_path, html_css_files = ["_static"], ["site.css"]
 html_show_sphinx = html_show_copyright = html_copy_source = False
 
 
@@ -67,4 +68,13 @@ def stay_on_the_site(_app, _page, source: list[str]) -> None:
     """Links into the repository, which are for readers on GitHub, lead to the page made of that file."""
     text = re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](_made/tutorial/\1.ipynb)", source[0])
     text = re.sub(r"\]\(\.\./eln_kit/(\w+)/(\w+)\.py\)", r"](_made/api/eln_kit.\1.md#eln_kit\1\2)", text)
-    source[0] = text.replace("](../CONTRIBUTING.md)", "](_made/contributing.md)")
+    source[0] = unbroken(text.replace("](../CONTRIBUTING.md)", "](_made/contributing.md)"))
+
+
+def unbroken(text: str) -> str:
+    """In tables, spaces inside a figure such as `0.5 ± 0.1` or `+1 to +2` become no-break spaces."""
+    row = re.compile(r"^\|.*$", re.MULTILINE)
+    figure = re.compile(
+        r"(?<=\d) (?=±)|(?<=±) |(?<=\d) (?=to [+-]?\d)|(?<=\d to) (?=[+-]?\d)|(?<=least) |(?<=random) (?=\d)"
+    )
+    return row.sub(lambda line: figure.sub("\u00a0", line[0]), text)

@@ -32,7 +32,7 @@ def precision_of(wanted: str, network: nn.Module) -> tuple[str, str]:
     """The precision that `run.precision` stands for, and why; auto is bf16 where that pays.
 
     It does not for depthwise convolutions on processors with AVX-512 bf16 and without AMX: steps took 1.3 to 1.4 times
-    as long (docs/performance.md). Times are not taken here, since results must not depend on them.
+    as long (docs/developers.md). Times are not taken here, since results must not depend on them.
 
     Raises:
         ParamsError: processors have no fp16.

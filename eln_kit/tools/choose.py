@@ -1,6 +1,6 @@
 """Which images to label first, before there is any mask: one of each kind, by k-means on a pretrained encoder's maps.
 
-What that is worth is in docs/evidence.md. Clusters as a cold start: arXiv 2402.02561.
+What that is worth is in docs/evidence_stage3.md. Clusters as a cold start: arXiv 2402.02561.
 """
 
 from collections.abc import Iterator
