@@ -158,18 +158,14 @@ def test_stages_that_runs_share_are_tasks_of_their_own_and_those_that_need_them_
     assert last == sweep.Task(None, (), (1, 2, 3, 4))
     assert [task.name(kinds) for task in (first, whole[2], last)] == ["0/0: 2_error_localization", "2/0", "detectors"]
 
-
-def test_a_shared_stage_that_starts_from_another_runs_stage_waits_for_it(tiny):
-    noisy = {"error_localization.noise": 0.5}
+    noisy = {"error_localization.noise": 0.5}  # whose shared stage 2 starts from the first run's stage 1
     kinds = runs(tiny, {}, noisy, noisy | {"semi_supervised.filter": "none"})
     assert sweep.divide(kinds)[:2] == [
         sweep.Task(0, ("1_supervised",), ()),
         sweep.Task(1, ("1_supervised", "2_error_localization"), (0,)),
     ]
 
-
-def test_runs_that_share_nothing_have_no_tasks_but_their_own(tiny):
-    kinds = runs(tiny, {}, {"run.seed": 1})
+    kinds = runs(tiny, {}, {"run.seed": 1})  # nothing is shared
     assert [(task.run, task.after) for task in sweep.divide(kinds)] == [(0, ()), (1, ()), (None, (0, 1))]
 
 
@@ -186,25 +182,9 @@ RUNNING, ENDING = "echo 9 7_1 PENDING; echo 7 7_0 RUNNING", "echo 7 7_0 COMPLETI
     ("executor", "error", "squeue", "restarts", "scontrol", "asked", "said"),
     [
         ("slurm", STOPPED, RUNNING, 0, AGAIN, "7_0", "job 7_0: requeued, 1 of at most 2 times"),
-        (
-            "slurm",
-            STOPPED,
-            RUNNING,
-            2,
-            AGAIN,
-            "",
-            "job 7_0: was requeued 2 times, which is as often as it may; submit it",
-        ),
+        ("slurm", STOPPED, RUNNING, 2, AGAIN, "", "job 7_0: was requeued 2 times, which is as often as it may"),
         ("slurm", STOPPED, ENDING, 0, AGAIN, "", "job 7_0: SLURM itself has cancelled or requeued it"),
-        (
-            "slurm",
-            STOPPED,
-            RUNNING,
-            1,
-            "echo no >&2; exit 1",
-            "7_0",
-            "job 7_0: could not be requeued (no); submit it again",
-        ),
+        ("slurm", STOPPED, RUNNING, 1, "echo no >&2; exit 1", "7_0", "job 7_0: could not be requeued (no); submit it"),
         ("slurm", STOPPED, "echo busy >&2; exit 1", 0, AGAIN, "7", "job 7: requeued, 1 of at most 2 times"),
         ("local", STOPPED, RUNNING, 0, AGAIN, "", "submit it again to go on"),  # within a job of SLURM
         ("slurm", FAILED, RUNNING, 0, AGAIN, "", ""),

@@ -73,7 +73,7 @@ def test_the_page_of_a_queue_fits_a_telephone_and_draws_its_numbers_outside_the_
 
 
 def test_a_page_that_is_renewed_reloads_and_keeps_open_what_was_opened(run, monkeypatch):
-    monkeypatch.setattr(index, "EVERY", 0.5)
+    monkeypatch.setattr(index, "EVERY", 2)  # time to load the page on a busy machine
     file = index.write_index(run, running=True)
     with opened(file.as_uri(), 1280, 900) as page:
         page.locator("#every-knob summary").click()

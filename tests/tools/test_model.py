@@ -63,20 +63,15 @@ def test_trust_is_what_eln_says_of_the_segmenter(model):
     assert (found.keep == (found.trust >= 0.5)).all()
 
 
-def test_a_large_image_is_seen_in_windows(model, monkeypatch):
+def test_a_large_image_is_seen_in_windows_and_as_many_together_as_have_the_pixels(model, monkeypatch):
     seen = []
-    ask = lambda image, knobs: (seen.append(knobs.window), (image[:, :2], image[:, :1]))[1]  # noqa: E731
+    ask = lambda image, knobs: (seen.append((len(image), knobs.window)), (image[:, :2], image[:, :1]))[1]  # noqa: E731
+    asked = models.Model(ask, model.dataset, model.params)
+    asked([torch.zeros(3, 128, 128)] * 5)
     monkeypatch.setattr(models, "LARGE", 100)
-    models.Model(ask, model.dataset, model.params)([torch.zeros(3, 10, 10), torch.zeros(3, 10, 11)])
-    assert seen == [[], models.WINDOW]
-
-
-def test_as_many_images_are_seen_together_as_have_the_pixels(model):
-    seen = []
-    ask = lambda image, knobs: (seen.append(len(image)), (image[:, :2], image[:, :1]))[1]  # noqa: E731
-    models.Model(ask, model.dataset, model.params)([torch.zeros(3, 128, 128)] * 5)
+    asked([torch.zeros(3, 10, 10), torch.zeros(3, 10, 11)])
     assert models.TOGETHER == 4 * 128 * 128
-    assert seen == [4, 1]
+    assert seen == [(4, []), (1, []), (1, []), (1, models.WINDOW)]
 
 
 def test_what_is_no_image_and_what_is_no_export_is_one_line(model, tmp_path):
