@@ -1,7 +1,7 @@
 """Do the images that a queue puts first teach more than images drawn at random?
 
     python benchmarks/queues.py params/camvid.yaml --start 6 --add 6 --seeds 0 1 2 --folder runs/queues/camvid
-        [--draws 1] [--out FILE.csv] [--set section.knob=value ...]
+        [--draws 1] [--ways k-center ...] [--out FILE.csv] [--set section.knob=value ...]
 
 For each seed a few images are drawn at random and labelled, and stages 1 and 2 are trained on them. Each way of
 choosing then picks more from the other images by what these networks say of them, and stage 1 is trained anew on all
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--add", type=int, default=6)
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--ways", nargs="+", help="of these the ones to train; all by default")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KNOB=VALUE")
@@ -110,7 +111,7 @@ def main() -> None:
         if (seed, "nothing") not in done:
             note(seed, "nothing", len(first), miou)
         for way, added in ways(params, start, first, options).items():
-            if (seed, way) not in done:
+            if (seed, way) not in done and way in (options.ways or [way]):
                 folder = options.folder / str(seed) / way.replace(" ", "_").replace(",", "")
                 note(seed, way, len(first) + len(added), train(params, folder, first + added))
 

@@ -118,6 +118,28 @@ def one_setting(name: str, labels: int) -> str:
     return markdown(["stage 3 with", ALONE, "and stage 3", "gain"], lines)
 
 
+def choosing(*sets: tuple[str, str, float]) -> str:
+    """A line for each (data set, file, mIoU with all labels) and number of labels: `choose` beside random draws.
+
+    Students, labels alone, seed 0; the file's rows of other counts are in choosing.csv.
+    """
+    lines = []
+    more = evidence("choosing")
+    for name, file, full in sets:
+        rows = pd.concat([evidence(file), more[more.set == name]])
+        rows = rows[(rows.method == ALONE) & (rows.seed == 0)]
+        for labels, some in rows.groupby("labels"):
+            scores = some.set_index("draw").student
+            random, chosen = scores[scores.index.str.startswith("random")].sort_values(), scores.get("choose")
+            cells = [f"{random.mean():.1f} ± {random.std():.1f}", f"{random.median():.1f}", f"{random.max():.1f}"]
+            told = "" if chosen is None else f"{chosen:.1f}"
+            above = "" if chosen is None else f"{(chosen > random).sum()} of {len(random)}"
+            share = "" if chosen is None else f"{chosen / full:.0%}"
+            lines.append([name, str(labels), *cells, told, above, share])
+    header = ["images", "labels", "random", "median", "best", "`eln-kit choose`", "above", "of full supervision"]
+    return markdown(header, lines)
+
+
 def detectors(name: str) -> str:
     """Of each detector the mean over draws and seeds, best AUPR first."""
     rows = evidence(name)
@@ -155,6 +177,7 @@ TABLES = {
         ("CamVid, 3 labels", "few_camvid_draws", 3),
         ("CamVid, 6 labels", "few_camvid_draws", 6),
     ),
+    "choosing": partial(choosing, ("nuclei", "few_nuclei", 88.5), ("CamVid", "few_camvid_draws", 64.0)),
     "stage 3 on nuclei": partial(one_setting, "few_nuclei", 3),
     "detectors, scenes": partial(detectors, "scenes_draws"),
     "what ELN adds": partial(what_eln_adds, ("scenes", "scenes_draws")),

@@ -27,8 +27,8 @@ def project_root() -> Path:
     Relative paths in params start here, so that a notebook in `notebooks/` and a command at the top agree.
     """
     here = Path.cwd()
-    found = (f for f in (here, *here.parents) if all((f / name).is_dir() for name in SHIPPED))
-    return next(found, here)
+    roots = (f for f in (here, *here.parents) if all((f / name).is_dir() for name in SHIPPED))
+    return next(roots, here)
 
 
 def shipped() -> Path:
@@ -51,7 +51,7 @@ def locate(file: str | Path) -> Path:
     file = Path(file).expanduser()
     named = (file, Path("params", file), Path("params", f"{file}.yaml"))
     places = [file, *(root / name for root in (project_root(), shipped()) for name in named)]
-    return next((place for place in places if place.is_file()), file)
+    return next((candidate for candidate in places if candidate.is_file()), file)
 
 
 def resolve_shipped(file: str) -> Path:
@@ -112,12 +112,12 @@ def text_of(file: Path) -> str:
 
 
 @contextmanager
-def writing(place: Path, mend: str = "") -> Iterator[None]:
-    """An OSError inside is one line about `place`, and what to do about it: a Fault."""
+def writing(path: Path, mend: str = "") -> Iterator[None]:
+    """An OSError inside is one line about `path`, and what to do about it: a Fault."""
     try:
         yield
     except OSError as error:
-        raise Fault(f"{place}: cannot be written ({error.strerror or error}){mend}") from None
+        raise Fault(f"{path}: cannot be written ({error.strerror or error}){mend}") from None
 
 
 def write_picture(path: Path, picture: "Image") -> None:

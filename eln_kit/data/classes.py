@@ -45,11 +45,11 @@ class Classes:
         """`mask_values` of a data set with these classes; raises DataError where two of them have the same one."""
         if in_color:
             of_class = [[int(color)] for color in pack(self.colors)]
-            grey = [[each] * 3 if isinstance(each, int) else each for each in self.void or []]
+            grey = [[value] * 3 if isinstance(value, int) else value for value in self.void or []]
             return self._filled(of_class, [int(pack(np.array(color))) for color in grey], 2**24)
         taken = {value for values in self.values or [] for value in values}
         void = sorted({VOID} - taken) if self.void is None else self.void
-        if any(isinstance(each, list) for each in void):
+        if any(isinstance(value, list) for value in void):
             raise DataError(f"{self.source}: void should be values, since the masks are read as values")
         if self.values is None and void == [VOID]:
             return None
@@ -92,7 +92,7 @@ def read_classes(file: Path) -> Classes:
         _refuse_unknown(entry, ENTRY_KEYS, f"{file}: class {names[index]}")
         if "color" in entry:
             colors[index] = _numbers(entry["color"], f"{file}: class {names[index]}: color", 3)
-    void = [_value_or_color(each, file) for each in _list(content["void"])] if "void" in content else None
+    void = [_value_or_color(value, file) for value in _list(content["void"])] if "void" in content else None
     has_colors = all("color" in entry for entry in entries)
     suffix, kind = (content.get(key) for key in ("mask_suffix", "masks"))
     if not isinstance(suffix, str | None) or str(kind) not in [*IN_COLOR, "None"]:
@@ -133,8 +133,8 @@ def _groups(content: dict, file: Path) -> str:
     raise DataError(f"{file}: groups should be `folder`, or a pattern for the start of an id such as '[^_]+'")
 
 
-def _value_or_color(each: object, file: Path) -> int | list[int]:
-    return _numbers(each, f"{file}: void", 3) if isinstance(each, list) else _number(each, file)
+def _value_or_color(value: object, file: Path) -> int | list[int]:
+    return _numbers(value, f"{file}: void", 3) if isinstance(value, list) else _number(value, file)
 
 
 def _refuse_unknown(mapping: dict, keys: tuple[str, ...], source: str) -> None:

@@ -30,13 +30,13 @@ def extra_items(split: Split, data: Data) -> list[Item]:
     ids = {item.id for item in (*split.labeled, *split.unlabeled)}
     names = {item: item.id.removeprefix(f"{UNLABELED}/") for item in split.unlabeled}
     pairs = ((i, masks.get(i.id) or (None if name in ids else masks.get(name))) for i, name in names.items())
-    found = [replace(item, mask=mask, indexed=True) for item, mask in pairs if mask]
-    if not found:
+    items = [replace(item, mask=mask, indexed=True) for item, mask in pairs if mask]
+    if not items:
         raise DataError(
             f"data.extra_masks = {folder}: {_none_fits(sorted(masks), split)}; the images that the masks were made of "
             f"should be training images without a label, such as in images/{UNLABELED}"
         )
-    return found
+    return items
 
 
 def weighted(labeled: list[Item], extra: list[Item], weight: float) -> list[Item]:

@@ -164,10 +164,10 @@ def _guess_color(masks: list[Path], classes: Classes) -> bool:
         return True
     for mask in spread(masks, SAMPLE) if classes.has_colors else []:
         try:
-            found = set(np.unique(read_colors(mask)).tolist()) if is_colored(mask) else set()
+            colors = set(np.unique(read_colors(mask)).tolist()) if is_colored(mask) else set()
         except DataError:  # told when every file is read
             continue
-        if found and (found <= known or any(each != (each & 255) * 0x010101 for each in found)):
+        if colors and (colors <= known or any(color != (color & 255) * 0x010101 for color in colors)):
             return True
     return False
 

@@ -38,7 +38,7 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
     by_end: dict[str, list[Item]] = {}
     for item in items:
         by_end.setdefault(PurePosixPath(composed(item.id)).name, []).append(item)
-    found = {}
+    listed = {}
     for line in map(composed, _lines(file)):
         fits = next(filter(None, (_fits(name, by_id, by_end) for name in _readings(line))), [])
         if not fits and line.startswith("#"):
@@ -47,8 +47,8 @@ def find_listed(file: Path, items: list[Item]) -> list[Item]:
             raise DataError(f"{file}: {line} fits {fits[0].id} and {fits[1].id}; write the whole id")
         if not fits:
             raise DataError(f"{file}: {line} is no training image of this data set; correct the list, or add the image")
-        found[fits[0].id] = fits[0]
-    return _some(list(found.values()), file)
+        listed[fits[0].id] = fits[0]
+    return _some(list(listed.values()), file)
 
 
 def is_ours(path: PurePath) -> bool:
@@ -69,10 +69,10 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _some(found: list, file: Path) -> list:
-    if not found:
+def _some(items: list, file: Path) -> list:
+    if not items:
         raise DataError(f"{file}: names no image; write one id a line")
-    return found
+    return items
 
 
 def _lines(file: Path) -> list[str]:

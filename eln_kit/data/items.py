@@ -114,12 +114,12 @@ def class_pixels(item: Item, dataset: DataSet) -> np.ndarray:
     return np.bincount(read_mask(item, dataset).numpy().ravel(), minlength=VOID)[: len(dataset.classes)]
 
 
-def no_class(found: list[int], dataset: DataSet) -> str:
+def no_class(values: list[int], dataset: DataSet) -> str:
     """What is wrong with values or packed colours, and how to mend it."""
     if dataset.in_color:
-        names = ", ".join(f"[{each >> 16}, {each >> 8 & 255}, {each & 255}]" for each in found[:8])
+        names = ", ".join(f"[{value >> 16}, {value >> 8 & 255}, {value & 255}]" for value in values[:8])
         return f"colour {names} is no class; give it to one in dataset.yaml, or to `void`"
-    names, last = ", ".join(map(str, found[:8])), len(dataset.classes) - 1
+    names, last = ", ".join(map(str, values[:8])), len(dataset.classes) - 1
     if dataset.mask_values is not None:
         return f"value {names} is no class; give it to one in dataset.yaml, or to `void`"
     return (
@@ -142,4 +142,4 @@ def groups_of(items: list[Item], dataset: DataSet) -> list[str]:
 def spread(items: list, count: int) -> list:
     """`count` of the items, evenly spread; all when there are fewer."""
     places = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
-    return [items[place] for place in places]
+    return [items[index] for index in places]

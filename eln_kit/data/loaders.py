@@ -42,12 +42,12 @@ class Draws(Sampler):
             yield [self._draw(position) for position in range(start, start + share)]
 
     def _draw(self, position: int) -> tuple[int, int]:
-        epoch, place = divmod(position, self.images)
+        epoch, index = divmod(position, self.images)
         if epoch != self.epoch:
             self.epoch = epoch
             self.order = np.random.default_rng([self.seed, epoch]).permutation(self.images)
         view_seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0]
-        return int(self.order[place]), int(view_seed)
+        return int(self.order[index]), int(view_seed)
 
 
 class TrainingImages(Dataset):
@@ -74,7 +74,7 @@ class TrainingImages(Dataset):
     def _good(self, index: int) -> tuple[torch.Tensor, torch.Tensor | None, str]:
         """Image and mask, or those of the next image that can be read, and what is wrong with the first."""
         first, count = self.items[index], len(self.items)
-        for item in (self.items[place % count] for place in range(index, index + count)):
+        for item in (self.items[candidate % count] for candidate in range(index, index + count)):
             if item not in self.bad:
                 try:
                     return *(self.kept.get(item) or self._read(item)), self.bad.get(first, "")

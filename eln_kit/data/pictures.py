@@ -150,11 +150,11 @@ def read_values(path: Path) -> np.ndarray:
     if mask.ndim == 3 and (mode == "LA" or (mask[..., :3] == mask[..., :1]).all()):
         mask = mask[..., 0]
     if mask.ndim != 2:
-        found = np.unique(mask.reshape(-1, mask.shape[2])[:, :3], axis=0)
-        more = ", ..." if len(found) > 8 else ""
+        colors = np.unique(mask.reshape(-1, mask.shape[2])[:, :3], axis=0)
+        more = ", ..." if len(colors) > 8 else ""
         raise DataError(
             f"{path}: a colour image ({mode}); give each class its `color` in dataset.yaml; here are "
-            f"{', '.join(map(str, found[:8].tolist()))}{more}"
+            f"{', '.join(map(str, colors[:8].tolist()))}{more}"
         )
     if mode not in ("1", "L", "P") and (mask.min() < 0 or mask.max() > 255):
         raise DataError(f"{path}: values {mask.min()} to {mask.max()}; class indices are 0 to 254, and 255 for void")

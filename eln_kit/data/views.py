@@ -60,8 +60,8 @@ def weak_view(views: Views) -> v2.Compose:
     """
     padding = {tv_tensors.Image: 0, tv_tensors.Mask: VOID}
     crop = v2.RandomCrop(views.crop, pad_if_needed=True, fill=padding)
-    place = [v2.Resize(views.crop, antialias=True)] if views.squeeze else [RandomZoom(*views.scale), crop]
-    return v2.Compose([*place, v2.RandomHorizontalFlip(views.flip)])
+    geometry = [v2.Resize(views.crop, antialias=True)] if views.squeeze else [RandomZoom(*views.scale), crop]
+    return v2.Compose([*geometry, v2.RandomHorizontalFlip(views.flip)])
 
 
 def strong_views(weak: Tensor, seeds: Tensor, views: Views) -> Tensor:
@@ -78,9 +78,9 @@ def strong_views(weak: Tensor, seeds: Tensor, views: Views) -> Tensor:
     )
     strong = torch.empty_like(weak)
     with torch.random.fork_rng(devices=[]):
-        for place, (image, seed) in enumerate(zip(weak, seeds.tolist(), strict=True)):
+        for index, (image, seed) in enumerate(zip(weak, seeds.tolist(), strict=True)):
             torch.default_generator.manual_seed(seed)
-            strong[place] = recolour(image)
+            strong[index] = recolour(image)
     return strong
 
 

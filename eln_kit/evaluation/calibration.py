@@ -22,8 +22,8 @@ def calibrate(eln: ErrorLocalizer, segmenter: Segmenter, items: list[Item], data
     eln.offset.fill_(0)
     only = {"ELN": DETECTORS["ELN"]}
     with evaluating(segmenter):
-        found = sampled(partial(Case, segmenter=segmenter, eln=eln), segmenter, only, items, PIXELS, dataset, params)
-        judged, right = torch.cat([sample["ELN"] for sample, *_ in found], dim=1).double().numpy()
+        samples = sampled(partial(Case, segmenter=segmenter, eln=eln), segmenter, only, items, PIXELS, dataset, params)
+        judged, right = torch.cat([sample["ELN"] for sample, *_ in samples], dim=1).double().numpy()
     slope, offset = fit_line(judged, right > 0)
     eln.slope.fill_(slope)
     eln.offset.fill_(offset)
@@ -43,5 +43,5 @@ def fit_line(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:
         return float(np.mean(np.logaddexp(0, moved) - target * moved))
 
     widest = np.log(STEEPEST)
-    found = minimize(negative_log_likelihood, (0.0, 0.0), method="L-BFGS-B", bounds=[(-widest, widest), (None, None)])
-    return float(np.exp(found.x[0])), float(found.x[1])
+    fitted = minimize(negative_log_likelihood, (0.0, 0.0), method="L-BFGS-B", bounds=[(-widest, widest), (None, None)])
+    return float(np.exp(fitted.x[0])), float(fitted.x[1])

@@ -37,8 +37,8 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
     seen, truth = _read(item, dataset, params, networks)
     networks.eval()
 
-    def every(place: tuple) -> Tensor:
-        part = seen[place]
+    def every(window: tuple) -> Tensor:
+        part = seen[window]
         main = networks.student(part)
         with torch.random.fork_rng():
             torch.manual_seed(0)  # of the noise that auxiliary decoders may see
@@ -47,8 +47,8 @@ def examine(networks: Networks, item: Item, dataset: DataSet, params: Params) ->
 
     knobs = params.evaluation
     logits = in_windows(every, seen.shape[2:], knobs).chunk(1 + len(networks.auxiliary), dim=1)
-    wrongness = [(-judge(networks.eln, networks.student, seen, each, knobs)[0, 0]).sigmoid() for each in logits]
-    return Example(seen[0], truth, [predicted(each)[0] for each in logits], wrongness)
+    wrongness = [(-judge(networks.eln, networks.student, seen, part, knobs)[0, 0]).sigmoid() for part in logits]
+    return Example(seen[0], truth, [predicted(part)[0] for part in logits], wrongness)
 
 
 @torch.no_grad()
@@ -63,8 +63,8 @@ def teach(stage: SemiSupervised, item: Item, dataset: DataSet) -> Example:
     wrongness = (-judge(networks.eln, networks.teacher, seen, logits, params.evaluation)[0, 0]).sigmoid()
 
     def trust(batch: Batch, logits: Tensor) -> Tensor:
-        def part(place: tuple) -> Tensor:
-            return stage.trust({"weak": seen[place]}, logits[place])[:, None]
+        def part(window: tuple) -> Tensor:
+            return stage.trust({"weak": seen[window]}, logits[window])[:, None]
 
         return in_windows(part, seen.shape[2:], params.evaluation)[:, 0]
 

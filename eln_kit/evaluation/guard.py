@@ -47,33 +47,33 @@ def watch(experiment: Experiment, before: Segmenter, after: Segmenter) -> dict:
     held_out = None
     if experiment.held_out:
         counts = (segmentation.confusion(n, experiment.held_out, dataset, params).sum(0) for n in (before, after))
-        miou = [segmentation.summarize_confusion(each, dataset.classes)["miou"] for each in counts]
+        miou = [segmentation.summarize_confusion(confusion, dataset.classes)["miou"] for confusion in counts]
         held_out = dict(zip(odd, miou, strict=True))
     grown = len(odd["after"]) - len(odd["before"]) > MORE * len(items)
     harm = held_out["after"] < held_out["before"] if held_out else grown
     faded = [name for name, (b, a) in zip(dataset.classes, taken.T.tolist(), strict=True) if a < FADED * b]
     agreement = same / max(int(taken[0].sum()), 1)
-    found = {"images": len(items), "implausible": odd, "agreement": agreement, "faded": faded, "held_out": held_out}
+    account = {"images": len(items), "implausible": odd, "agreement": agreement, "faded": faded, "held_out": held_out}
     kept = "2_error_localization" if harm else "3_semi_supervised"
-    return experiment.write(FILE, found | {"harm": harm, "kept": kept})
+    return experiment.write(FILE, account | {"harm": harm, "kept": kept})
 
 
-def sentences(found: dict) -> Iterator[str]:
+def sentences(account: dict) -> Iterator[str]:
     """What `watch` has found, in words."""
-    before, after = found["implausible"].values()
-    if found["images"]:
+    before, after = account["implausible"].values()
+    if account["images"]:
         named = f": {', '.join(after[:NAMED])}{', ...' * (len(after) > NAMED)}" if after else ""
         yield (
-            f"On {found['images']} unlabelled images the networks before and after stage 3 agree on "
-            f"{found['agreement']:.1%} of the pixels. A class takes a larger share than in any labelled crop in "
+            f"On {account['images']} unlabelled images the networks before and after stage 3 agree on "
+            f"{account['agreement']:.1%} of the pixels. A class takes a larger share than in any labelled crop in "
             f"{len(before)} of them before, and in {len(after)} after{named}."
         )
-    if found["faded"]:
-        faded = ", ".join(found["faded"])
+    if account["faded"]:
+        faded = ", ".join(account["faded"])
         yield f"Less than half as many pixels as before are called {faded}: look whether they die out."
-    if held_out := found["held_out"]:
+    if held_out := account["held_out"]:
         yield f"mIoU on the held-out images: {held_out['before']:.1%} before stage 3, {held_out['after']:.1%} after."
-    if found["harm"]:
+    if account["harm"]:
         yield "So stage 3 seems to have done harm: predict, show and export take the network of stage 2."
 
 

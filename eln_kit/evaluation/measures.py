@@ -34,8 +34,8 @@ class Ranking:
     def __init__(self, trust: Tensor, wrong: Tensor):
         self.trust, order = trust.sort(stable=True)
         self.wrong = wrong[order].long()
-        _, place, ties = self.trust.unique_consecutive(return_inverse=True, return_counts=True)
-        self._doubt = 1 - place.double() / max(1, len(ties) - 1)  # in 0..1: torchmetrics takes others for logits
+        _, rank, ties = self.trust.unique_consecutive(return_inverse=True, return_counts=True)
+        self._doubt = 1 - rank.double() / max(1, len(ties) - 1)  # in 0..1: torchmetrics takes others for logits
         ends = ties.cumsum(0).numpy()
         errors = self.wrong.cumsum(0).numpy()[ends - 1]
         self.caught = np.interp(np.arange(len(trust) + 1), np.append(0, ends), np.append(0, errors))  # in the first n
@@ -68,7 +68,7 @@ class Ranking:
     def curve(self, points: int = 400) -> dict[str, list[float]]:
         """The values of `after`, each a list over `points` evenly spaced numbers of dropped pixels, below all."""
         places = torch.linspace(0, len(self), points + 2)[1:-1].round().long().unique().tolist()
-        rows = [self.after(place) for place in places]
+        rows = [self.after(dropped) for dropped in places]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def precision_recall(self, points: int) -> dict[str, list[float]]:
@@ -161,10 +161,10 @@ def reliability(probability: Tensor, right: Tensor) -> dict:
 
     Empty bins hold None. `ece` is the expected calibration error, the share-weighted `|accuracy - confidence|`.
     """
-    place = (probability * BINS).long().clamp(max=BINS - 1)
-    count = torch.bincount(place, minlength=BINS).double()
+    bin_of = (probability * BINS).long().clamp(max=BINS - 1)
+    count = torch.bincount(bin_of, minlength=BINS).double()
     confidence, accuracy = (
-        torch.bincount(place, weights=values.double(), minlength=BINS) / count for values in (probability, right)
+        torch.bincount(bin_of, weights=values.double(), minlength=BINS) / count for values in (probability, right)
     )
     share = count / count.sum()
     return {

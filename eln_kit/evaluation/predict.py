@@ -41,12 +41,12 @@ def predict(segmenter: Segmenter, image: Tensor, knobs: Evaluation) -> Tensor:
     image = image.to(next(segmenter.parameters()).device)
     views = [(scale, flip) for scale in knobs.scales for flip in ([False, True] if knobs.flip else [False])]
     if views == [(1.0, False)]:
-        return in_windows(lambda place: segmenter.predict(image[place]), image.shape[2:], knobs)
+        return in_windows(lambda window: segmenter.predict(image[window]), image.shape[2:], knobs)
     probabilities = image.new_zeros(())
     for scale, flip in views:
         view = upsample(image, [max(1, round(side * scale)) for side in image.shape[2:]])
         view = view.flip(3) if flip else view
-        logits = in_windows(lambda place, view=view: segmenter.predict(view[place]), view.shape[2:], knobs)  # type: ignore[misc]
+        logits = in_windows(lambda window, view=view: segmenter.predict(view[window]), view.shape[2:], knobs)  # type: ignore[misc]
         logits = upsample(logits.flip(3) if flip else logits, image.shape[2:])
         probabilities = probabilities + logits.softmax(dim=1)
     return (probabilities / len(views)).clamp(min=torch.finfo(torch.float32).tiny).log()
@@ -57,7 +57,7 @@ def judge(eln: ErrorLocalizer, segmenter: Segmenter, image: Tensor, logits: Tens
     """ELN's logits of being right, `B 1 H W`, for logits at the image's size, in the same windows as `predict`."""
     image = image.to(logits.device)
     return in_windows(
-        lambda place: eln.judge_prediction(segmenter, image[place], logits[place]), image.shape[2:], knobs
+        lambda window: eln.judge_prediction(segmenter, image[window], logits[window]), image.shape[2:], knobs
     )
 
 
@@ -75,12 +75,12 @@ def in_windows(function: Callable[[tuple], Tensor], size: Sequence[int], knobs: 
     total, count = torch.zeros(()), torch.zeros(height, width)
     for top in _starts(height, high, knobs.overlap):
         for left in _starts(width, wide, knobs.overlap):
-            place = (..., slice(top, top + high), slice(left, left + wide))
-            maps = function(place).float()
+            window = (..., slice(top, top + high), slice(left, left + wide))
+            maps = function(window).float()
             if total.dim() == 0:
                 total, count = maps.new_zeros(*maps.shape[:2], height, width), count.to(maps.device)
-            total[place] += maps
-            count[place] += 1
+            total[window] += maps
+            count[window] += 1
     return total.div_(count)
 
 

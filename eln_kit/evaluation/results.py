@@ -83,7 +83,7 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
     dataset, params = experiment.dataset, experiment.params
     items = segmentation.validation_items(dataset, params)
     groups = groups_of(items, dataset)
-    found, draws = {}, {}
+    measured, draws = {}, {}
     for name, (network, steps) in rows.items():
         counts = segmentation.confusion(network, items, dataset, params)
         draws[name] = segmentation.resampled(counts, groups)
@@ -91,20 +91,21 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
         spread = {"low": low, "high": high, "images": len(items), "units": len(set(groups))}
         row = segmentation.summarize_confusion(counts.sum(0), dataset.classes)
         stage, which = ROWS.get(name.removesuffix(BEST), ("before", "student"))
-        place = {"name": name, "stage": stage, "network": which, "steps": steps}
-        found[name] = place | row | spread
+        what = {"name": name, "stage": stage, "network": which, "steps": steps}
+        measured[name] = what | row | spread
 
     def gain(name: str, over: str) -> dict:
         low, high = interval(draws[name] - draws[over])
-        return {"over": over, "miou": found[name]["miou"] - found[over]["miou"], "low": low, "high": high}
+        return {"over": over, "miou": measured[name]["miou"] - measured[over]["miou"], "low": low, "high": high}
 
-    baseline = next((name for name in BASELINES if name in found), "")
-    if baseline and TEACHER in found:
-        found[TEACHER]["gain"] = gain(TEACHER, baseline)
-    if BEFORE in found:
-        kept = TEACHER if TEACHER in found and kept_stage(experiment.folder).startswith("3") else "stage 1, supervised"
-        found[kept]["labels_gain"] = gain(kept, BEFORE)
-    return list(found.values())
+    baseline = next((name for name in BASELINES if name in measured), "")
+    if baseline and TEACHER in measured:
+        measured[TEACHER]["gain"] = gain(TEACHER, baseline)
+    if BEFORE in measured:
+        uses_stage_3 = TEACHER in measured and kept_stage(experiment.folder).startswith("3")
+        kept = TEACHER if uses_stage_3 else "stage 1, supervised"
+        measured[kept]["labels_gain"] = gain(kept, BEFORE)
+    return list(measured.values())
 
 
 def measure_error_detection(experiment: Experiment, stages: dict[str, Networks]) -> list[dict]:
@@ -118,12 +119,12 @@ def measure_error_detection(experiment: Experiment, stages: dict[str, Networks])
         if stage in stages and is_trained[number]:
             judged = stages[stage].segmenter(STAGES[stage].measured)
             bound = stages["bound"].eln if number == 2 and "bound" in stages else None
-            found = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params, bound)
-            if found[0]["calibrated_on"]:
-                found[0]["calibrated_on"] = len(experiment.held_out)  # whole groups, where there are some
+            judged_rows = error_detection(judged, stages[stage].eln, experiment.dataset, experiment.params, bound)
+            if judged_rows[0]["calibrated_on"]:
+                judged_rows[0]["calibrated_on"] = len(experiment.held_out)  # whole groups, where there are some
             rows += [
                 {**row, "name": f"after stage {number}, {row['name']}", "stage": stage, "detector": row["name"]}
-                for row in found
+                for row in judged_rows
             ]
     return rows
 

@@ -47,9 +47,10 @@ def resampled(counts: Tensor, groups: list[str], draws: int = 2000) -> Tensor:
 
     Two networks' resamples are of the same data sets, so their differences are paired.
     """
-    _, place = np.unique(groups, return_inverse=True)
-    drawn = np.random.default_rng(0).multinomial(place.max() + 1, [1 / (place.max() + 1)] * (place.max() + 1), draws)
-    total = torch.from_numpy(drawn[:, place]).double() @ counts.flatten(1)
+    _, group_of = np.unique(groups, return_inverse=True)
+    count = group_of.max() + 1
+    drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, draws)
+    total = torch.from_numpy(drawn[:, group_of]).double() @ counts.flatten(1)
     total = total.view(draws, *counts.shape[1:])
     right = total.diagonal(dim1=1, dim2=2)
     union = total.sum(1) + total.sum(2) - right

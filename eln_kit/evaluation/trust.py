@@ -115,7 +115,7 @@ def error_detection(
     chosen = {name: detector for name, detector in DETECTORS.items() if not missing.get(name)}
     case = partial(Case, segmenter=segmenter, eln=eln, bound=bound)
     items, drawn = validation_items(dataset, params), params.evaluation.pixels
-    samples = [found for found, *_ in sampled(case, segmenter, chosen, items, drawn, dataset, params)]
+    samples = [by_detector for by_detector, *_ in sampled(case, segmenter, chosen, items, drawn, dataset, params)]
     pooled = {name: torch.cat([sample[name] for sample in samples], dim=1) for name in chosen}
     kept_share = (pooled["ELN"][0].sigmoid() >= params.semi_supervised.threshold).double().mean().item()
     rows = [
@@ -160,23 +160,23 @@ def sampled(
     for images, masks in together(items, dataset, params):
         logits = predict(segmenter, images, params.evaluation)
         maps = judgements(case(images.to(logits.device), logits), chosen, masks, params)
-        for place, mask in enumerate(masks):
+        for index, mask in enumerate(masks):
             drawn = draw_pixels(mask, pixels, generator)
-            yield {name: each[:, place].flatten(1)[:, drawn] for name, each in maps.items()}, mask, drawn
+            yield {name: values[:, index].flatten(1)[:, drawn] for name, values in maps.items()}, mask, drawn
 
 
 def judgements(case: Case, chosen: dict[str, Detector], masks: Tensor, params: Params) -> dict[str, Tensor]:
     """By each detector the trust, and whether what it judges is right: float `2 B H W`, of the size of the masks."""
     others = {name: detector.predicts for name, detector in chosen.items() if detector.predicts}
 
-    def maps(place: tuple) -> Tensor:
-        part = replace(case, image=case.image[place], logits=case.logits[place])
+    def maps(window: tuple) -> Tensor:
+        part = replace(case, image=case.image[window], logits=case.logits[window])
         trust = [detector.trust(part).float()[:, None] for detector in chosen.values()]
         return torch.cat([*trust, *(predicts(part) for predicts in others.values())], dim=1)
 
     size = masks.shape[1:]
-    found = upsample(in_windows(maps, case.image.shape[2:], params.evaluation), size).cpu()
+    trusts = upsample(in_windows(maps, case.image.shape[2:], params.evaluation), size).cpu()
     right = dict.fromkeys(chosen, predicted(upsample(case.logits, size)).cpu() == masks)
-    for name, logits in zip(others, found[:, len(chosen) :].split(case.logits.shape[1], dim=1), strict=False):
+    for name, logits in zip(others, trusts[:, len(chosen) :].split(case.logits.shape[1], dim=1), strict=False):
         right[name] = predicted(logits) == masks
-    return {name: torch.stack([found[:, place], right[name].float()]) for place, name in enumerate(chosen)}
+    return {name: torch.stack([trusts[:, index], right[name].float()]) for index, name in enumerate(chosen)}

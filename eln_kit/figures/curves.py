@@ -47,10 +47,10 @@ def class_shares(
         places = np.arange(len(classes)) + thick * (i - (len(shares) - 1) / 2)
         axis.barh(places, share, thick, color=0.5 + 0.5 * face if i else face, **style)
         axis.barh([0], [0], color="white", label=name, **style)
-        for place, value in zip(places, share, strict=True):
+        for row, value in zip(places, share, strict=True):
             axis.annotate(
                 f"{100 * value:.2g}%",
-                (value, place),
+                (value, row),
                 (3, 0),
                 textcoords="offset points",
                 va="center",
@@ -173,9 +173,9 @@ def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
         places = np.arange(len(classes)) + wide * (i - (len(ious) - 1) / 2)
         axis.bar(places, np.nan_to_num(values), wide, color=color, label=f"{name}, mean {mean:.1%}")
         axis.axhline(mean, color=color, linestyle="--", linewidth=1)
-        for place in places[np.isnan(values)]:
+        for column in places[np.isnan(values)]:
             style = {"fontsize": min(7, letters), "color": "0.3"}
-            axis.text(place, 0.01, "absent", rotation=90, ha="center", va="bottom", **style)
+            axis.text(column, 0.01, "absent", rotation=90, ha="center", va="bottom", **style)
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(ylabel="IoU", xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1), xticks=range(len(classes)))
     axis.set_xticklabels(classes, rotation=0 if len(classes) < 8 else 60, ha="center" if len(classes) < 8 else "right")

@@ -129,11 +129,12 @@ def save(figure: Figure, path: str | Path) -> Path:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         on_paper(figure).savefig(path, dpi=DPI)
-    letters = {chr(int(str(each.message).split()[1])) for each in caught if str(each.message).startswith("Glyph")}
-    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in each figure
+    messages = [str(warning.message) for warning in caught]
+    letters = {chr(int(message.split()[1])) for message in messages if message.startswith("Glyph")}
+    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in warning figure
         tell_missing("".join(sorted(letters)))
-    for each in caught:
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return path
 
 

@@ -207,7 +207,7 @@ def judgement(
         (striped(colorize(filtered, colors), ~keep), "filtered prediction"),
     ]
     shown = [prediction] if truth is None else [prediction, truth]
-    present = [index for index in np.unique(np.concatenate([array(each).ravel() for each in shown])) if index != IGNORE]
+    present = [index for index in np.unique(np.concatenate([array(mask).ravel() for mask in shown])) if index != IGNORE]
     legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
     if truth is not None:
         legend += [entry("wrong", WRONG), entry("void", VOID)]

@@ -60,9 +60,9 @@ def on_paper(figure: Figure, paper: str = ANY) -> Figure:
 
 def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int] | None:
     """Row and column of the picture that lies at a place of a drawn figure, in 0..1 from its left and upper edge."""
-    place = figure.bbox.width * x, figure.bbox.height * (1 - y)
+    pixel = figure.bbox.width * x, figure.bbox.height * (1 - y)
     for axis in figure.axes:
-        if axis.images and axis.bbox.contains(*place):
-            column, row = axis.transData.inverted().transform(place)
+        if axis.images and axis.bbox.contains(*pixel):
+            column, row = axis.transData.inverted().transform(pixel)
             return round(row), round(column)
     return None

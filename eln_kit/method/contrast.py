@@ -44,9 +44,9 @@ class Contrast(torch.autograd.Function):
             windows = slice(first, first + together)
             rows, columns = _kept(mine[windows]), _kept(theirs[windows])
             fixed = teacher[windows][:, columns], bias[windows][..., columns], members[windows][:, columns]
-            moving = [each[windows][:, rows] for each in (student, mine, weight)]
+            moving = [tensor[windows][:, rows] for tensor in (student, mine, weight)]
             height = max(1, most // max(1, fixed[1].numel()))
-            tiles = zip(*(each.split(height, dim=1) for each in moving), strict=True)
+            tiles = zip(*(tensor.split(height, dim=1) for tensor in moving), strict=True)
             parts = [_tile(*tile, *fixed, temperature) for tile in tiles]  # type: ignore[call-arg]
             loss = loss + sum(part for part, _ in parts)
             gradient[windows][:, rows] = torch.cat([part for _, part in parts], dim=1)

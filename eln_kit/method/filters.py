@@ -25,10 +25,10 @@ def surest_of_each_class(score: Tensor, classes: Tensor, among: Tensor, share: f
     Returns:
         bool, of that shape; of a class with n pixels `share * n`, rounded up.
     """
-    score, found = score.flatten(), torch.where(among, classes + 1, 0).flatten()  # 0 for the others
+    score, numbers = score.flatten(), torch.where(among, classes + 1, 0).flatten()  # 0 for the others
     order = score.argsort(descending=True, stable=True)
-    order = order[found[order].argsort(stable=True)]  # class by class, the surest first
-    ordered = found[order]
+    order = order[numbers[order].argsort(stable=True)]  # class by class, the surest first
+    ordered = numbers[order]
     first = torch.searchsorted(ordered, ordered)
     count = torch.searchsorted(ordered, ordered, right=True) - first
     rank = torch.arange(len(ordered), device=score.device) - first
@@ -50,9 +50,9 @@ def thresholds(threshold: float, confidence: Tensor, classes: Tensor, among: Ten
     Returns:
         float `number`, 0 to threshold; of a class that nothing is taken for 0.
     """
-    place, sure = classes[among], confidence[among].float()
-    total = sure.new_zeros(number).index_add_(0, place, sure)
-    count = sure.new_zeros(number).index_add_(0, place, torch.ones_like(sure))
+    kind, sure = classes[among], confidence[among].float()
+    total = sure.new_zeros(number).index_add_(0, kind, sure)
+    count = sure.new_zeros(number).index_add_(0, kind, torch.ones_like(sure))
     means = over_processes(total) / over_processes(count).clamp(min=FEW)
     return threshold * means / means.max().clamp(min=FEW)
 

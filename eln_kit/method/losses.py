@@ -162,7 +162,7 @@ def contrastive_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatu
     in_half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     precision = torch.bfloat16 if in_half else torch.float32
     with torch.autocast(kind, enabled=False):
-        student, teacher = (F.normalize(each.float(), dim=2).to(precision) for each in (student, teacher))
+        student, teacher = (F.normalize(embedding.float(), dim=2).to(precision) for embedding in (student, teacher))
         return Contrast.apply(student, teacher, mine, theirs, weight, one_hot(theirs, classes), temperature)
 
 

@@ -88,7 +88,7 @@ class ErrorLocalization(Stage):
         """Class logits of main and auxiliary decoders, as ELN will meet them when it judges: `(K+1)B C h w`."""
         student = self.networks.student
         with evaluating(student.decoder) as decoder, evaluating(self.networks.auxiliary) as auxiliary:
-            return torch.cat([student.classify(decoder(features)), *(each(features) for each in auxiliary)])
+            return torch.cat([student.classify(decoder(features)), *(decode(features) for decode in auxiliary)])
 
     @torch.no_grad()
     def looks(self, image: Tensor, features: Features) -> list[Tensor]:
@@ -99,14 +99,14 @@ class ErrorLocalization(Stage):
         with evaluating(self.networks.student) as student:
             decoded = [student.decoder(features).repeat(count, 1, 1, 1)] if eln.on_features else []
             seen = [student.encoder(student.normalize(view)) for view in mirrored(image, eln.scales)]
-        return decoded + [self.without_dropout(each).flip(3) for each in seen]
+        return decoded + [self.without_dropout(logits).flip(3) for logits in seen]
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """Losses of student, auxiliary decoders and ELN; the K + 1 predictions pass ELN as one batch."""
         knobs = self.params.error_localization
         main = cross_entropy(prediction.logits, mask, weights=self.class_weights)
         logits = [decoder(prediction.features) for decoder in self.networks.auxiliary]
-        auxiliary = [cross_entropy(each, mask, weights=self.class_weights) for each in logits]
+        auxiliary = [cross_entropy(decoder_logits, mask, weights=self.class_weights) for decoder_logits in logits]
 
         features, count = prediction.features.detach(), 1 + len(logits)
         every, looks = self.without_dropout(features), self.looks(image, features)
@@ -196,12 +196,12 @@ class SemiSupervised(ErrorLocalization):
         """
         knobs, strong = self.knobs, [name for name in images if _is_strong(name)]
         passes = [[*images]] if knobs.strong_pass == "together" else [[n for n in images if n not in strong], strong]
-        found: dict[str, Prediction] = {}
+        predictions: dict[str, Prediction] = {}
         for names in filter(None, passes):
             complementary = knobs.complementary and names == strong
             together = self.networks.student(torch.cat([images[name] for name in names]), complementary=complementary)
-            found |= zip(names, _split(together, [len(images[name]) for name in names]), strict=True)
-        return found
+            predictions |= zip(names, _split(together, [len(images[name]) for name in names]), strict=True)
+        return predictions
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
         """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
@@ -315,5 +315,5 @@ def stages_of(params: Params, split: Split | None = None) -> list[type[Stage]]:
 
 def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
     logits, embedding = prediction.logits.split(sizes), prediction.embedding.split(sizes)
-    features = map(Features, zip(*(each.split(sizes) for each in prediction.features), strict=True))
+    features = map(Features, zip(*(level.split(sizes) for level in prediction.features), strict=True))
     return [Prediction(*parts) for parts in zip(logits, embedding, features, strict=True)]

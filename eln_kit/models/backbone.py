@@ -142,12 +142,12 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
     in TensorFlow, it would take any, but odd maps on the way lie elsewhere: some pixels off what it learnt on others.
     """
     usual = timm.data.resolve_data_config(model=network)["input_size"][-1]
-    shifts = any(isinstance(each, timm.layers.Conv2dSame) and max(each.stride) > 1 for each in network.modules())
+    shifts = any(isinstance(layer, timm.layers.Conv2dSame) and max(layer.stride) > 1 for layer in network.modules())
     for multiple in (1, network.feature_info.reduction()[-1], usual)[shifts:]:
         side = nearest_multiple(97, multiple)
         if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
             axis = -1 if gives_channels_last(network) else 1
-            return multiple, [each.shape[axis] for each in maps]
+            return multiple, [level.shape[axis] for level in maps]
     raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels only; choose another")
 
 

@@ -64,20 +64,20 @@ class Encoder(nn.Module):
             raise ParamsError(f"encoder {name}: has {len(usable)} maps at stride 4 or coarser, and the decoder takes 4")
         if pyramid:
             self.multiple = math.lcm(self.multiple, 1 if backbone.is_plain(self.network) else COARSEST)
-        self.channels = tuple(channels[place] for place in self.places)
+        self.channels = tuple(channels[level] for level in self.places)
         pretrained = timm.data.resolve_data_config(model=self.network)
         self.mean, self.std = pretrained["mean"], pretrained["std"]
 
     def forward(self, image: Tensor) -> Features:
         sides = [backbone.at_least(side, 2 * COARSEST) if self.pyramid else side for side in image.shape[2:]]
         maps = self.network(_resize(image, [backbone.nearest_multiple(side, self.multiple) for side in sides]))
-        maps = [maps[place] for place in self.places]
+        maps = [maps[level] for level in self.places]
         if backbone.gives_channels_last(self.network):
-            maps = [each.permute(0, 3, 1, 2) for each in maps]
+            maps = [level.permute(0, 3, 1, 2) for level in maps]
         if self.pyramid:
             coarsest = [backbone.nearest_multiple(side, COARSEST) // COARSEST for side in sides]
             sizes = [[side * factor for side in coarsest] for factor in (8, 4, 2, 1)]
-            return Features(_resize(each, size) for each, size in zip(maps, sizes, strict=True))
+            return Features(_resize(level, size) for level, size in zip(maps, sizes, strict=True))
         return Features((_resize(maps[0], [(side + 3) // 4 for side in sides]), maps[1]))
 
 

@@ -156,10 +156,10 @@ def mean_class_logit(logits: Tensor, looks: Sequence[Tensor]) -> Tensor:
     """
     classes = predicted(logits)[:, None]
     every = [logits, *(upsample(look.float(), logits.shape[2:]) for look in looks)]
-    return torch.stack([class_logit(each, classes) for each in every]).mean(0)
+    return torch.stack([class_logit(logits, classes) for logits in every]).mean(0)
 
 
 def mean_prediction(logits: Tensor, looks: Sequence[Tensor]) -> Tensor:
     """Logarithm of the mean class probabilities of a prediction, `B C H W`, and of `further_views`: `B C H W`."""
     every = [logits, *(upsample(look.float(), logits.shape[2:]) for look in looks)]
-    return torch.stack([each.log_softmax(dim=1) for each in every]).logsumexp(dim=0) - math.log(len(every))
+    return torch.stack([logits.log_softmax(dim=1) for logits in every]).logsumexp(dim=0) - math.log(len(every))

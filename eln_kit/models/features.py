@@ -25,7 +25,7 @@ class Features(tuple[Tensor, ...]):
         return self[-1]
 
     def detach(self) -> "Features":
-        return Features(each.detach() for each in self)
+        return Features(level.detach() for level in self)
 
 
 def upsample(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -100,7 +100,7 @@ class AuxiliaryDecoder(nn.Module):
         self.noise, self.dropout = noise, dropout
 
     def forward(self, features: Features) -> Tensor:
-        seen = Features(perturb(each, self.noise, self.dropout) for each in features.detach())
+        seen = Features(perturb(level, self.noise, self.dropout) for level in features.detach())
         return self.classify(self.decoder(seen))
 
 

@@ -88,18 +88,18 @@ def load(path: Path, checked: bool = True) -> dict:
     Raises:
         CheckpointError: it is missing, or it and those before it are cut short, or hold something else.
     """
-    found = _ages(path)
-    if not found:
+    files = _ages(path)
+    if not files:
         raise CheckpointError(f"{path}: no such checkpoint; run {notebook_of(path.parent.name)} first")
     errors = []
-    for place in found:
+    for file in files:
         try:
-            state = _read(place, checked)
+            state = _read(file, checked)
         except CheckpointError as error:
             errors.append(error)
             continue
         if errors:
-            print(f"{errors[-1]}; going on from {place.name}", file=sys.stderr, flush=True)
+            print(f"{errors[-1]}; going on from {file.name}", file=sys.stderr, flush=True)
         return state
     raise errors[0]
 
@@ -180,7 +180,7 @@ def check_stages(folder: Path, params: Params) -> None:
 
 def stages(folder: Path) -> list[Path]:
     """The places of the stages' checkpoints in a run folder."""
-    return sorted({place.with_name(FILE) for place in folder.glob("*/checkpoint*.pt")})
+    return sorted({file.with_name(FILE) for file in folder.glob("*/checkpoint*.pt")})
 
 
 def restore(path: Path, networks: torch.nn.Module, states: dict[str, dict]) -> None:
@@ -211,8 +211,8 @@ def _aged(path: Path, age: int) -> Path:
 def _ages(path: Path) -> list[Path]:
     """The checkpoint and those before it that are there, newest first."""
     older = path.parent.glob(f"{path.stem}.*{path.suffix}")
-    numbered = [place for place in older if place.suffixes[0][1:].isdigit()]
-    return [place for place in (path, *sorted(numbered, key=lambda p: int(p.suffixes[0][1:]))) if place.is_file()]
+    numbered = [file for file in older if file.suffixes[0][1:].isdigit()]
+    return [file for file in (path, *sorted(numbered, key=lambda p: int(p.suffixes[0][1:]))) if file.is_file()]
 
 
 def _flush_folder(folder: Path) -> None:

@@ -67,15 +67,15 @@ class Experiment:
         Raises:
             DataError: the masks are not those that the run began with.
         """
-        found, kept = extra_items(self.split, self.params.data), self.folder / "extra_masks.json"
-        if found and not kept.is_file():
-            self.write(kept.name, checksums(found))
-        if found and json.loads(kept.read_text()) != checksums(found):
+        items, kept = extra_items(self.split, self.params.data), self.folder / "extra_masks.json"
+        if items and not kept.is_file():
+            self.write(kept.name, checksums(items))
+        if items and json.loads(kept.read_text()) != checksums(items):
             raise DataError(
                 f"data.extra_masks = {self.params.data.extra_masks}: has other masks than the run began with; choose "
                 "another run.folder"
             )
-        return found
+        return items
 
     @cached_property
     def class_weights(self) -> Tensor | None:

@@ -59,11 +59,11 @@ def load(file: str | Path, knobs: Knobs = ()) -> Params:
     Raises:
         ParamsError: names the file, the knob and, for a knob that does not exist, the nearest valid name.
     """
-    sections, given, place = read(file), _parse_knobs(knobs), locate(file).resolve()
+    sections, given, path = read(file), _parse_knobs(knobs), locate(file).resolve()
     params = build(sections, given, source=str(file))
-    in_run = place.name == "params.yaml" and any(place.parent.glob("*/checkpoint*.pt"))
-    if in_run and "run.folder" not in given and resolve(params.run.folder) != place.parent:
-        return build(sections, given | {"run.folder": str(place.parent)}, source=str(file))
+    in_run = path.name == "params.yaml" and any(path.parent.glob("*/checkpoint*.pt"))
+    if in_run and "run.folder" not in given and resolve(params.run.folder) != path.parent:
+        return build(sections, given | {"run.folder": str(path.parent)}, source=str(file))
     return params
 
 
@@ -164,11 +164,11 @@ def _message(fault: Any) -> str:
     return fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _among(kind: type[BaseModel], place: tuple) -> str:
+def _among(kind: type[BaseModel], knob: tuple) -> str:
     """What could be meant by the last of these names; the others lead from `kind` to the section it is in."""
-    for name in place[:-1]:
+    for name in knob[:-1]:
         kind = kind.model_fields[name].annotation  # type: ignore[assignment]
-    near = difflib.get_close_matches(place[-1], kind.model_fields, 1)
+    near = difflib.get_close_matches(knob[-1], kind.model_fields, 1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(kind.model_fields)}"
 
 

@@ -151,8 +151,8 @@ def _stopped_once() -> Iterator[None]:
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
-    for each in STOPS:
-        signal.signal(each, signal.SIG_IGN)
+    for signal_number in STOPS:
+        signal.signal(signal_number, signal.SIG_IGN)
     raise SignalException("stopped", signal.Signals(number))
 
 
