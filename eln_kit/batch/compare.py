@@ -56,7 +56,8 @@ def _setting(folder: Path) -> str:
     """`shapes, 50 labels, 750 steps`: runs that differ in it are no match for each other."""
     data = params_file.read(folder / "params.yaml")["data"]
     labels = len(json.loads((folder / "split.json").read_text())["labeled"])
-    steps = max(row["steps"] for row in json.loads((folder / report.RESULTS).read_text())["segmentation"])
+    rows = json.loads((folder / report.RESULTS).read_text())["segmentation"]
+    steps = max(row["steps"] for row in rows if row.get("stage") != "before")
     return f"{Path(data['root']).name or data['name']}, {labels} labels, {steps} steps"
 
 
@@ -76,7 +77,7 @@ def segmentation(folders: list[Path]) -> pandas.DataFrame:
         for row in results["segmentation"]:
             if "stage" not in row:
                 raise ParamsError(f"{folder}: was measured by an older eln-kit; leave it out")
-            if row["stage"] == "1_supervised" or row["name"].endswith(BEST):
+            if row["stage"] in ("1_supervised", "before") or row["name"].endswith(BEST):
                 continue
             control = row["stage"] == "control"
             rows.append(

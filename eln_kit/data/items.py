@@ -94,7 +94,7 @@ def read_labels(item: Item, dataset: DataSet) -> tuple[np.ndarray, dict[int, int
     table = dataset.mask_values
     values = read_colors(item.mask) if dataset.in_color else read_values(item.mask)
     height, width = values.shape
-    if (width, height) != (size := upright_size(item.image, item.bands)):
+    if (width, height) != (size := upright_size(item.image)):
         turned = " (its EXIF tag turns it, and the mask is not turned)" if (height, width) == size else ""
         raise DataError(
             f"{item.mask}: {width} x {height} pixels, but its image {item.image} has {size[0]} x {size[1]}{turned}; "

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: has more than {LARGEST} million pixels; cut it into tiles") from None
     except Exception as error:  # readers of broken files raise many kinds
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
-        bands = ", or set data.bands if it has more than three" if path.suffix.lower() in (".tif", ".tiff") else ""
+        is_tiff = path.suffix.lower() in (".tif", ".tiff") and path.is_file()
+        bands = ", or set data.bands if it is an image of more than three bands" if is_tiff else ""
         raise DataError(
             f"{path}: cannot be read as an image ({reason}); replace the file, or remove it from the data set{bands}"
         ) from None
@@ -46,7 +47,9 @@ def _refuse_bands(file: Image.Image, path: Path) -> None:
     extra = extra if isinstance(extra, tuple) else (extra,)
     alpha = len(extra) == 1 and extra[0] in (1, 2)
     if file.format == "TIFF" and bands - alpha > (4 if tags.get(262) == 5 else 3):  # photometric 5 is CMYK
-        raise DataError(f"{path}: has {bands} bands, and three are read; say which, such as data.bands=[3, 2, 1]")
+        raise DataError(
+            f"{path}: has {bands} bands, and three are read; if it is an image, say which: data.bands=[3, 2, 1]"
+        )
 
 
 def _go_to_picture(file: Image.Image, path: Path) -> None:
@@ -61,19 +64,21 @@ def _go_to_picture(file: Image.Image, path: Path) -> None:
     widest, highest = (max((page[side] for page in pages), default=0) for side in (0, 1))
     full = [n for n, (w, h, less) in enumerate(pages) if not less and (2 * w > widest or 2 * h > highest)]
     if len(full) != 1:
-        raise DataError(
-            f"{path}: holds {frames} frames or pages; save the one that is meant by itself, or set data.bands"
-        )
+        bands = ", or set data.bands if it is an image of several bands" if file.format == "TIFF" else ""
+        raise DataError(f"{path}: holds {frames} frames or pages; save the one that is meant by itself{bands}")
     file.seek(full[0])
 
 
-def upright_size(path: Path, bands: tuple[int, ...] = ()) -> tuple[int, int]:
-    """Width and height of the upright image, from the file's header alone."""
-    if bands:
-        return size_of_bands(path)
-    with opened(path) as file:  # of a TIFF, Pillow tells the upright size by itself
-        sideways = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return file.size[::-1] if sideways else file.size
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image, of any number of bands, from the file's header alone."""
+    try:
+        with opened(path) as file:  # of a TIFF, Pillow tells the upright size by itself
+            sideways = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return file.size[::-1] if sideways else file.size
+    except DataError as error:
+        with suppress(DataError):
+            return size_of_bands(path)
+        raise error
 
 
 def is_turned(path: Path) -> bool:
@@ -104,7 +109,7 @@ def _numbers(picture: Image.Image, path: Path) -> np.ndarray:
 
 
 def brightest_in(path: Path, bands: tuple[int, ...] = ()) -> int:
-    """The largest number in an image of 16 bits a channel; 0 for one of 8, of which only the header is read."""
+    """The largest number in an image of 16 bits a channel; 0 for one of 8 (without `bands` by its header alone)."""
     if not bands:
         with opened(path) as file:
             if not _is_deep(file):

@@ -57,7 +57,7 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
 
 
 def before_these_labels(experiment: Experiment) -> dict[str, tuple[Segmenter, int]]:
-    """Where `run.start_from` had other labels, a row of the network that one would use of it; else nothing."""
+    """Where `run.start_from` had other labels, its stage 3's teacher, if that is kept, or stage 1's student."""
     folder = resolve(experiment.params.run.start_from or experiment.folder)
     with suppress(Fault):  # it is gone, or of another version
         if folder != experiment.folder and not same_labels(folder, experiment):
@@ -78,7 +78,8 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
 
     `low` and `high` hold 95 % of the mIoU over resampled images (over groups of them where the data set names groups),
     `units` is how many there are. The teacher of stage 3 has a `gain` over its baseline, of the same images: `over`,
-    `miou`, `low` and `high`; the network that is to be used has a `labels_gain` over the one before these labels.
+    `miou`, `low` and `high`; that teacher, if it is kept, or stage 1's student has a `labels_gain` over the one before
+    these labels.
     """
     dataset, params = experiment.dataset, experiment.params
     items = segmentation.validation_items(dataset, params)
@@ -90,7 +91,7 @@ def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter
         low, high = interval(draws[name])
         spread = {"low": low, "high": high, "images": len(items), "units": len(set(groups))}
         row = segmentation.summarize_confusion(counts.sum(0), dataset.classes)
-        stage, which = ROWS.get(name.removesuffix(BEST), ("before", "student"))
+        stage, which = ROWS.get(name.removesuffix(BEST), ("before", ""))
         what = {"name": name, "stage": stage, "network": which, "steps": steps}
         measured[name] = what | row | spread
 

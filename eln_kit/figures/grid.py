@@ -131,7 +131,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         on_paper(figure).savefig(path, dpi=DPI)
     messages = [str(warning.message) for warning in caught]
     letters = {chr(int(message.split()[1])) for message in messages if message.startswith("Glyph")}
-    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in warning figure
+    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in each figure
         tell_missing("".join(sorted(letters)))
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

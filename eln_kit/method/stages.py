@@ -200,7 +200,7 @@ class SemiSupervised(ErrorLocalization):
         for names in filter(None, passes):
             complementary = knobs.complementary and names == strong
             together = self.networks.student(torch.cat([images[name] for name in names]), complementary=complementary)
-            predictions |= zip(names, _split(together, [len(images[name]) for name in names]), strict=True)
+            predictions |= zip(names, _by_view(together, [len(images[name]) for name in names]), strict=True)
         return predictions
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
@@ -313,7 +313,7 @@ def stages_of(params: Params, split: Split | None = None) -> list[type[Stage]]:
     return [stage for name, stage in STAGES.items() if not left_out.get(name)]
 
 
-def _split(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
+def _by_view(prediction: Prediction, sizes: list[int]) -> list[Prediction]:
     logits, embedding = prediction.logits.split(sizes), prediction.embedding.split(sizes)
     features = map(Features, zip(*(level.split(sizes) for level in prediction.features), strict=True))
     return [Prediction(*parts) for parts in zip(logits, embedding, features, strict=True)]

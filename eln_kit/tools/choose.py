@@ -78,6 +78,8 @@ def choose(params: Params, count: int) -> Choice:
     if not 0 < count <= len(items):
         raise DataError(f"--count {count}: there are {len(items)} images to choose from")
     vectors = embedding.unit(vectors)
+    if count > (distinct := len(np.unique(vectors, axis=0))):
+        raise DataError(f"--count {count}: of {len(items)} images {distinct} differ")
     centres, cluster = clusters(vectors, count)
     distance = np.linalg.norm(vectors - centres[cluster], axis=1)
     order = np.argsort(-np.bincount(cluster, minlength=count), kind="stable")

@@ -28,14 +28,15 @@ SAVED = 50  # images between two writes, or a tenth of all that are known, so th
 def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray]:
     """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
 
-    They are kept in the user's cache by path, size and time of a file; a broken image is told and left out.
+    They are kept in the user's cache by path, size and time of a file, and how it is read; a broken image is told and
+    left out.
 
     Raises:
         DataError: none can be read.
     """
     file = _cache(params)
     known, fresh = _load(file), 0
-    keys = [_key(item.image) for item in items]
+    keys = [f"{_key(item.image)}|{item.depth}|{item.bands}" for item in items]
     describe = None
     missing = [pair for pair in zip(items, keys, strict=True) if pair[1] not in known]
     for item, key in tqdm(missing, "embedding", unit="image", disable=not person_watches()):
@@ -83,9 +84,7 @@ def _cache(params: Params) -> Path:
     model = params.model
     weights = resolve(model.encoder_weights)
     said = _key(weights) if weights.is_file() else model.encoder_weights
-    name = hashlib.sha256(
-        f"{model.encoder} {said} {SIDE} {params.data.depth} {params.data.bands}".encode()
-    ).hexdigest()[:16]
+    name = hashlib.sha256(f"{model.encoder} {said} {SIDE}".encode()).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
 
 

@@ -177,3 +177,15 @@ def test_only_runs_of_one_data_set_labels_and_steps_are_compared_and_the_others_
         f"shapes, 4 labels, 20 steps: {others[1]}",
         f"nuclei, 4 labels, 12 steps: {others[2]}",
     ]
+
+
+def test_the_network_before_new_labels_counts_neither_as_the_run_nor_as_its_steps(tiny, tmp_path):
+    rows = [{"name": "stage 3, student", "stage": "3_semi_supervised", "network": "student", "steps": 4, "miou": 0.5}]
+    rows.append({"name": "before these labels", "stage": "before", "network": "", "steps": 900, "miou": 0.9})
+    (tmp_path / "run" / "4_evaluate").mkdir(parents=True)
+    save(tiny({"run.folder": str(tmp_path / "run")}), tmp_path / "run" / "params.yaml")
+    (tmp_path / "run" / "split.json").write_text('{"labeled": ["a"], "unlabeled": []}')
+    results = {"classes": ["a"], "segmentation": [row | {"iou": [0.5], "pixel_accuracy": 0.5} for row in rows]}
+    (tmp_path / "run" / "4_evaluate" / "results.json").write_text(json.dumps(results))
+    assert compare.segmentation([tmp_path / "run"])["miou"].tolist() == [0.5]
+    assert compare._setting(tmp_path / "run").endswith("1 labels, 4 steps")

@@ -8,6 +8,7 @@ from trees import fails, folder_tree
 
 from eln_kit import cli
 from eln_kit.data import Item, open_dataset, read_image
+from eln_kit.data.pictures import upright_size
 from eln_kit.store.params_file import build
 
 BANDS = np.random.default_rng(0).integers(0, 256, (12, 16, 5), dtype=np.uint8)
@@ -17,6 +18,7 @@ WAYS = {
     "packed": (BANDS, {"planarconfig": "contig", "compression": "lzw"}),
     "one plane after the other": (PLANES, {"planarconfig": "separate"}),
     "a page each": (PLANES, {}),
+    "signed": (BANDS.astype(np.int16), {"planarconfig": "contig"}),
 }
 
 
@@ -29,7 +31,8 @@ def write(path, way="in each pixel", scale=None):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_bands_asked_for_are_read_in_their_order(tmp_path, way):
-    item = Item("a", write(tmp_path / "a.tif", way), bands=(5, 1, 3))
+    item = Item("a", write(tmp_path / "a.tif", way), depth=8, bands=(5, 1, 3))
+    assert upright_size(item.image) == (16, 12)
     assert torch.equal(read_image(item), torch.from_numpy(BANDS[..., [4, 0, 2]]).permute(2, 0, 1))
 
 
@@ -64,6 +67,14 @@ def test_what_has_no_such_bands_is_one_line(tmp_path, content, bands, why):
         )
     with fails(why):
         read_image(Item("a", file, bands=bands))
+
+
+def test_an_image_that_a_tag_turns_is_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", BANDS, photometric="minisblack", planarconfig="contig", extratags=[(274, 3, 1, 6, True)]
+    )
+    with fails("is turned by a tag, which data.bands does not follow"):
+        read_image(Item("a", tmp_path / "a.tif", bands=(1, 2, 3)))
 
 
 def test_a_folder_of_such_files_is_checked_with_its_masks(tmp_path, capsys):

@@ -24,7 +24,7 @@ def test_a_tiff_of_further_bands_is_refused_and_one_with_alpha_is_not(tmp_path, 
     if fourth == "alpha":
         assert read_image(Item("a", tmp_path / "a.tif")).shape == (3, 4, 4)
         return
-    with fails("has 4 bands, and three are read; say which, such as data.bands="):
+    with fails("has 4 bands, and three are read; if it is an image, say which: data.bands="):
         read_image(Item("a", tmp_path / "a.tif"))
 
 

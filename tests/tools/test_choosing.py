@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -35,6 +37,19 @@ def params(folder, weights="weights.pt"):
 
 def kinds(ids):
     return sorted(id.partition("_")[0] for id in ids)
+
+
+@pytest.mark.slow
+def test_more_images_than_differ_are_one_line_and_another_depth_is_another_embedding(folder):
+    for kind in ("red", "green"):
+        (folder / f"{kind}_0.png").write_bytes((folder / "blue_0.png").read_bytes())
+    with pytest.raises(DataError, match="--count 24: of 24 images 22 differ"):
+        choose.choose(params(folder), 24)
+    depths = [[replace(item, depth=depth) for item in choose.images_of(params(folder))] for depth in (12, 16)]
+    for items in depths:
+        embedding.embed(items, params(folder))
+    (kept,) = (folder.parent / "cache").rglob("*.npz")
+    assert len(np.load(kept)["keys"]) == 48  # all images are of depth 16 in choose
 
 
 @pytest.mark.slow
