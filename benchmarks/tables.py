@@ -142,6 +142,18 @@ def choosing(*sets: tuple[str, str, float]) -> str:
     return markdown(header, lines)
 
 
+def queues(name: str) -> str:
+    """A line for each way of adding images: each seed's mIoU in %, their mean, and the paired difference to random."""
+    table = evidence(name).pivot(index="added by", columns="seed", values="miou")
+    table = table.loc[evidence(name)["added by"].unique()]
+    random = table.loc["random x1, draw 1"]
+    lines = [
+        [way, *(f"{value:.1f}" for value in row), f"{row.mean():.1f}", "" if way == random.name else gain(row - random)]
+        for way, row in table.iterrows()
+    ]
+    return markdown(["added by", *(f"seed {seed}" for seed in table), "mean", "against random"], lines)
+
+
 def detectors(name: str) -> str:
     """Of each detector the mean over draws and seeds, best AUPR first."""
     rows = evidence(name)
@@ -182,6 +194,7 @@ TABLES = {
     ),
     "choosing": partial(choosing, ("nuclei", "few_nuclei", 88.5), ("CamVid", "few_camvid_draws", 64.0)),
     "stage 3 on nuclei": partial(one_setting, "few_nuclei", 3),
+    "queue on the scenes, without ELN": partial(queues, "queues_shapes_without_eln"),
     "detectors, scenes": partial(detectors, "scenes_draws"),
     "what ELN adds": partial(what_eln_adds, ("scenes", "scenes_draws")),
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
