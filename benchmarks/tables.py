@@ -195,6 +195,7 @@ TABLES = {
     "choosing": partial(choosing, ("nuclei", "few_nuclei", 88.5), ("CamVid", "few_camvid_draws", 64.0)),
     "stage 3 on nuclei": partial(one_setting, "few_nuclei", 3),
     "queue on the scenes, without ELN": partial(queues, "queues_shapes_without_eln"),
+    "queue on CamVid, without ELN": partial(queues, "queues_camvid_without_eln"),
     "detectors, scenes": partial(detectors, "scenes_draws"),
     "what ELN adds": partial(what_eln_adds, ("scenes", "scenes_draws")),
     "detectors, another drive": partial(detectors, "camvid_other_drive"),
