@@ -76,5 +76,6 @@ def run_notebooks(params: Params) -> None:
         run(params, sources)
     results = folder / report.RESULTS
     if results.is_file():
-        print(f"\n{report.table(json.loads(results.read_text()))}\n")
+        found = json.loads(results.read_text())
+        print("", report.table(found), *report.labels_gain(found), "", sep="\n")
     print(folder / "index.html")

@@ -94,7 +94,7 @@ def notable(results: dict) -> list[str]:
     """What stands out in results.json, a sentence each: the gain of stage 3, in all and by class, and ELN's rivals."""
     rows = {row["name"]: row for row in results.get("segmentation", [])}
     said = [*_gain(network_row(results, "3_semi_supervised", "teacher"), rows, results.get("classes", []))]
-    said += [_labels_gain(row) for row in rows.values() if "labels_gain" in row]
+    said += labels_gain(results)
     for number, stage in ((2, "2_error_localization"), (3, "3_semi_supervised")):
         said += _detection(number, _by_detector(results, stage))
     return said
@@ -127,12 +127,15 @@ def _gain(teacher: dict, rows: dict[str, dict], classes: list[str]) -> Iterator[
         yield f"By class: {winner} changes by {most:+.1f} points of IoU, {loser} by {least:+.1f}."
 
 
-def _labels_gain(row: dict) -> str:
-    gain = row["labels_gain"]
-    return (
-        f"With these labels the mIoU is {100 * row['miou']:.1f} % ({row['name']}), {100 * gain['miou']:+.1f} points "
-        f"against the network of run.start_from. {_certainty(row, gain)}"
-    )
+def labels_gain(results: dict) -> list[str]:
+    """What a run with new labels gains over the one that it started from, in a sentence; none of other runs."""
+    rows = [row for row in results.get("segmentation", []) if "labels_gain" in row]
+    return [
+        f"With these labels the mIoU is {100 * row['miou']:.1f} % ({row['name']}), "
+        f"{100 * row['labels_gain']['miou']:+.1f} points against the network of run.start_from. "
+        + _certainty(row, row["labels_gain"])
+        for row in rows
+    ]
 
 
 def _certainty(teacher: dict, gain: dict) -> str:

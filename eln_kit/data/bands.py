@@ -30,7 +30,7 @@ def _series(path: Path) -> Iterator:
         raise
     except Exception as error:  # readers of broken files raise many kinds
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be read as a TIFF, as data.bands asks ({reason})") from None
+        raise DataError(f"{path}: cannot be read as a TIFF, which data.bands takes each image for ({reason})") from None
 
 
 def size_of_bands(path: Path) -> tuple[int, int]:

@@ -87,7 +87,10 @@ def _check(params: Params, source: Path) -> None:
         state = checkpoint.load(first)
         checkpoint.check_same(first, state, params)
     except CheckpointError as error:
-        raise ParamsError(f"run.start_from: {str(error).partition('. ')[0]}; start a run of its own") from None
+        raise ParamsError(
+            f"run.start_from: {str(error).partition('. ')[0]}; leave run.start_from out, or keep what stage 1 was made "
+            "with: new labels are more masks in data.root, or another data.root, with the same data.labels"
+        ) from None
     if not state["finished"]:
         raise ParamsError(f"run.start_from = {source}: its stage 1 has not finished")
 

@@ -79,7 +79,7 @@ def choose(params: Params, count: int) -> Choice:
         raise DataError(f"--count {count}: there are {len(items)} images to choose from")
     vectors = embedding.unit(vectors)
     if count > (distinct := len(np.unique(vectors, axis=0))):
-        raise DataError(f"--count {count}: of {len(items)} images {distinct} differ")
+        raise DataError(f"--count {count}: among {len(items)} images there are {distinct} different ones")
     centres, cluster = clusters(vectors, count)
     distance = np.linalg.norm(vectors - centres[cluster], axis=1)
     order = np.argsort(-np.bincount(cluster, minlength=count), kind="stable")

@@ -54,7 +54,7 @@ def test_without_data_bands_such_a_file_is_refused_with_what_to_write(tmp_path, 
         (BANDS, (6, 1, 2), "has 5 bands, and data.bands asks for number 6"),
         (BANDS.astype(np.float32), (1, 2, 3), "holds float32 numbers; save it with 8 or 16 bits a band"),
         (BANDS[..., 0], (1, 2, 3), "no bands for data.bands to choose of"),
-        (None, (1, 2, 3), "cannot be read as a TIFF, as data.bands asks"),
+        (None, (1, 2, 3), "cannot be read as a TIFF, which data.bands takes each image for"),
     ],
 )
 def test_what_has_no_such_bands_is_one_line(tmp_path, content, bands, why):

@@ -57,7 +57,7 @@ def test_two_branches_and_their_source_hold_one_stage_1(source):
 
 def test_a_changed_knob_of_stage_1_is_one_line_and_nothing_is_written(source):
     before = set(Path(source.run.folder).parent.iterdir())
-    with pytest.raises(ParamsError, match=r"start_from: .*supervised\.steps was 4 and is 5; start a run of its own"):
+    with pytest.raises(ParamsError, match=r"start_from: .*supervised\.steps was 4 and is 5; leave run\.start_from out"):
         branch(source, supervised__steps=5)
     assert set(Path(source.run.folder).parent.iterdir()) == before
 

@@ -43,7 +43,7 @@ def kinds(ids):
 def test_more_images_than_differ_are_one_line_and_another_depth_is_another_embedding(folder):
     for kind in ("red", "green"):
         (folder / f"{kind}_0.png").write_bytes((folder / "blue_0.png").read_bytes())
-    with pytest.raises(DataError, match="--count 24: of 24 images 22 differ"):
+    with pytest.raises(DataError, match="--count 24: among 24 images there are 22 different ones"):
         choose.choose(params(folder), 24)
     depths = [[replace(item, depth=depth) for item in choose.images_of(params(folder))] for depth in (12, 16)]
     for items in depths:
