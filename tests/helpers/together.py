@@ -119,5 +119,6 @@ def save_losses_of_my_half(folder: str) -> None:
 
 def wait(file: str) -> None:
     """Say that this process has started, then do nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # so that the launcher need not wait for it
     Path(file).touch()
     time.sleep(60)
