@@ -112,12 +112,12 @@ def text_of(file: Path) -> str:
 
 
 @contextmanager
-def writing(path: Path, mend: str = "") -> Iterator[None]:
-    """An OSError inside is one line about `path`, and what to do about it: a Fault."""
+def writing(path: Path, mend: str = "", kind: type[Fault] = Fault) -> Iterator[None]:
+    """An OSError inside is one line about `path`, and what to do about it: a Fault of this kind."""
     try:
         yield
     except OSError as error:
-        raise Fault(f"{path}: cannot be written ({error.strerror or error}){mend}") from None
+        raise kind(f"{path}: cannot be written ({error.strerror or error}){mend}") from None
 
 
 def write_picture(path: Path, picture: "Image") -> None:

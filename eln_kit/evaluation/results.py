@@ -57,7 +57,7 @@ def segmenters(experiment: Experiment, stages: dict[str, Networks]) -> dict[str,
 
 
 def before_these_labels(experiment: Experiment) -> dict[str, tuple[Segmenter, int]]:
-    """Where `run.start_from` had other labels, its stage 3's teacher, if that is kept, or stage 1's student."""
+    """Where `run.start_from` had other labels, the network of its last stage that is kept; see `kept_stage`."""
     folder = resolve(experiment.params.run.start_from or experiment.folder)
     with suppress(Fault):  # it is gone, or of another version
         if folder != experiment.folder and not same_labels(folder, experiment):

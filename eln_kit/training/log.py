@@ -2,15 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from eln_kit.faults import TrainingError
-from eln_kit.paths import write_whole
+from eln_kit.paths import write_whole, writing
+
+MEND = "; fix that and run again"
 
 
 class Log:
@@ -33,7 +34,7 @@ class Log:
     def _cut_off_later_lines(self, path: Path) -> None:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.first]
-        with _disk(path):
+        with writing(path, MEND, TrainingError):
             write_whole(path, "".join(f"{line}\n" for line in kept))
 
     def add(self, losses: dict[str, Tensor], measures: dict[str, Tensor]) -> None:
@@ -65,15 +66,7 @@ class Log:
             if values:
                 record[name] = sum(values) / len(values)
         if self.path is not None:
-            with _disk(self.path), self.path.open("a") as file:
+            with writing(self.path, MEND, TrainingError), self.path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         self.first, self.done = step, []
         return record
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(f"{path}: could not be written ({error.strerror}); fix that and run again") from None

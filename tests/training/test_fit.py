@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_line_where_the_log_is_written_too(tiny, monkeypatch)
 
     experiment = open_experiment(tiny())
     monkeypatch.setattr("eln_kit.training.log.write_whole", full)
-    with pytest.raises(TrainingError, match=r"metrics\.jsonl: could not be written \(No space left on device\)"):
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl: cannot be written \(No space left on device\)"):
         fit(Supervised(experiment.networks(), experiment.params), experiment)
 
 
