@@ -131,14 +131,28 @@ def _wanted(options: argparse.Namespace) -> "Params":
     _argument("--dry-run", action="store_true", help="only say what would be done, and how large it is"),
 )
 def run(options: argparse.Namespace) -> None:
-    from eln_kit.batch import job
+    from eln_kit.batch import report, state
+    from eln_kit.paths import resolve
 
-    wanted = _wanted(options)
+    wanted, sources = _wanted(options), state.notebooks(state.NOTEBOOKS)
     if options.dry_run:
-        from eln_kit.batch import plan, state
+        from eln_kit.batch import plan
 
-        return print(plan.describe(wanted, state.notebooks(state.NOTEBOOKS)))
-    job.run_notebooks(wanted)
+        return print(plan.describe(wanted, sources))
+    folder = resolve(wanted.run.folder)
+    if all(finished for finished, _ in state.finished_before(folder, sources, wanted.model_dump()).values()):
+        print(f"{folder}: finished before, with the same params and notebooks")
+    else:
+        from eln_kit.batch import kernels
+
+        kernels.warm_up()  # beside the imports that follow
+        from eln_kit.batch.run import run
+
+        run(wanted, sources)
+    if (results := folder / report.RESULTS).is_file():
+        found = json.loads(results.read_text())
+        print("", report.table(found), *report.labels_gain(found), "", sep="\n")
+    print(folder / "index.html")
 
 
 @_command(
@@ -196,42 +210,6 @@ def sweep(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as stopped:
         return _complain(str(stopped) or "stopped; run again to go on", faults.AGAIN)
     return 0
-
-
-@_command(
-    "give a run, or a sweep as a job array, to SLURM; cluster.yaml says what to ask for",
-    _argument("params", metavar="PARAMS", nargs="?"),
-    KNOBS,
-    _argument("--sweep", metavar="SWEEP", help="a sweep file instead of PARAMS"),
-    _argument("--dry-run", action="store_true", help="only print the job's script"),
-    _argument("--executor", choices=["slurm", "local"], help="local: in the background, here"),
-    _argument("--partition", help="this and the flags below override cluster.yaml"),
-    _argument("--account"),
-    _argument("--gpus", type=int, help="of a node"),
-    _argument("--cpus", type=int, help="of a node"),
-    _argument("--memory", type=float, metavar="GB", help="of a node"),
-    _argument("--time", help="such as 24:00:00 or 2-12:00:00"),
-)
-def submit(options: argparse.Namespace) -> None:
-    from eln_kit.batch import cluster, submit, sweep
-
-    if (options.params is None) == (options.sweep is None) or (options.sweep and options.set):
-        raise faults.ParamsError("eln-kit submit: needs PARAMS, or --sweep SWEEP without --set")
-    known = cluster.Cluster.model_fields
-    asked = cluster.load({name: value for name, value in vars(options).items() if name in known})
-    if options.sweep:
-        return print(submit.submit_sweep(sweep.load(options.sweep), asked, options.dry_run))
-    print(submit.submit_run(_wanted(options), asked, options.dry_run))
-
-
-@_command(
-    "where a submitted run or sweep is: its notebooks, its jobs, the ends of their logs",
-    _argument("folder", metavar="RUN", type=Path, help="the folder of a run or a sweep"),
-)
-def status(options: argparse.Namespace) -> None:
-    from eln_kit.batch import status
-
-    print(status.describe(options.folder))
 
 
 @_command(

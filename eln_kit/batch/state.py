@@ -57,14 +57,3 @@ def finished_before(folder: Path, sources: dict[str, Path], parameters: dict) ->
         is_same = before["state"] == "finished" and before["mark"] == mark
         found[name] = is_same and (folder / f"{name}.ipynb").is_file(), mark
     return found
-
-
-def running_cell(executed: Path) -> int | None:
-    """The number of the code cell in which papermill is, or was when it was killed; None where it is in none."""
-    try:
-        cells = json.loads(executed.read_text())["cells"]
-    except (OSError, ValueError):  # not there, or being written
-        return None
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    states = [cell["metadata"].get("papermill", {}).get("status") for cell in code]
-    return states.index("running") + 1 if "running" in states else None

@@ -15,8 +15,6 @@ several times, on one machine or on several that share the folder, the command d
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from eln_kit.batch import report
 from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.faults import LockedError, ParamsError
-from eln_kit.method.stages import STAGES, stages_of
+from eln_kit.method.stages import stages_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
@@ -88,77 +86,8 @@ def carry_out(runs: list[Params]) -> None:
                 print(f"left alone: {error}", flush=True)
 
 
-@dataclass(frozen=True)
-class Task:
-    """A part of a sweep: stages of one run; with all of them it is measured too. With no run: all detectors."""
-
-    run: int | None
-    stages: tuple[str, ...]
-    after: tuple[int, ...]  # the tasks that train what this one takes over
-
-    def name(self, runs: list[Params]) -> str:
-        """Method and seed, and of a part its last stage."""
-        if self.run is None:
-            return "detectors"
-        method, seed = resolve(runs[self.run].run.folder).parts[-2:]
-        whole = len(self.stages) == len(stages_of(runs[self.run]))
-        return f"{method}/{seed}" if whole else f"{method}/{seed}: {self.stages[-1]}"
-
-
-def divide(runs: list[Params]) -> list[Task]:
-    """A sweep as tasks: first the stages that several runs share, each trained once; then the runs; then detectors."""
-    names = [[kind.name for kind in stages_of(params)] for params in runs]
-    trainer = [{name: _first(name, params, runs) for name in own} for params, own in zip(runs, names, strict=True)]
-    shared: list[set[str]] = [set() for _ in runs]
-    for run, by in enumerate(trainer):
-        for name, first in by.items():
-            if first != run:
-                shared[first] |= {name, *_before(name)}
-    parts = [run for run, stages in enumerate(shared) if stages]
-    tasks: list[Task] = []
-    for run, stages in [*((run, shared[run]) for run in parts), *enumerate(map(set, names))]:
-        first = len(tasks) < len(parts)
-        wanted = {trainer[run][name] for name in stages if name in shared[trainer[run][name]]} - (
-            {run} if first else set()
-        )
-        after = tuple(parts.index(other) for other in sorted(wanted))
-        tasks.append(Task(run, tuple(name for name in names[run] if name in stages), after))
-    return [*tasks, Task(None, (), tuple(range(len(parts), len(tasks))))]
-
-
-def _first(name: str, params: Params, runs: list[Params]) -> int:
-    """The first of the runs whose stage of this name comes to the same."""
-    kind = STAGES[name]
-    return next(
-        place
-        for place, other in enumerate(runs)
-        if kind in stages_of(other)
-        and SAME(other) == SAME(params)
-        and kind.length(other) == kind.length(params)
-        and not checkpoint.differing(other.model_dump(), params, kind.sections, kind.parts)
-    )
-
-
-def _before(name: str) -> list[str]:
-    """The stages that this one starts from."""
-    after = STAGES[name].after
-    return [*_before(after), after] if after else []
-
-
-def carry_out_task(task: Task, runs: list[Params]) -> None:
-    """One task of `divide`; the tasks that it comes after have ended."""
-    print(task.name(runs), flush=True)
-    if task.run is None:
-        for params in runs:
-            with held(resolve(params.run.folder)):
-                _detect(params, runs)
-        return
-    with held(resolve(runs[task.run].run.folder)):
-        _train(runs[task.run], runs, task.stages)
-
-
-def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(STAGES)) -> None:
-    """Train these stages of a run, and measure it when none is left; anew where it was measured in another way."""
+def _train(params: Params, runs: list[Params]) -> None:
+    """Train the stages of a run, and measure it; anew where it was measured in another way."""
     experiment = open_experiment(params)
     if (experiment.folder / report.RESULTS).is_file():
         checkpoint.check_stages(experiment.folder, params)
@@ -168,13 +97,10 @@ def _train(params: Params, runs: list[Params], stages: Collection[str] = tuple(S
             (experiment.folder / name).unlink(missing_ok=True)
     params_file.save(params, experiment.folder / "params.yaml")
     print(experiment.folder, flush=True)
-    own = stages_of(params, experiment.split)
-    wanted = [kind for kind in own if kind.name in stages]
-    for kind in wanted:
+    for kind in stages_of(params, experiment.split):
         _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
-    if wanted == own:
-        experiment.write(report.RESULTS, results.evaluate(experiment))
+    experiment.write(report.RESULTS, results.evaluate(experiment))
 
 
 def _measured_alike(before: Params, now: Params) -> bool:

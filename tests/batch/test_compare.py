@@ -97,9 +97,8 @@ def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
 
 def test_a_control_of_another_length_is_not_taken_over(sweep_file, whole, capsys):
     longer = {"semi_supervised.steps": 6}
-    runs = begun(sweep_file(seeds=[0], methods={"a": {}, "b": longer}, knobs={"run.control": True}), whole, *STAGES[:2])
-    for number in (0, 1):
-        sweep.carry_out_task(sweep.Task(number, (*STAGES[:2], "control"), ()), runs)
+    knobs = {"run.control": True, "semi_supervised.unlabeled": False}
+    sweep.carry_out(begun(sweep_file(seeds=[0], methods={"a": {}, "b": longer}, knobs=knobs), whole, *STAGES[:2]))
     printed = capsys.readouterr().out
     assert "1_supervised  step" not in printed, "it is taken over"
     assert "control  step 8/8" in printed
@@ -107,9 +106,8 @@ def test_a_control_of_another_length_is_not_taken_over(sweep_file, whole, capsys
 
 
 def test_a_stage_of_another_layout_or_precision_is_not_taken_over(sweep_file, whole, capsys):
-    runs = begun(sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}}), whole, STAGES[0])
-    sweep.carry_out_task(sweep.Task(1, STAGES[:1], ()), runs)
-    assert "1_supervised  step 4/4" in capsys.readouterr().out
+    sweep.carry_out(begun(sweep_file(seeds=[0], methods={"a": {}, "b": {"run.channels_last": True}}), whole, *STAGES))
+    assert capsys.readouterr().out.count("1_supervised  step 4/4") == 1
 
 
 def test_a_sweep_whose_params_were_changed_is_refused(sweep_file, whole, tmp_path, capsys):

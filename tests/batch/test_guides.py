@@ -135,12 +135,12 @@ def can_be_promised(counts, precision) -> bool:
 
 def test_the_other_guides_and_trouble_name_params_and_knobs_that_there_are():
     lines = [line for page in ("guides.md", "trouble.md") for line in commands((DOCS / page).read_text())]
-    lines = [line for line in lines if re.match(r"eln-kit (run|submit) ", line)]
+    lines = [found[1] for line in lines if (found := re.match(r"(?:eln-kit|sbatch .* params/job.sh) (run .*)", line))]
     assert len(lines) >= 8
     for line in lines:
         words = shlex.split(line)
         knobs = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-        load(words[2], knobs)
+        load(words[1], knobs)
 
 
 def test_the_code_of_trouble_runs(tmp_path, monkeypatch):
@@ -164,7 +164,6 @@ def test_every_message_that_trouble_explains_is_one_of_the_code():
         "a training process was killed by",
         "/dev/shm or the number of open files may be too small",
         "imagenet weights could not be downloaded",
-        "there is no SLURM here: submit where sbatch is, or take --executor local",
         "bands, and three are read",
         "frames or pages",
         "holds floating-point numbers",
