@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from eln_kit.paths import project_root
+from eln_kit.paths import shipped
 
 JOB = {"SLURM_JOB_ID": "7"}
 TASK = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
@@ -18,7 +18,7 @@ def called(folder, status, environment, queue="echo RUNNING", requeue="exit 0"):
         (folder / name).chmod(0o755)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     path = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    script = [project_root() / "params" / "job.sh", "run", "shapes", "--set", "run.folder=two words"]
+    script = [shipped() / "params" / "job.sh", "run", "shapes", "--set", "run.folder=two words"]
     done = subprocess.run(["bash", *script], env=clean | path | environment, check=False)
     return done.returncode, (folder / "called").read_text().splitlines()
 

@@ -14,7 +14,7 @@ from torture import differences
 
 from eln_kit.batch import compare, state
 from eln_kit.method.stages import STAGES
-from eln_kit.paths import project_root
+from eln_kit.paths import shipped
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import save
 from eln_kit.training.fit import fit
@@ -51,9 +51,10 @@ def submit(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
 
     def act(*arguments, options=()):
-        script = str(project_root() / "params" / "job.sh")
+        script = str(shipped() / "params" / "job.sh")
         asked = ["--partition=main", "--time=10", f"--output={tmp_path}/%j.log", *options]
-        jobs.append(slurm("sbatch", "--parsable", *asked, script, *map(str, arguments)))
+        jobs.append(slurm("sbatch", "--parsable", *asked, script, *arguments))
+        assert jobs[-1]
         return jobs[-1], tmp_path / f"{jobs[-1]}.log"
 
     yield act
