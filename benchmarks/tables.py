@@ -120,26 +120,48 @@ def one_setting(name: str, labels: int) -> str:
     return markdown(["pseudo-labels", "mean", "worst draw", f"against {ALONE}"], [alone, *lines])
 
 
-def choosing(*sets: tuple[str, str, float]) -> str:
-    """A line for each (data set, file, mIoU with all labels) and number of labels: `choose` beside random draws.
+def label_scores(name: str) -> pd.DataFrame:
+    """Labels alone, the student's mIoU in %: a row a training."""
+    return evidence(f"labels_{name}").rename(columns={"student": "miou"})
 
-    Students, labels alone, seed 0; the file's rows of other counts are in choosing.csv.
-    """
+
+def full_supervision(rows: pd.DataFrame) -> float:
+    return rows[rows.way == "all"].miou.mean()
+
+
+def ways(*names: str) -> str:
+    """A line for each data set and number of labels: the ways of choosing, and how many random draws `choose` beats."""
     lines = []
-    more = evidence("choosing")
-    for name, file, full in sets:
-        rows = pd.concat([evidence(file), more[more.set == name]])
-        rows = rows[(rows.method == ALONE) & (rows.seed == 0)]
-        for labels, some in rows.groupby("labels"):
-            scores = some.set_index("draw").student
-            random, chosen = scores[scores.index.str.startswith("random")].sort_values(), scores.get("choose")
+    for name in names:
+        rows = label_scores(name)
+        for labels, some in rows[rows.way != "all"].groupby("labels"):
+            random, chosen = (some[some.way == way].set_index("seed").miou for way in ("random", "choose"))
             cells = [f"{random.mean():.1f} ± {random.std():.1f}", f"{random.median():.1f}", f"{random.max():.1f}"]
-            told = "" if chosen is None else f"{chosen:.1f}"
-            above = "" if chosen is None else f"{(chosen > random).sum()} of {len(random)}"
-            share = "" if chosen is None else f"{chosen / full:.0%}"
-            lines.append([name, str(labels), *cells, told, above, share])
-    header = ["images", "labels", "random", "median", "best", "`eln-kit choose`", "above", "of full supervision"]
+            means = some.groupby("way").miou.mean().reindex(["choose", "covering", "every n-th"])
+            pairs = random.to_frame("random").join(chosen.rename("choose")).dropna()
+            above = f"{(pairs.choose > pairs.random).sum()} of {len(pairs)}" if len(pairs) else ""
+            lines.append([name, str(labels), *cells, *(bold(mean, False, 1) for mean in means), above])
+    header = ["images", "labels", "random", "median", "best", "`choose`", "covering", "every n-th", "`choose` beats"]
     return markdown(header, lines)
+
+
+def labels_for(share: float, *names: str) -> str:
+    """A line for each data set: the fewest labels measured whose mean reaches this share of full supervision."""
+    lines = []
+    for name in names:
+        rows = label_scores(name)
+        full = full_supervision(rows)
+        means = rows[rows.way != "all"].groupby(["way", "labels"]).miou.mean().unstack("way")
+        cells = []
+        for way in ("random", "choose", "covering", "every n-th"):
+            known = means[way].dropna()
+            enough = known.index[known >= share * full]
+            total = rows[rows.way == "all"].labels.max()
+            cells.append(f"{enough[0]} ({enough[0] / total:.1%})" if len(enough) else f"over {known.index.max()}")
+        lines.append([name, f"{full:.1f} ({total} labels)", f"{share * full:.1f}", *cells])
+    return markdown(
+        ["images", "all labels", f"{share:.0%} of it", "random", "`choose`", "covering", "every n-th"], lines
+    )
 
 
 def queues(name: str) -> str:
@@ -192,7 +214,8 @@ TABLES = {
         ("CamVid, 3 labels", "few_camvid_draws", 3),
         ("CamVid, 6 labels", "few_camvid_draws", 6),
     ),
-    "choosing": partial(choosing, ("nuclei", "few_nuclei", 88.5), ("CamVid", "few_camvid_draws", 64.0)),
+    "ways of choosing": partial(ways, "nuclei", "camvid", "scenes"),
+    "labels for 95 %": partial(labels_for, 0.95, "nuclei", "camvid", "scenes"),
     "stage 3 on nuclei": partial(one_setting, "few_nuclei", 3),
     "queue on the scenes, without ELN": partial(queues, "queues_shapes_without_eln"),
     "queue on CamVid, without ELN": partial(queues, "queues_camvid_without_eln"),

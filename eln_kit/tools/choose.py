@@ -1,10 +1,13 @@
-"""Which images to label first, before there is any mask: one of each kind, by k-means on a pretrained encoder's maps.
+"""Which images to label first, before there is any mask, by a pretrained encoder's maps.
 
-What that is worth is in docs/evidence_stage3.md. Clusters as a cold start: arXiv 2402.02561.
+Images of several kinds: one of each kind, by k-means (clusters as a cold start: arXiv 2402.02561). Images of one kind:
+those that together show the most of what there is, since rare classes decide then. What that is worth is in
+docs/evidence_labels.md.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ from matplotlib.figure import Figure
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from eln_kit import figures
 from eln_kit.data import Item, as_read, open_dataset, read_image
@@ -26,27 +31,42 @@ from eln_kit.tools.show import find_images
 STARTS, MANY = 20, 10_000  # of k-means; images from which it goes by mini-batches
 MOST_KINDS, SAMPLE = 12, 1000  # kinds looked for; images that they are looked for in
 SHOWN = 12  # clusters on the sheet
+WORDS, REGIONS = 32, 20_000  # kinds of regions; regions that they are looked for in
 DISTINCT, NEARLY = 0.2, 0.9  # silhouette from which images are of several kinds; share of the highest one
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`chosen` and `farthest`: places of images, one a cluster, the largest cluster first; `cluster`: each image's."""
+    """`chosen`: places of images, that with most images like it first; `vectors` `N d`, each of length 1."""
 
     items: list[Item]
     vectors: np.ndarray
-    cluster: np.ndarray
     chosen: np.ndarray
-    farthest: np.ndarray
     kinds: int
 
     @property
     def ids(self) -> list[str]:
         return [self.items[place].id for place in self.chosen]
 
+    @cached_property
+    def likeness(self) -> np.ndarray:
+        """Of each image and each chosen one: cosine, `N n`."""
+        return self.vectors @ self.vectors[self.chosen].T
+
+    @property
+    def cluster(self) -> np.ndarray:
+        """The number of the chosen image that each is most like, `N`."""
+        return self.likeness.argmax(1)
+
     @property
     def sizes(self) -> np.ndarray:
         return np.bincount(self.cluster, minlength=len(self.chosen))
+
+    @property
+    def farthest(self) -> list[int]:
+        """For each chosen image the place of the one least like it, of those that it stands for."""
+        own = np.where(self.cluster[:, None] == np.arange(len(self.chosen)), self.likeness, np.inf)
+        return own.argmin(0).tolist()
 
 
 def images_of(params: Params) -> list[Item]:
@@ -66,7 +86,7 @@ def images_of(params: Params) -> list[Item]:
 
 
 def choose(params: Params, count: int) -> Choice:
-    """`count` images to label first: the one nearest each centre of as many clusters. The order of files is no matter.
+    """`count` images to label first, one of each cluster; neither the order nor the names of files matter.
 
     Raises:
         ParamsError: the encoder has no pretrained weights.
@@ -74,21 +94,43 @@ def choose(params: Params, count: int) -> Choice:
     """
     if params.model.encoder_weights == "none":
         raise ParamsError("model.encoder_weights = none: an untrained encoder tells no kinds apart; set it to imagenet")
-    items, vectors = embedding.embed(sorted(images_of(params), key=lambda item: item.id), params)
+    items, vectors, regions = embedding.embed(images_of(params), params)
     if not 0 < count <= len(items):
         raise DataError(f"--count {count}: there are {len(items)} images to choose from")
-    vectors = embedding.unit(vectors)
+    order = np.lexsort(vectors.T)
+    items, vectors, regions = [items[place] for place in order], embedding.unit(vectors[order]), regions[order]
     if count > (distinct := len(np.unique(vectors, axis=0))):
         raise DataError(f"--count {count}: among {len(items)} images there are {distinct} different ones")
+    kinds = kinds_of(vectors)
+    chosen = one_of_each(vectors, count) if kinds > 1 else showing_most(regions, count)
+    choice = Choice(items, vectors, chosen, kinds)
+    return replace(choice, chosen=chosen[np.argsort(-choice.sizes, kind="stable")])
+
+
+def one_of_each(vectors: np.ndarray, count: int) -> np.ndarray:
+    """The place of the image nearest each centre of `count` clusters."""
     centres, cluster = clusters(vectors, count)
     distance = np.linalg.norm(vectors - centres[cluster], axis=1)
-    order = np.argsort(-np.bincount(cluster, minlength=count), kind="stable")
-    members = [np.flatnonzero(cluster == each) for each in order]
-    rank = np.empty(count, int)
-    rank[order] = np.arange(count)
-    chosen = np.array([each[distance[each].argmin()] for each in members])
-    farthest = np.array([each[distance[each].argmax()] for each in members])
-    return Choice(items, vectors, rank[cluster], chosen, farthest, kinds_of(vectors))
+    members = [np.flatnonzero(cluster == each) for each in range(count)]
+    return np.array([each[distance[each].argmin()] for each in members])
+
+
+def showing_most(regions: np.ndarray, count: int) -> np.ndarray:
+    """Places of `count` images that together show the most of `WORDS` kinds of regions, by a greedy choice.
+
+    What images show is worth the sum, over the kinds, of the square root of how often each is seen in them: more of the
+    same is worth ever less. Args: regions float `N R c`.
+    """
+    every = regions.reshape(-1, regions.shape[2])
+    some = every[:: -(-len(every) // REGIONS)].astype(np.float32)
+    kinds = make_pipeline(StandardScaler(), Normalizer(), KMeans(WORDS, n_init=2, random_state=0)).fit(some)
+    seen = np.stack([np.bincount(kinds.predict(each.astype(np.float32)), minlength=WORDS) for each in regions])
+    chosen: list[int] = []
+    for _ in range(count):
+        worth = np.sqrt(seen[chosen].sum(0) + seen).sum(1)
+        worth[chosen] = -1
+        chosen.append(int(worth.argmax()))
+    return np.array(chosen)
 
 
 def clusters(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +163,7 @@ def write(choice: Choice, out: Path) -> Iterator[str]:
     if len(choice.ids) < choice.kinds:
         yield f"{len(choice.ids)} are fewer than the kinds: label {choice.kinds}, or a kind stays without a label"
     if choice.kinds == 1:
-        yield "one kind of image: choosing helps little there, and rare classes decide"
+        yield "one kind of image: these show the most of what is seen in them, rare things too"
     for item, size in zip((choice.items[place] for place in choice.chosen), choice.sizes, strict=True):
         yield f"{item.id}  stands for {size} images"
     yield f"{out}  for data.labeled_ids"

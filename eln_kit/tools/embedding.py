@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.transforms.v2.functional import resize
 from tqdm import tqdm
 
@@ -22,11 +23,15 @@ from eln_kit.params import Params
 from eln_kit.paths import resolve, write_whole
 
 SIDE = 224  # pixels of the square that each image is brought to
+REGIONS = 7  # by so many, on a grid
 SAVED = 50  # images between two writes, or a tenth of all that are known, so that a stopped command goes on
 
+Described = tuple[np.ndarray, np.ndarray]  # means of maps, and of regions
 
-def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray]:
-    """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
+
+def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray, np.ndarray]:
+    """The items that can be read; the means of the last two maps of `model.encoder`, float32 `N d`; and those of the
+    last but one in each of `REGIONS` x `REGIONS` regions, float16 `N R c`.
 
     They are kept in the user's cache by path, size and time of a file, and how it is read; a broken image is told and
     left out.
@@ -56,26 +61,29 @@ def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray]:
     good = [(item, known[key]) for item, key in zip(items, keys, strict=True) if key in known]
     if not good:
         raise DataError("none of the images can be read")
-    return [item for item, _ in good], np.array([vector for _, vector in good], dtype=np.float32)
+    means, regions = zip(*(both for _, both in good), strict=True)
+    return [item for item, _ in good], np.array(means, dtype=np.float32), np.array(regions)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Each component with mean 0 and deviation 1 over the images, each image's vector of length 1."""
+    """Each component with mean 0 and deviation 1 over the vectors `N d`, each vector of length 1."""
     centred = (vectors - vectors.mean(0)) / np.maximum(vectors.std(0), 1e-6)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
 
 
-def _describer(params: Params) -> Callable[[torch.Tensor], np.ndarray]:
+def _describer(params: Params) -> Callable[[torch.Tensor], Described]:
     encoder = Encoder(params.model.encoder, params.model.encoder_weights).to(device()).eval()
     mean, std = (torch.tensor(each, device=device()).view(1, 3, 1, 1) for each in (encoder.mean, encoder.std))
 
     @torch.no_grad()
-    def describe(image: torch.Tensor) -> np.ndarray:
+    def describe(image: torch.Tensor) -> Described:
         small = resize(image[None].to(device()), [SIDE, SIDE], antialias=True).float() / 255
         maps = encoder.network((small - mean) / std)[-2:]
         if backbone.gives_channels_last(encoder.network):
             maps = [each.permute(0, 3, 1, 2) for each in maps]
-        return torch.cat([each.mean((2, 3))[0] for each in maps]).cpu().numpy().astype(np.float16)
+        means = torch.cat([each.mean((2, 3))[0] for each in maps])
+        regions = adaptive_avg_pool2d(maps[0], REGIONS)[0].flatten(1).T
+        return means.cpu().numpy().astype(np.float16), regions.cpu().numpy().astype(np.float16)
 
     return describe
 
@@ -84,7 +92,7 @@ def _cache(params: Params) -> Path:
     model = params.model
     weights = resolve(model.encoder_weights)
     said = _key(weights) if weights.is_file() else model.encoder_weights
-    name = hashlib.sha256(f"{model.encoder} {said} {SIDE}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{model.encoder} {said} {SIDE} {REGIONS}".encode()).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
 
 
@@ -93,17 +101,18 @@ def _key(file: Path) -> str:
     return f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def _load(file: Path) -> dict[str, Described]:
     try:
         with np.load(file) as kept:
-            return dict(zip(kept["keys"].tolist(), kept["vectors"], strict=True))
+            return dict(zip(kept["keys"].tolist(), zip(kept["means"], kept["regions"], strict=True), strict=True))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or broken
         return {}
 
 
-def _save(file: Path, known: dict[str, np.ndarray]) -> None:
+def _save(file: Path, known: dict[str, Described]) -> None:
     content = io.BytesIO()
-    np.savez(content, keys=np.array([*known]), vectors=np.array([*known.values()]))
+    means, regions = map(np.array, zip(*known.values(), strict=True))
+    np.savez(content, keys=np.array([*known]), means=means, regions=regions)
     try:
         write_whole(file, content.getvalue())
     except OSError:  # a cache that cannot be written is none

@@ -109,6 +109,7 @@ def test_a_requeued_and_signalled_run_ends_with_the_weights_of_one_never_stopped
 def test_a_job_whose_time_limit_ends_in_stage_1_saves_and_is_requeued(tiny, tmp_path, submit):
     save(tiny({"supervised.steps": 10**6, "run.log_every": 100, "run.save_every": 10**6}), tmp_path / "endless.yaml")
     job, log = submit("run", "endless.yaml", options=["--time=2", "--signal=TERM@60"])
+    until(lambda: steps(tmp_path / "run", "1_supervised"), of="stage 1")
     until(lambda: in_queue(job) == "PENDING", of="its way back into the queue")
     assert "1_supervised: saved at step " in log.read_text()
     assert (tmp_path / "run" / "1_supervised" / "checkpoint.pt").is_file()

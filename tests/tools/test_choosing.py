@@ -52,6 +52,14 @@ def test_more_images_than_differ_are_one_line_and_another_depth_is_another_embed
     assert len(np.load(kept)["keys"]) == 48  # all images are of depth 16 in choose
 
 
+def test_of_one_kind_the_images_that_show_the_most_different_things_are_chosen():
+    things = np.eye(choose.WORDS)
+    common, rare = things[:16], things[16:]
+    images = np.stack([np.repeat(common, 2, axis=0)] * 6 + [things])
+    assert choose.showing_most(images, 1) == [6]
+    assert choose.showing_most(np.stack([*images[:3], np.repeat(rare, 2, axis=0)]), 2).tolist() == [0, 3]
+
+
 @pytest.mark.slow
 def test_of_three_kinds_one_each_is_chosen_whatever_their_order_and_their_number_is_told(
     folder, tmp_path, capsys, monkeypatch
@@ -59,6 +67,7 @@ def test_of_three_kinds_one_each_is_chosen_whatever_their_order_and_their_number
     chosen = choose.choose(params(folder), 3)
     assert kinds(chosen.ids) == ["blue", "green", "red"]
     assert (chosen.kinds, chosen.sizes.tolist()) == (3, [8, 8, 8])
+    assert [chosen.cluster[place] for place in chosen.farthest] == [0, 1, 2]
     with monkeypatch.context() as patched:
         turned = choose.images_of(params(folder))[::-1]
         patched.setattr(choose, "images_of", lambda _: turned)
