@@ -88,7 +88,7 @@ def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figur
         axis.plot(steps, values, color=LINES[0], linewidth=1.2)
         axis.set_title(WORDS.get(name, name.replace("_", " ")), fontsize=9)
         if name in SHARES:
-            in_percent(axis, whole=name == "kept_share")
+            _in_percent(axis, whole=name == "kept_share")
             continue
         axis.set_ylabel("loss", fontsize=8)
         if _spans(values, 20):
@@ -125,10 +125,10 @@ def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
 
 
 def confusion(matrix: Values, classes: Sequence[str]) -> Figure:
-    """Where each true class's pixels went, in percent of the row.
+    """Where each true class's pixels went, in percent of the row: coloured, and up to `MANY` classes with its numbers.
 
     Args:
-        matrix: `C C` pixel counts, rows truth, columns prediction
+        matrix: `C C` pixel counts, rows truth, columns prediction; the row of an absent class is grey
     """
     matrix = array(matrix).astype(float)
     totals = matrix.sum(1, keepdims=True)
@@ -136,25 +136,17 @@ def confusion(matrix: Values, classes: Sequence[str]) -> Figure:
     side, letters = for_classes(len(classes), 0.42)
     figure, ((axis,),) = canvas(figsize=(side + 3.3, side + 2.4))
     rows = [f"{c} (absent)" if not total else c for c, total in zip(classes, totals, strict=True)]
-    matrix_of_percent(axis, share, rows, classes, letters, "percent of the true class")
-    axis.set(xlabel="predicted", ylabel="true")
-    axis.tick_params(axis="x", rotation=0 if len(classes) < 4 else 90)
-    return figure
-
-
-def matrix_of_percent(
-    axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], letters: float, label: str
-) -> None:
-    """Coloured, and up to `MANY` columns with its numbers; NaN is grey."""
-    shown = axis.imshow(values, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
-    axis.figure.colorbar(shown, ax=axis, label=label, shrink=0.8)
-    axis.set_xticks(range(len(columns)), columns, fontsize=letters)
-    axis.set_yticks(range(len(rows)), rows, fontsize=letters)
+    shown = axis.imshow(share, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
+    figure.colorbar(shown, ax=axis, label="percent of the true class", shrink=0.8)
+    axis.set_xticks(range(len(classes)), classes, fontsize=letters, rotation=0 if len(classes) < 4 else 90)
+    axis.set_yticks(range(len(classes)), rows, fontsize=letters)
     axis.set_facecolor("0.9")
-    for (y, x), value in np.ndenumerate(values) if len(columns) <= MANY else ():
+    axis.set(xlabel="predicted", ylabel="true")
+    for (y, x), value in np.ndenumerate(share) if len(classes) <= MANY else ():
         if np.isfinite(value):
-            size, color = 10 if len(columns) < 9 else 7, "white" if value < 45 else "0.15"
+            size, color = 10 if len(classes) < 9 else 7, "white" if value < 45 else "0.15"
             axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=size, color=color)
+    return figure
 
 
 def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
@@ -250,7 +242,7 @@ def _spans(values: np.ndarray, factor: float) -> bool:
     return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
 
 
-def in_percent(axis: Axes, whole: bool) -> None:
+def _in_percent(axis: Axes, whole: bool) -> None:
     """A share on the vertical axis: from 0 to 100 % where `whole`, else at least ten points of it, not noise alone."""
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     low, high = axis.get_ylim()
