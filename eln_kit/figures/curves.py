@@ -177,31 +177,6 @@ def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
     return plain(figure)
 
 
-def reliability(curves: dict[str, dict]) -> Figure:
-    """Accuracy against confidence, the share of pixels in each bin, and the expected calibration error.
-
-    Args:
-        curves: `{name: {"confidence", "accuracy", "share"}}`, each an array of one value a bin in 0..1; NaN
-            where a bin is empty. `ECE = sum over bins of share * |accuracy - confidence|`.
-    """
-    figure, ((top,), (bottom,)) = canvas(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1))
-    top.plot((0, 1), (0, 1), color="0.6", linestyle="--", linewidth=1, label="perfect")
-    for i, (name, curve) in enumerate(curves.items()):
-        confidence, accuracy, share = (array(curve[k]).astype(float) for k in ("confidence", "accuracy", "share"))
-        ece = np.nansum(share * np.abs(accuracy - confidence))
-        full = np.isfinite(confidence)
-        style = {"color": LINES[i % len(LINES)], "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        top.plot(confidence[full], accuracy[full], label=f"{_short(name)}, ECE {ece:.3f}", **style)
-        bottom.plot(confidence[full], share[full], **style)
-    top.yaxis.set_major_formatter(PercentFormatter(1))
-    top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    bottom.yaxis.set_major_formatter(PercentFormatter(1))
-    bottom.xaxis.set_major_formatter(PercentFormatter(1))
-    bottom.set(xlabel="confidence", ylabel="pixels")
-    top.legend(frameon=False, fontsize=8)
-    return plain(figure)
-
-
 def error_detection(curves: dict[str, dict]) -> Figure:
     """Precision against recall of wrong pixels, and the error rate that blind guessing reaches.
 
@@ -210,7 +185,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     """
     figure, ((axis,),) = canvas(figsize=(6.6, 3.8))
     for i, (name, curve) in enumerate(curves.items()):
-        label = f"{_short(name)}, AUPR {curve['aupr']:.3f}"
+        label = f"{name.partition(':')[0]}, AUPR {curve['aupr']:.3f}"
         axis.plot(
             array(curve["recall"]),
             array(curve["precision"]),
@@ -225,11 +200,6 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     axis.set(xlabel="recall of errors", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.legend(loc="upper right", frameon=False, fontsize=8)  # where precision is low
     return plain(figure)
-
-
-def _short(name: str) -> str:
-    """Of a detector whose name explains itself after a colon."""
-    return name.partition(":")[0]
 
 
 def _series(records: list[dict], name: str) -> tuple[list[int], np.ndarray]:

@@ -263,11 +263,6 @@ def test_a_saved_figure_has_nothing_behind_it_and_letters_that_light_and_dark_pa
     assert all(min(contrast(float(each), paper) for paper in (1, 0x11 / 255)) > 4.2 for each in letters)
 
 
-def test_reliability_leaves_empty_bins_out_of_the_error():
-    curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
-    assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
-
-
 def test_error_detection_shows_the_error_rate_once_and_a_long_name_leaves_room_for_the_curves():
     curve = {"recall": [0, 1], "precision": [1, 0.2], "aupr": 0.5, "error_rate": 0.2}
     drawn = figures.error_detection({"ELN": curve, BOUND: curve})
