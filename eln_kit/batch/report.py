@@ -10,6 +10,7 @@ from eln_kit.batch.templating import rendered
 from eln_kit.faults import Fault
 
 RESULTS = "4_evaluate/results.json"
+DETECTORS = "4_evaluate/detectors.json"  # what `detection.detect` gives
 Cell = Callable[[dict], str]  # of a row of results.json
 ENOUGH = 20  # validation images, or groups of them, that an interval is told of
 

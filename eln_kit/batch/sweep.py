@@ -22,7 +22,6 @@ from typing import Any
 from pydantic import Field
 
 from eln_kit.batch import report
-from eln_kit.batch.compare import DETECTORS
 from eln_kit.evaluation import results
 from eln_kit.faults import LockedError, ParamsError
 from eln_kit.method.stages import stages_of
@@ -93,7 +92,7 @@ def _train(params: Params, runs: list[Params]) -> None:
         checkpoint.check_stages(experiment.folder, params)
         if _measured_alike(load_params(experiment.folder), params):
             return
-        for name in (report.RESULTS, DETECTORS):
+        for name in (report.RESULTS, report.DETECTORS):
             (experiment.folder / name).unlink(missing_ok=True)
     params_file.save(params, experiment.folder / "params.yaml")
     print(experiment.folder, flush=True)
@@ -123,11 +122,11 @@ def _detect(params: Params, runs: list[Params]) -> None:
     stage, folder = "2_error_localization", resolve(params.run.folder)
     folders = [resolve(run.run.folder) for run in runs]
     method = [each for each in folders if each.parent == folder.parent]
-    if (folder / DETECTORS).is_file() or not all((each / report.RESULTS).is_file() for each in method):
+    if (folder / report.DETECTORS).is_file() or not all((each / report.RESULTS).is_file() for each in method):
         return
     earlier = [each / stage / checkpoint.FILE for each in folders[: folders.index(folder)]]
     if any(file.exists() and file.samefile(folder / stage / checkpoint.FILE) for file in earlier):
         return
     experiment = open_experiment(params)
     peers = peers_of([each for each in method if each != folder], stage, experiment.split)
-    experiment.write(DETECTORS, detect(experiment, stage, peers=peers))
+    experiment.write(report.DETECTORS, detect(experiment, stage, peers=peers))

@@ -21,7 +21,6 @@ from eln_kit.figures.curves import (
     iou_bars,
     loss_curves,
     ratio_curves,
-    reliability,
 )
 from eln_kit.figures.grid import save
 from eln_kit.figures.images import (
@@ -53,7 +52,6 @@ __all__ = [
     "predictions",
     "pseudo_labels",
     "ratio_curves",
-    "reliability",
     "save",
     "views",
 ]

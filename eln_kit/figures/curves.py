@@ -88,7 +88,7 @@ def loss_curves(records: list[dict], names: list[str], title: str = "") -> Figur
         axis.plot(steps, values, color=LINES[0], linewidth=1.2)
         axis.set_title(WORDS.get(name, name.replace("_", " ")), fontsize=9)
         if name in SHARES:
-            in_percent(axis, whole=name == "kept_share")
+            _in_percent(axis, whole=name == "kept_share")
             continue
         axis.set_ylabel("loss", fontsize=8)
         if _spans(values, 20):
@@ -125,10 +125,10 @@ def ratio_curves(records: list[dict], ratios: list[float]) -> Figure:
 
 
 def confusion(matrix: Values, classes: Sequence[str]) -> Figure:
-    """Where each true class's pixels went, in percent of the row.
+    """Where each true class's pixels went, in percent of the row: coloured, and up to `MANY` classes with its numbers.
 
     Args:
-        matrix: `C C` pixel counts, rows truth, columns prediction
+        matrix: `C C` pixel counts, rows truth, columns prediction; the row of an absent class is grey
     """
     matrix = array(matrix).astype(float)
     totals = matrix.sum(1, keepdims=True)
@@ -136,25 +136,17 @@ def confusion(matrix: Values, classes: Sequence[str]) -> Figure:
     side, letters = for_classes(len(classes), 0.42)
     figure, ((axis,),) = canvas(figsize=(side + 3.3, side + 2.4))
     rows = [f"{c} (absent)" if not total else c for c, total in zip(classes, totals, strict=True)]
-    matrix_of_percent(axis, share, rows, classes, letters, "percent of the true class")
-    axis.set(xlabel="predicted", ylabel="true")
-    axis.tick_params(axis="x", rotation=0 if len(classes) < 4 else 90)
-    return figure
-
-
-def matrix_of_percent(
-    axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], letters: float, label: str
-) -> None:
-    """Coloured, and up to `MANY` columns with its numbers; NaN is grey."""
-    shown = axis.imshow(values, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
-    axis.figure.colorbar(shown, ax=axis, label=label, shrink=0.8)
-    axis.set_xticks(range(len(columns)), columns, fontsize=letters)
-    axis.set_yticks(range(len(rows)), rows, fontsize=letters)
+    shown = axis.imshow(share, vmin=0, vmax=100, cmap="cividis", interpolation="nearest", aspect="auto")
+    figure.colorbar(shown, ax=axis, label="percent of the true class", shrink=0.8)
+    axis.set_xticks(range(len(classes)), classes, fontsize=letters, rotation=0 if len(classes) < 4 else 90)
+    axis.set_yticks(range(len(classes)), rows, fontsize=letters)
     axis.set_facecolor("0.9")
-    for (y, x), value in np.ndenumerate(values) if len(columns) <= MANY else ():
+    axis.set(xlabel="predicted", ylabel="true")
+    for (y, x), value in np.ndenumerate(share) if len(classes) <= MANY else ():
         if np.isfinite(value):
-            size, color = 10 if len(columns) < 9 else 7, "white" if value < 45 else "0.15"
+            size, color = 10 if len(classes) < 9 else 7, "white" if value < 45 else "0.15"
             axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=size, color=color)
+    return figure
 
 
 def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
@@ -185,31 +177,6 @@ def iou_bars(ious: dict[str, list[float]], classes: Sequence[str]) -> Figure:
     return plain(figure)
 
 
-def reliability(curves: dict[str, dict]) -> Figure:
-    """Accuracy against confidence, the share of pixels in each bin, and the expected calibration error.
-
-    Args:
-        curves: `{name: {"confidence", "accuracy", "share"}}`, each an array of one value a bin in 0..1; NaN
-            where a bin is empty. `ECE = sum over bins of share * |accuracy - confidence|`.
-    """
-    figure, ((top,), (bottom,)) = canvas(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1))
-    top.plot((0, 1), (0, 1), color="0.6", linestyle="--", linewidth=1, label="perfect")
-    for i, (name, curve) in enumerate(curves.items()):
-        confidence, accuracy, share = (array(curve[k]).astype(float) for k in ("confidence", "accuracy", "share"))
-        ece = np.nansum(share * np.abs(accuracy - confidence))
-        full = np.isfinite(confidence)
-        style = {"color": LINES[i % len(LINES)], "marker": "o", "markersize": 3.5, "linewidth": 1.2}
-        top.plot(confidence[full], accuracy[full], label=f"{_short(name)}, ECE {ece:.3f}", **style)
-        bottom.plot(confidence[full], share[full], **style)
-    top.yaxis.set_major_formatter(PercentFormatter(1))
-    top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    bottom.yaxis.set_major_formatter(PercentFormatter(1))
-    bottom.xaxis.set_major_formatter(PercentFormatter(1))
-    bottom.set(xlabel="confidence", ylabel="pixels")
-    top.legend(frameon=False, fontsize=8)
-    return plain(figure)
-
-
 def error_detection(curves: dict[str, dict]) -> Figure:
     """Precision against recall of wrong pixels, and the error rate that blind guessing reaches.
 
@@ -218,7 +185,7 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     """
     figure, ((axis,),) = canvas(figsize=(6.6, 3.8))
     for i, (name, curve) in enumerate(curves.items()):
-        label = f"{_short(name)}, AUPR {curve['aupr']:.3f}"
+        label = f"{name.partition(':')[0]}, AUPR {curve['aupr']:.3f}"
         axis.plot(
             array(curve["recall"]),
             array(curve["precision"]),
@@ -235,11 +202,6 @@ def error_detection(curves: dict[str, dict]) -> Figure:
     return plain(figure)
 
 
-def _short(name: str) -> str:
-    """Of a detector whose name explains itself after a colon."""
-    return name.partition(":")[0]
-
-
 def _series(records: list[dict], name: str) -> tuple[list[int], np.ndarray]:
     pairs = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     return [step for step, _ in pairs], np.array([value for _, value in pairs], float)
@@ -250,7 +212,7 @@ def _spans(values: np.ndarray, factor: float) -> bool:
     return positive.size == np.isfinite(values).sum() > 0 and positive.max() > factor * positive.min()
 
 
-def in_percent(axis: Axes, whole: bool) -> None:
+def _in_percent(axis: Axes, whole: bool) -> None:
     """A share on the vertical axis: from 0 to 100 % where `whole`, else at least ten points of it, not noise alone."""
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     low, high = axis.get_ylim()

@@ -1,7 +1,6 @@
 import json
 import shutil
 
-import nbformat
 import pandas
 import pytest
 import yaml
@@ -9,7 +8,7 @@ from executed import execute
 from finished import copied
 
 from eln_kit import cli
-from eln_kit.batch import compare, sweep
+from eln_kit.batch import compare, report, sweep
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.faults import ParamsError
 from eln_kit.store.params_file import save
@@ -47,23 +46,33 @@ def test_a_sweep_trains_each_stage_once_and_is_compared_in_a_notebook(sweep_file
     assert printed.count("control  step 8/8") == 2
     assert "after stage 3, ELN" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
     assert "after stage 3, ELN" not in (folder / "no_filter" / "0" / "4_evaluate" / "results.json").read_text()
-    assert "ensemble" in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
-    assert BOUND in json.loads((folder / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    assert "ensemble" in json.loads((folder / "eln" / "1" / report.DETECTORS).read_text())["detectors"]
+    assert BOUND in json.loads((folder / "eln" / "1" / report.DETECTORS).read_text())["detectors"]
     assert f"after stage 2, {BOUND}" in (folder / "eln" / "0" / "4_evaluate" / "results.json").read_text()
-    assert not (folder / "no_filter" / "1" / compare.DETECTORS).exists()
+    assert not (folder / "no_filter" / "1" / report.DETECTORS).exists()
     assert cli.main(["sweep", str(file)]) == 0
     assert "step" not in capsys.readouterr().out
 
-    out = tmp_path / "compared"
-    execute("5_compare", tmp_path / "5.ipynb", runs=str(folder), out=str(out))
-    pictures = {path.stem for path in out.glob("*.png")}
-    assert pictures >= {"segmentation", "classes", "kept", "detectors", "risk_coverage_eln", "detectors_distances_eln"}
-    page = (out / "index.html").read_text()
-    assert all(name in page for name in ("no_filter", "supervised only", "risk coverage eln"))
+    out, other = tmp_path / "compared", finished(tmp_path / "sweep/other", 5, 12)
+    said = execute("5_compare", tmp_path / "5.ipynb", runs=str(folder), out=str(out))
+    assert "left out, shapes, 5 labels, 12 steps:\\n" in said
+    assert f"  {other}\\n" in said
+    assert said.count("image/png") == len(list(out.glob("*.png"))) == 4
+    assert said.count("background-color") >= 3 * 2, "of classes twice and of distances"
+    assert '"name": "stderr"' not in said
 
-    assert len((out / "segmentation.csv").read_text().splitlines()) == 1 + 2 * (4 + 2)
-    outputs = nbformat.read(tmp_path / "5.ipynb", 4)
-    assert not any(output.get("name") == "stderr" for cell in outputs.cells for output in cell.get("outputs", []))
+    methods = pandas.read_csv(out / "methods.csv", header=[0, 1], index_col=[0, 1, 2])
+    assert methods.seeds.squeeze().to_dict() == {
+        (name, network, 12): 2 for name in ("eln", "no_filter", "supervised only") for network in ("student", "teacher")
+    }
+    one = pandas.read_csv(out / "segmentation.csv").query("method == 'eln' and network == 'teacher'").miou
+    expected = pytest.approx([100 * one.mean(), 100 * one.std()], abs=0.051)
+    assert methods.miou.loc["eln", "teacher", 12].tolist() == expected
+    kept, detection = (pandas.read_csv(out / f"{name}.csv") for name in ("pseudo_labels", "detection"))
+    assert {*kept.method} == {"eln", "no_filter"}
+    measured = json.loads((folder / "eln/1" / report.DETECTORS).read_text())["detectors"]["ELN"]
+    (aupr,) = detection.query("seed == 1 and detector == 'ELN'")["pooled.aupr"]
+    assert aupr == pytest.approx(measured["pooled"]["aupr"])
 
 
 def begun(file, whole, *stages):
@@ -81,18 +90,12 @@ def test_a_finished_run_is_measured_anew_where_what_is_measured_has_changed(swee
     for flip in (False, True, True):
         file = sweep_file(**one | {"knobs": {"run.control": False, "evaluation.flip": flip}})
         assert cli.main(["sweep", str(file)]) == 0
-        files = place / "4_evaluate/results.json", place / compare.DETECTORS
+        files = place / "4_evaluate/results.json", place / report.DETECTORS
         results.append([(file.read_text(), file.stat().st_mtime_ns) for file in files])
     assert results[0][0][0] != results[1][0][0]
     assert results[0][1][0] != results[1][1][0]
     assert results[1] == results[2], "and not a third time"
     assert "  step " not in capsys.readouterr().out
-
-
-def test_where_nothing_was_measured_a_sentence_stands_for_the_table():
-    table = pandas.DataFrame({"method": ["a"]})
-    assert compare.or_why(table, compare.NO_DETECTORS) is table
-    assert "eln-kit sweep" in compare.or_why(table[:0], compare.NO_DETECTORS).data
 
 
 def test_a_control_of_another_length_is_not_taken_over(sweep_file, whole, capsys):
@@ -139,51 +142,33 @@ def test_comparing_a_folder_without_a_finished_run_says_so(tmp_path):
         compare.runs([str(tmp_path)])
 
 
-def test_a_run_that_is_named_twice_counts_once(tmp_path):
-    one = finished(tmp_path / "a" / "0", 4, 12)
-    assert compare.runs([str(tmp_path), str(one)]) == [one]
-
-
-def test_the_spread_over_seeds_is_the_sample_deviation():
-    table = pandas.DataFrame({"method": ["a", "a", "b"], "miou": [0.5, 0.52, 0.41]})
-    summary = compare.over_seeds(table, ["method"], ["miou"], percent=True)
-    assert summary.miou.tolist() == ["51.0 ± 1.4", "41.0"]
-    assert summary.seeds.tolist() == [2, 1]
-    assert compare.over_seeds(table, ["method"], ["miou"]).miou.tolist() == ["0.510 ± 0.014", "0.410"]
-
-
 def finished(folder, labels, steps, root=""):
-    """A run folder by the files that are compared."""
+    """A run folder by the files that are compared; a network before new labels had more steps."""
     (folder / "4_evaluate").mkdir(parents=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump({"data": {"name": "shapes", "root": root}}))
+    (folder / "params.yaml").write_text(yaml.safe_dump({"data": {"name": "shapes", "root": root}, "run": {"seed": 0}}))
     (folder / "split.json").write_text(json.dumps({"labeled": ["a"] * labels}))
-    (folder / "4_evaluate" / "results.json").write_text(json.dumps({"segmentation": [{"steps": 4}, {"steps": steps}]}))
+    one = {"name": "", "network": "student", "miou": 0.5, "pixel_accuracy": 0.5, "iou": [0.5]}
+    rows = [one | {"stage": "3_semi_supervised", "steps": steps}, one | {"stage": "before", "steps": 900, "miou": 0.9}]
+    (folder / report.RESULTS).write_text(json.dumps({"classes": ["a"], "segmentation": rows}))
     return folder
 
 
-def test_only_runs_of_one_data_set_labels_and_steps_are_compared_and_the_others_named(tmp_path):
-    alike = [finished(tmp_path / name, 4, 12) for name in ("a", "b")]
-    others = (
-        finished(tmp_path / "c", 5, 12),
-        finished(tmp_path / "d", 4, 20),
-        finished(tmp_path / "e", 4, 12, "x/nuclei"),
-    )
-    kept, left_out = compare.comparable([others[0], *alike, *others[1:]])
-    assert kept == alike
-    assert left_out == [
-        f"shapes, 5 labels, 12 steps: {others[0]}",
-        f"shapes, 4 labels, 20 steps: {others[1]}",
-        f"nuclei, 4 labels, 12 steps: {others[2]}",
+def test_runs_that_differ_in_data_labels_or_steps_have_another_setting_and_one_named_twice_counts_once(tmp_path):
+    one = finished(tmp_path / "a" / "0", 4, 12)
+    for name, *differs in (("b", 5, 12), ("c", 4, 20), ("d", 4, 12, "x/nuclei")):
+        finished(tmp_path / name, *differs)
+    found = compare.runs([str(tmp_path), str(one)])
+    assert found.method.tolist() == ["a", "b", "c", "d"]
+    assert found.setting.tolist() == [
+        "shapes, 4 labels, 12 steps",
+        "shapes, 5 labels, 12 steps",
+        "shapes, 4 labels, 20 steps",
+        "nuclei, 4 labels, 12 steps",
     ]
 
 
-def test_the_network_before_new_labels_counts_neither_as_the_run_nor_as_its_steps(tiny, tmp_path):
-    rows = [{"name": "stage 3, student", "stage": "3_semi_supervised", "network": "student", "steps": 4, "miou": 0.5}]
-    rows.append({"name": "before these labels", "stage": "before", "network": "", "steps": 900, "miou": 0.9})
-    (tmp_path / "run" / "4_evaluate").mkdir(parents=True)
-    save(tiny({"run.folder": str(tmp_path / "run")}), tmp_path / "run" / "params.yaml")
-    (tmp_path / "run" / "split.json").write_text('{"labeled": ["a"], "unlabeled": []}')
-    results = {"classes": ["a"], "segmentation": [row | {"iou": [0.5], "pixel_accuracy": 0.5} for row in rows]}
-    (tmp_path / "run" / "4_evaluate" / "results.json").write_text(json.dumps(results))
-    assert compare.segmentation([tmp_path / "run"])["miou"].tolist() == [0.5]
-    assert compare._setting(tmp_path / "run").endswith("1 labels, 4 steps")
+def test_the_network_before_new_labels_counts_neither_as_the_run_nor_as_its_steps(tmp_path):
+    finished(tmp_path / "run", 1, 4)
+    found = compare.runs([str(tmp_path)])
+    assert found.setting.tolist() == ["shapes, 1 labels, 4 steps"]
+    assert compare.segmentation(found).miou.tolist() == [0.5]

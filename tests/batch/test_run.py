@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 
 import nbformat
+import pandas
 import psutil
 import pytest
 import yaml
@@ -321,9 +322,10 @@ def test_a_run_that_an_older_version_has_measured_is_one_line(tmp_path):
     (tmp_path / report.RESULTS).write_text(json.dumps({"segmentation": [row], "error_detection": [], "classes": []}))
     (tmp_path / "params.yaml").write_text("run: {seed: 0}")
     (tmp_path / "split.json").write_text("{}")
-    for told in (report.compare, compare.segmentation):
+    found = pandas.DataFrame({"folder": [tmp_path], "method": ["a"], "seed": [0]})
+    for told, runs in ((report.compare, [tmp_path]), (compare.segmentation, found)):
         with pytest.raises(Fault, match="was measured by an older eln-kit; leave it out"):
-            told([tmp_path])
+            told(runs)
 
 
 def test_help_does_not_import_torch():

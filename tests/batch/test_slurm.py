@@ -12,7 +12,7 @@ import yaml
 from patience import until
 from torture import differences
 
-from eln_kit.batch import compare, state
+from eln_kit.batch import report, state
 from eln_kit.method.stages import STAGES
 from eln_kit.paths import shipped
 from eln_kit.store.experiment import open_experiment
@@ -138,4 +138,4 @@ def test_the_jobs_of_an_array_divide_a_sweep(tiny, tmp_path, submit):
     for method in ("eln", "no_filter"):
         for seed in ("0", "1"):
             assert (tmp_path / "sweep" / method / seed / "4_evaluate" / "results.json").is_file()
-    assert "ensemble" in json.loads((tmp_path / "sweep" / "eln" / "1" / compare.DETECTORS).read_text())["detectors"]
+    assert "ensemble" in json.loads((tmp_path / "sweep" / "eln" / "1" / report.DETECTORS).read_text())["detectors"]

@@ -7,7 +7,6 @@ from functools import partial
 import matplotlib
 import nbformat
 import numpy as np
-import pandas
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -15,7 +14,6 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from eln_kit import figures
-from eln_kit.batch import comparison
 from eln_kit.evaluation.measures import Ranking
 from eln_kit.evaluation.trust import BOUND
 from eln_kit.figures import grid
@@ -123,7 +121,6 @@ def test_numbers_with_absent_classes(count, tmp_path):
 def test_the_figures_of_150_classes_stay_under_20_inches():
     classes, colors = [f"a class of number {c}" for c in range(150)], np.zeros((150, 3), np.uint8)
     image, mask = np.zeros((3, 64, 96)), np.arange(64 * 96).reshape(64, 96) % 150
-    table = pandas.DataFrame(np.ones((3, 150)), columns=classes).assign(method=["a", "b", "c"])
     keep = mask > 5
     made = (
         figures.class_shares(np.ones(150), np.ones(150), classes, colors),
@@ -134,7 +131,6 @@ def test_the_figures_of_150_classes_stay_under_20_inches():
         figures.errors(image, mask, mask, [mask], [2], [keep, keep], classes, colors),
         figures.pseudo_labels([image], None, [mask], [keep], [keep], classes, colors),
         figures.judgement(image, mask, mask, keep, keep, classes, colors),
-        comparison.parts(table, "method", classes, "IoU"),
     )
     assert [figure for figure in made if max(figure.get_size_inches()) >= 20] == []
 
@@ -265,11 +261,6 @@ def test_a_saved_figure_has_nothing_behind_it_and_letters_that_light_and_dark_pa
     letters = {text.get_color() for text in [*legend.get_texts(), *axis.get_xticklabels(), axis.xaxis.label]}
     letters.add(axis.get_lines()[12].get_color())  # the seventh, else black
     assert all(min(contrast(float(each), paper) for paper in (1, 0x11 / 255)) > 4.2 for each in letters)
-
-
-def test_reliability_leaves_empty_bins_out_of_the_error():
-    curve = {"confidence": [None, 0.6, 0.9], "accuracy": [float("nan"), 0.5, 0.9], "share": [0, 0.5, 0.5]}
-    assert "ECE 0.050" in texts(figures.reliability({"teacher": curve}))
 
 
 def test_error_detection_shows_the_error_rate_once_and_a_long_name_leaves_room_for_the_curves():
