@@ -31,7 +31,7 @@ from eln_kit.tools.show import find_images
 STARTS, MANY = 20, 10_000  # of k-means; images from which it goes by mini-batches
 MOST_KINDS, SAMPLE = 12, 1000  # kinds looked for; images that they are looked for in
 SHOWN = 12  # clusters on the sheet
-WORDS, REGIONS = 32, 20_000  # kinds of regions; regions that they are looked for in
+WORDS, TIMES, LOOKED_AT = 32, 8, 400  # kinds of regions; how often, and in how many images, they are looked for
 DISTINCT, NEARLY = 0.2, 0.9  # silhouette from which images are of several kinds; share of the highest one
 
 
@@ -94,15 +94,15 @@ def choose(params: Params, count: int) -> Choice:
     """
     if params.model.encoder_weights == "none":
         raise ParamsError("model.encoder_weights = none: an untrained encoder tells no kinds apart; set it to imagenet")
-    items, vectors, regions = embedding.embed(images_of(params), params)
+    items, vectors = embedding.embed(images_of(params), params)
     if not 0 < count <= len(items):
         raise DataError(f"--count {count}: there are {len(items)} images to choose from")
     order = np.lexsort(vectors.T)
-    items, vectors, regions = [items[place] for place in order], embedding.unit(vectors[order]), regions[order]
+    items, vectors = [items[place] for place in order], embedding.unit(vectors[order])
     if count > (distinct := len(np.unique(vectors, axis=0))):
         raise DataError(f"--count {count}: among {len(items)} images there are {distinct} different ones")
     kinds = kinds_of(vectors)
-    chosen = one_of_each(vectors, count) if kinds > 1 else showing_most(regions, count)
+    chosen = one_of_each(vectors, count) if kinds > 1 else showing_most(what_is_seen(items, params), count)
     choice = Choice(items, vectors, chosen, kinds)
     return replace(choice, chosen=chosen[np.argsort(-choice.sizes, kind="stable")])
 
@@ -115,16 +115,28 @@ def one_of_each(vectors: np.ndarray, count: int) -> np.ndarray:
     return np.array([each[distance[each].argmin()] for each in members])
 
 
-def showing_most(regions: np.ndarray, count: int) -> np.ndarray:
-    """Places of `count` images that together show the most of `WORDS` kinds of regions, by a greedy choice.
+def what_is_seen(items: list[Item], params: Params) -> np.ndarray:
+    """How many regions of each image are of each of `WORDS` kinds, by k-means on some images: int `N K`.
 
-    What images show is worth the sum, over the kinds, of the square root of how often each is seen in them: more of the
-    same is worth ever less. Args: regions float `N R c`.
+    k-means comes to other kinds from another start, so there are `TIMES` as many: what it draws matters less then.
     """
-    every = regions.reshape(-1, regions.shape[2])
-    some = every[:: -(-len(every) // REGIONS)].astype(np.float32)
-    kinds = make_pipeline(StandardScaler(), Normalizer(), KMeans(WORDS, n_init=2, random_state=0)).fit(some)
-    seen = np.stack([np.bincount(kinds.predict(each.astype(np.float32)), minlength=WORDS) for each in regions])
+    some = np.concatenate([*embedding.regions(items[:: -(-len(items) // LOOKED_AT)], params)])
+    scale = make_pipeline(StandardScaler(), Normalizer()).fit(some)
+    means = [KMeans(WORDS, n_init=1, random_state=start).fit(scale.transform(some)) for start in range(TIMES)]
+
+    def count(regions: np.ndarray) -> np.ndarray:
+        scaled = scale.transform(regions)
+        return np.concatenate([np.bincount(each.predict(scaled), minlength=WORDS) for each in means])
+
+    return np.stack([count(each) for each in embedding.regions(items, params)])
+
+
+def showing_most(seen: np.ndarray, count: int) -> np.ndarray:
+    """Places of `count` images that together show the most, by a greedy choice.
+
+    They are worth the sum, over what is seen, of the square root of how often it is seen in them: more of the same is
+    worth ever less. Args: seen int `N K`.
+    """
     chosen: list[int] = []
     for _ in range(count):
         worth = np.sqrt(seen[chosen].sum(0) + seen).sum(1)

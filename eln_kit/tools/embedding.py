@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,12 @@ from eln_kit.params import Params
 from eln_kit.paths import resolve, write_whole
 
 SIDE = 224  # pixels of the square that each image is brought to
-REGIONS = 7  # by so many, on a grid
+GRID = 7  # regions by so many
 SAVED = 50  # images between two writes, or a tenth of all that are known, so that a stopped command goes on
 
-Described = tuple[np.ndarray, np.ndarray]  # means of maps, and of regions
 
-
-def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray, np.ndarray]:
-    """The items that can be read; the means of the last two maps of `model.encoder`, float32 `N d`; and those of the
-    last but one in each of `REGIONS` x `REGIONS` regions, float16 `N R c`.
+def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray]:
+    """The items that can be read, and for each the means of the last two maps of `model.encoder`: float32 `N d`.
 
     They are kept in the user's cache by path, size and time of a file, and how it is read; a broken image is told and
     left out.
@@ -42,7 +39,7 @@ def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray, np
     file = _cache(params)
     known, fresh = _load(file), 0
     keys = [f"{_key(item.image)}|{item.depth}|{item.bands}" for item in items]
-    describe = None
+    maps_of = None
     missing = [pair for pair in zip(items, keys, strict=True) if pair[1] not in known]
     for item, key in tqdm(missing, "embedding", unit="image", disable=not person_watches()):
         try:
@@ -50,8 +47,8 @@ def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray, np
         except DataError as error:
             print(f"left out: {error}")
             continue
-        describe = describe or _describer(params)
-        known[key] = describe(image)
+        maps_of = maps_of or _encoder(params)
+        known[key] = torch.cat([each.mean((1, 2)) for each in maps_of(image)]).cpu().numpy().astype(np.float16)
         fresh += 1
         if fresh >= max(SAVED, len(known) // 10):
             _save(file, known)
@@ -61,38 +58,43 @@ def embed(items: list[Item], params: Params) -> tuple[list[Item], np.ndarray, np
     good = [(item, known[key]) for item, key in zip(items, keys, strict=True) if key in known]
     if not good:
         raise DataError("none of the images can be read")
-    means, regions = zip(*(both for _, both in good), strict=True)
-    return [item for item, _ in good], np.array(means, dtype=np.float32), np.array(regions)
+    return [item for item, _ in good], np.array([vector for _, vector in good], dtype=np.float32)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Each component with mean 0 and deviation 1 over the vectors `N d`, each vector of length 1."""
+    """Each component with mean 0 and deviation 1 over the images, each image's vector of length 1."""
     centred = (vectors - vectors.mean(0)) / np.maximum(vectors.std(0), 1e-6)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
 
 
-def _describer(params: Params) -> Callable[[torch.Tensor], Described]:
+def regions(items: list[Item], params: Params) -> Iterator[np.ndarray]:
+    """Of each item the last map of `model.encoder` but one, as means of `GRID` x `GRID` regions: float32 `R c`."""
+    maps_of = _encoder(params)
+    for item in tqdm(items, "regions", unit="image", disable=not person_watches()):
+        yield adaptive_avg_pool2d(maps_of(read_image(item))[0], GRID).flatten(1).T.cpu().numpy()
+
+
+def _encoder(params: Params) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """The last two maps `c h w` of an image uint8 `3 H W`."""
     encoder = Encoder(params.model.encoder, params.model.encoder_weights).to(device()).eval()
     mean, std = (torch.tensor(each, device=device()).view(1, 3, 1, 1) for each in (encoder.mean, encoder.std))
 
     @torch.no_grad()
-    def describe(image: torch.Tensor) -> Described:
+    def maps_of(image: torch.Tensor) -> list[torch.Tensor]:
         small = resize(image[None].to(device()), [SIDE, SIDE], antialias=True).float() / 255
         maps = encoder.network((small - mean) / std)[-2:]
         if backbone.gives_channels_last(encoder.network):
             maps = [each.permute(0, 3, 1, 2) for each in maps]
-        means = torch.cat([each.mean((2, 3))[0] for each in maps])
-        regions = adaptive_avg_pool2d(maps[0], REGIONS)[0].flatten(1).T
-        return means.cpu().numpy().astype(np.float16), regions.cpu().numpy().astype(np.float16)
+        return [each[0] for each in maps]
 
-    return describe
+    return maps_of
 
 
 def _cache(params: Params) -> Path:
     model = params.model
     weights = resolve(model.encoder_weights)
     said = _key(weights) if weights.is_file() else model.encoder_weights
-    name = hashlib.sha256(f"{model.encoder} {said} {SIDE} {REGIONS}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{model.encoder} {said} {SIDE}".encode()).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("eln_kit"), "embeddings", f"{name}.npz")
 
 
@@ -101,18 +103,17 @@ def _key(file: Path) -> str:
     return f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
-def _load(file: Path) -> dict[str, Described]:
+def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file) as kept:
-            return dict(zip(kept["keys"].tolist(), zip(kept["means"], kept["regions"], strict=True), strict=True))
+            return dict(zip(kept["keys"].tolist(), kept["vectors"], strict=True))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or broken
         return {}
 
 
-def _save(file: Path, known: dict[str, Described]) -> None:
+def _save(file: Path, known: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
-    means, regions = map(np.array, zip(*known.values(), strict=True))
-    np.savez(content, keys=np.array([*known]), means=means, regions=regions)
+    np.savez(content, keys=np.array([*known]), vectors=np.array([*known.values()]))
     try:
         write_whole(file, content.getvalue())
     except OSError:  # a cache that cannot be written is none

@@ -53,11 +53,25 @@ def test_more_images_than_differ_are_one_line_and_another_depth_is_another_embed
 
 
 def test_of_one_kind_the_images_that_show_the_most_different_things_are_chosen():
-    things = np.eye(choose.WORDS)
-    common, rare = things[:16], things[16:]
-    images = np.stack([np.repeat(common, 2, axis=0)] * 6 + [things])
-    assert choose.showing_most(images, 1) == [6]
-    assert choose.showing_most(np.stack([*images[:3], np.repeat(rare, 2, axis=0)]), 2).tolist() == [0, 3]
+    road, street, signs = [9, 0, 0], [5, 4, 0], [7, 0, 2]
+    assert choose.showing_most(np.array([road, street, road]), 1) == [1]
+    assert choose.showing_most(np.array([road, road, street, signs, street]), 2).tolist() == [2, 3]
+
+
+@pytest.mark.slow
+def test_where_all_images_are_of_one_kind_regions_decide(folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(choose, "kinds_of", lambda _: 1)
+    for number in range(8):  # each image is half of one colour and half of another, but one, which has all
+        pixels = np.zeros((32, 40, 3), np.uint8)
+        pixels[:, :20], pixels[:, 20:] = COLOURS["green"], COLOURS["blue"]
+        Image.fromarray(pixels + np.uint8(number)).save(folder / f"green_{number}.png")
+    pixels[:16] = COLOURS["red"]
+    Image.fromarray(pixels).save(folder / "mixed_0.png")
+    for file in (*folder.glob("red*"), *folder.glob("blue*")):
+        file.unlink()
+    choice = choose.choose(params(folder), 1)
+    assert kinds(choice.ids) == ["mixed"]
+    assert "these show the most" in " ".join(choose.write(choice, tmp_path / "ids.txt"))
 
 
 @pytest.mark.slow
