@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from eln_kit.faults import ParamsError
@@ -89,33 +90,24 @@ def _first_that_works(name: str, pyramid: bool, **given: Any) -> Network:
         with suppress(*REFUSED):
             return timm.create_model(name, features_only=True, output_stride=16, **given)
     try:
-        return Intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given), pyramid)
+        return _intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given), pyramid)
     except REFUSED:
         return timm.create_model(name, features_only=True, **given)
 
 
-class Intermediates(nn.Module):
+def _intermediates(model: Network, pyramid: bool) -> Network:
     """A transformer's maps. A plain one has one stride: it gives an early and its last block's tokens, or those of four
     evenly spaced blocks for a pyramid, normalised as its last layer does. One with stages, such as Swin, gives the end
     of each.
     """
-
-    def __init__(self, model: Network, pyramid: bool = False):
-        super().__init__()
-        self.model = model
-        blocks = len(model.feature_info)
-        self.plain = len({block["reduction"] for block in model.feature_info}) == 1
-        quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
+    blocks, plain = len(model.feature_info), len({block["reduction"] for block in model.feature_info}) == 1
+    quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
+    chosen = range(blocks)
+    if plain:
         chosen = quarters if pyramid else [quarters[0], quarters[-1]]
-        self.indices = chosen if self.plain else list(range(blocks))
-        self.feature_info = timm.models.FeatureInfo(model.feature_info, tuple(self.indices))
-        self.pretrained_cfg = self.default_cfg = model.pretrained_cfg
-        model.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return self.model.forward_intermediates(
-            image, indices=self.indices, norm=self.plain, output_fmt="NCHW", intermediates_only=True
-        )
+    network = FeatureGetterNet(model, tuple(chosen), norm=plain)
+    network.pretrained_cfg = network.default_cfg = model.pretrained_cfg
+    return network
 
 
 def dilate(name: str, network: nn.Module, dilations: Sequence[int]) -> None:
@@ -153,7 +145,7 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
 
 def is_plain(network: Network) -> bool:
     """Whether all its maps have one stride, as a vision transformer's."""
-    return getattr(network, "plain", False)
+    return len(set(network.feature_info.reduction())) == 1
 
 
 def nearest_multiple(side: int, multiple: int) -> int:

@@ -33,7 +33,7 @@ def test_a_pyramid_is_the_networks_own_maps_without_dilation():
 
 
 def test_a_vision_transformer_gives_four_evenly_spaced_blocks():
-    assert Encoder("vit_tiny_patch16_224", pyramid=True).network.indices == [2, 5, 8, 11]
+    assert Encoder("vit_tiny_patch16_224", pyramid=True).network.out_indices == [2, 5, 8, 11]
 
 
 def test_deeplabv3plus_stays_the_default_with_two_maps():

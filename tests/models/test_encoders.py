@@ -72,7 +72,7 @@ def test_low_features_are_at_stride_4_and_deep_ones_as_near_16_as_the_network_co
 
 def test_a_vision_transformer_gives_an_early_and_its_last_block():
     network = Encoder("vit_tiny_patch16_224").network
-    assert network.indices == [2, 11]
+    assert network.out_indices == [2, 11]
     assert network.model.norm.weight.requires_grad  # both go through it
 
 
