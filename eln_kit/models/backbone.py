@@ -10,9 +10,10 @@ from typing import Any
 import timm
 import torch
 from timm.models._features import FeatureGetterNet
-from torch import Tensor, nn
+from torch import nn
 
 from eln_kit.faults import ParamsError
+from eln_kit.models.features import evaluating
 from eln_kit.paths import resolve
 
 Network = Any  # a timm network: an `nn.Module` with what timm adds, such as `feature_info`
@@ -102,9 +103,9 @@ def _intermediates(model: Network, pyramid: bool) -> Network:
     """
     blocks, plain = len(model.feature_info), len({block["reduction"] for block in model.feature_info}) == 1
     quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
-    chosen = range(blocks)
-    if plain:
-        chosen = quarters if pyramid else [quarters[0], quarters[-1]]
+    chosen = quarters if pyramid else [quarters[0], quarters[-1]]
+    if not plain:
+        chosen = list(range(blocks))
     network = FeatureGetterNet(model, tuple(chosen), norm=plain)
     network.pretrained_cfg = network.default_cfg = model.pretrained_cfg
     return network
@@ -137,9 +138,9 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
     shifts = any(isinstance(layer, timm.layers.Conv2dSame) and max(layer.stride) > 1 for layer in network.modules())
     for multiple in (1, network.feature_info.reduction()[-1], usual)[shifts:]:
         side = nearest_multiple(97, multiple)
-        if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
-            axis = -1 if gives_channels_last(network) else 1
-            return multiple, [level.shape[axis] for level in maps]
+        with suppress(AssertionError, RuntimeError, ValueError), torch.no_grad(), evaluating(network):
+            maps = network(torch.zeros(1, in_channels, side, side + multiple))
+            return multiple, [level.shape[-1 if gives_channels_last(network) else 1] for level in maps]
     raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels only; choose another")
 
 
@@ -164,18 +165,6 @@ def at_least(side: int, least: int) -> int:
 def gives_channels_last(network: nn.Module) -> bool:
     """Whether its maps are `B h w c`."""
     return getattr(network, "output_fmt", "NCHW") == "NHWC"
-
-
-@torch.no_grad()
-def _maps(network: nn.Module, image: Tensor) -> list[Tensor]:
-    """The maps of an image, in evaluation mode; none when the network does not take it."""
-    training = network.training
-    try:
-        return network.eval()(image)
-    except (AssertionError, RuntimeError, ValueError):
-        return []
-    finally:
-        network.train(training)
 
 
 def _blame(name: str, weights: str, error: Exception) -> str:
