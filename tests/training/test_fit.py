@@ -181,22 +181,6 @@ def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far
     assert not state["finished"]
 
 
-@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)])
-def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny, schedule, last):
-    experiment = train(tiny({"optimizer.schedule": schedule}), "1_supervised")
-    assert experiment.records("1_supervised")[-1]["lr"] == pytest.approx(last)
-
-
-def test_the_next_stage_says_which_notebook_is_missing(tiny):
-    with pytest.raises(CheckpointError, match=r"run notebooks/1_supervised\.ipynb first"):
-        open_experiment(tiny()).networks(after="1_supervised")
-
-
-def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(run, tiny):
-    with pytest.raises(CheckpointError, match=r"model\.decoder_channels was 8 and is 16"):
-        open_experiment(tiny({"model.decoder_channels": 16})).networks(after="1_supervised")
-
-
 def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(run, tiny):
     later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
     assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
