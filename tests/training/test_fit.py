@@ -181,11 +181,6 @@ def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far
     assert not state["finished"]
 
 
-def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(run, tiny):
-    later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
-    assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
-
-
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -212,12 +207,6 @@ def test_a_failed_write_keeps_the_last_checkpoint(tmp_path, monkeypatch):
         checkpoint.save(path, whole | {"step": 2})
     assert checkpoint.load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
-
-
-def test_a_run_folder_that_cannot_be_made_is_one_clear_line(tiny, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ParamsError, match=r"run\.folder = .*cannot be written"):
-        open_experiment(tiny({"run.folder": str(tmp_path / "file" / "run")}))
 
 
 def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
