@@ -83,7 +83,6 @@ class Data(Section):
     shapes_train: int = Field(400, ge=1, description="generated training scenes")
     shapes_val: int = Field(100, ge=1, description="generated validation scenes")
     shapes_size: int = Field(64, ge=32, le=1024, description="side of a generated scene, pixels")
-    shapes_seed: int = Field(0, ge=0, description="draws the scenes")
 
     @field_validator("labels")
     @classmethod
@@ -181,9 +180,6 @@ class Model(Section):
     )
     decoder_channels: int = Field(64, ge=8, description="width of ASPP and decoder; the paper has 256")
     embedding_channels: int = Field(64, ge=2, description="width of the contrastive embedding; the paper has 128")
-    fusion_dropout: Share = Field(
-        0.5, description="dropout between the fusion convolutions of deeplabv3plus; the paper has 0.5"
-    )
     atrous_rates: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 2, 3], min_length=1, description="dilations of ASPP; the paper has 6, 12, 18 for large images"
     )
@@ -200,10 +196,10 @@ class Optimizer(Section):
         "constant", description="poly falls as (1 - step/steps)^0.9, cosine as half a cosine; both to 0, in each stage"
     )
     warmup: int = Field(0, ge=0, description="steps at the start of each stage over which the rate rises to lr")
-    class_weights: Literal["none", "sqrt", "median"] = Field(
+    class_weights: Literal["none", "sqrt"] = Field(
         "none",
-        description="weights of the classes in every cross-entropy, higher where labelled pixels are rarer: median is "
-        "median-frequency balancing, sqrt its milder square root",
+        description="weights of the classes in every cross-entropy, higher where labelled pixels are rarer: sqrt is "
+        "the square root of median-frequency balancing",
     )
 
 
@@ -250,7 +246,6 @@ class SemiSupervised(Section):
 
     steps: int = Field(200, ge=1, description="training steps")
     labeled: bool = Field(True, description="keep the losses of stages 1 and 2 on labelled images")
-    eln_learns: bool = Field(True, description="stage 2's losses among them; off: ELN judges as stage 2 left it")
     unlabeled: bool = Field(True, description="learn from unlabelled images")
     filter: Literal["eln", "confidence", "views", "entropy", "none", "oracle"] = Field(
         "eln",
@@ -277,7 +272,6 @@ class SemiSupervised(Section):
         description="class_shares: leave an unlabelled crop out while a class takes a larger share of its prediction "
         "than of any labelled crop",
     )
-    lr_factor: Float = Field(1.0, gt=0, le=10, description="learning rates, as a multiple of those of stages 1 and 2")
     ema: Share = Field(0.99, description="decay of the teacher's moving average, a step; the paper has 0.995")
     ema_warmup: bool = Field(False, description="decay at most 1 - 1/(step + 1), so that the teacher follows sooner")
     ramp: int = Field(
@@ -299,12 +293,6 @@ class SemiSupervised(Section):
         description="two strong views in a pass of their own: one keeps the feature channels that the other loses "
         "(UniMatch V2)",
     )
-    feature_weight: Float = Field(
-        0.0,
-        ge=0,
-        description="weight of the cross-entropy on the weak view with half the channels of its first and last feature "
-        "map set to zero (UniMatch has 0.5, the paper none)",
-    )
     average: Literal["kept", "all"] = Field(
         "kept", description="divide the pseudo-label loss by the kept pixels or by all non-void ones"
     )
@@ -316,8 +304,7 @@ class SemiSupervised(Section):
     def _something_is_learnt(self) -> Self:
         if not (self.labeled or self.unlabeled):
             raise ValueError("labeled and unlabeled are both off: nothing to learn from")
-        weights = (self.weak_weight, self.strong_weight, self.contrast_weight, self.feature_weight)
-        if self.unlabeled and not any(weights):
+        if self.unlabeled and not any((self.weak_weight, self.strong_weight, self.contrast_weight)):
             raise ValueError("all weights of the unlabelled part are 0: set unlabeled to false instead")
         if self.class_share is not None and self.filter in ("none", "oracle"):
             raise ValueError(f"class_share has no meaning with filter: {self.filter}; set class_share to null")

@@ -161,21 +161,19 @@ def _example(*values: int | list[int]) -> str:
     return f"`classes: [{', '.join(entries)}]`"
 
 
-def class_weights(items: list[Item], dataset: DataSet, how: str) -> torch.Tensor | None:
-    """Float `C` from all masks of labelled items; `how` is a value of `optimizer.class_weights`, None for "none".
+def class_weights(items: list[Item], dataset: DataSet) -> torch.Tensor:
+    """Float `C` from all masks of labelled items, for `optimizer.class_weights`.
 
-    "median" is median-frequency balancing (Eigen and Fergus, ICCV 2015): `w_c = median(f) / f_c`, where f_c is the
-    share of class c in the images that have it. "sqrt" is its square root. The weights are scaled so that a labelled
-    pixel weighs 1 on average, which keeps the scale of the loss; a class that no image has weighs 1.
+    The square root of median-frequency balancing (Eigen and Fergus, ICCV 2015): `w_c = sqrt(median(f) / f_c)`, where
+    f_c is the share of class c in the images that have it. The weights are scaled so that a labelled pixel weighs 1 on
+    average, which keeps the scale of the loss; a class that no image has weighs 1.
     """
-    if how == "none":
-        return None
     with ThreadPoolExecutor() as pool:
         counts = np.stack(list(pool.map(lambda item: class_pixels(item, dataset), items)))
     pixels, around = counts.sum(0), (counts.sum(1, keepdims=True) * (counts > 0)).sum(0)
     weights, there = np.ones(len(pixels)), pixels > 0
     frequencies = pixels[there] / around[there]
-    weights[there] = (np.median(frequencies) / frequencies) ** (0.5 if how == "sqrt" else 1)
+    weights[there] = np.sqrt(np.median(frequencies) / frequencies)
     weights[there] *= pixels.sum() / (weights * pixels).sum()
     return torch.from_numpy(weights).float()
 

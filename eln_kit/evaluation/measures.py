@@ -4,11 +4,8 @@ Only the order counts, but for what wants a probability. What is not defined, as
 `Ranking` and None in what is written to a file.
 """
 
-from functools import cached_property
-
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 from torchmetrics.functional.classification import (
     binary_auroc,
@@ -19,7 +16,6 @@ from torchmetrics.functional.classification import (
 
 from eln_kit.data import VOID
 
-COVERAGES = (50, 60, 70, 80, 90, 95)  # percent of the pixels, the most trusted ones
 BINS = 15  # of the expected calibration error and the reliability diagram
 
 
@@ -102,22 +98,6 @@ class Ranking:
             return float("nan")
         return 1 - binary_specificity_at_sensitivity(self._doubt, self.wrong, 0.95)[0].item()
 
-    @cached_property
-    def risks(self) -> np.ndarray:
-        """The share of errors among the k most trusted pixels, k = 1 ... N: the risk-coverage curve, float64 `N`.
-
-        Its mean is AURC; less that of `perfect_risks` it is the excess AURC (Geifman et al., "Bias-reduced uncertainty
-        estimation for deep neural classifiers", ICLR 2019). With errors counted over all N pixels instead of k, the
-        mean is AUGRC (Traub et al., NeurIPS 2024), the risk of an error that nobody notices.
-        """
-        return (self.caught[-1] - self.caught[::-1][1:]) / np.arange(1, len(self) + 1)
-
-    @property
-    def perfect_risks(self) -> np.ndarray:
-        """The risk-coverage curve of whoever trusts all right pixels more than any wrong one, float64 `N`."""
-        counts = np.arange(1, len(self) + 1)
-        return np.maximum(counts - (len(self) - self.caught[-1]), 0) / counts
-
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
@@ -126,34 +106,6 @@ def _ratio(part: float, whole: float) -> float:
 def separation(ranking: Ranking) -> dict[str, float | None]:
     """`error_rate`, `auroc`, `aupr` and `fpr95`."""
     return with_none({name: getattr(ranking, name) for name in ("error_rate", "auroc", "aupr", "fpr95")})
-
-
-def measure(trust: Tensor, wrong: Tensor, is_probability: bool = False) -> dict[str, float | None]:
-    """All measures of one detector, from what a `Ranking` takes; `is_probability`: the trust's sigmoid is one.
-
-    Returns:
-        `pixels`, `error_rate`, `auroc`, `aupr`, `fpr95`; `aurc`, `excess_aurc` and `augrc` (see `Ranking.risks`);
-        `kept_50` ... `kept_95`, the accuracy of that percentage of most trusted pixels; of a probability `ece` (see
-        `reliability`) and `brier`, the mean squared error.
-    """
-    ranking = Ranking(trust, wrong)
-    risks, ranks = ranking.risks, np.arange(1, len(wrong) + 1)
-    aurc = risks.mean() if len(risks) else float("nan")
-    right, probability = (~wrong).double(), trust.double().sigmoid()
-    return {
-        "pixels": len(wrong),
-        **separation(ranking),
-        **with_none(
-            {
-                "aurc": aurc,
-                "excess_aurc": aurc - ranking.perfect_risks.mean() if len(risks) else aurc,
-                "augrc": (risks * ranks / len(risks)).mean() if len(risks) else aurc,
-                **{f"kept_{share}": ranking.keeping(share / 100) for share in COVERAGES},
-            }
-        ),
-        "ece": reliability(probability, ~wrong)["ece"] if is_probability else None,
-        "brier": (probability - right).square().mean().item() if is_probability else None,
-    }
 
 
 def reliability(probability: Tensor, right: Tensor) -> dict:
@@ -173,21 +125,6 @@ def reliability(probability: Tensor, right: Tensor) -> dict:
         "share": share.tolist(),
         "ece": (share * (accuracy - confidence).abs()).nansum().item(),
     }
-
-
-def mean_over_images(values: list[float | None], seed: int = 0) -> dict[str, float | int | None]:
-    """The mean of a measure over the images where it is defined, and the 95 % percentile bootstrap interval of it.
-
-    Returns: `mean`, `low`, `high` and `images`; None where there are too few images.
-    """
-    known = [value for value in values if value is not None]
-    low = high = None
-    if len(known) > 1:
-        low, high = stats.bootstrap(
-            (known,), np.mean, n_resamples=2000, method="percentile", rng=seed
-        ).confidence_interval
-        low, high = float(low), float(high)
-    return {"mean": float(np.mean(known)) if known else None, "low": low, "high": high, "images": len(known)}
 
 
 def interval(draws: Tensor | np.ndarray) -> tuple[float, float]:

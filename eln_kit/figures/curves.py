@@ -16,7 +16,6 @@ WORDS = {  # names in metrics.jsonl that are not words
     "weak": "pseudo-labels, weak view",
     "strong": "pseudo-labels, strong view",
     "strong_2": "pseudo-labels, second strong view",
-    "features": "pseudo-labels, dropped features",
     "contrast_weak": "contrast, weak view",
     "contrast_strong": "contrast, strong view",
     "kept_share": "pixels kept",

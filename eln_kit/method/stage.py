@@ -19,7 +19,6 @@ class Stage(nn.Module):
         after: the stage whose networks it starts from; None for new ones.
         parts: the networks that its checkpoint holds.
         sections: params that its result depends on, whole sections or single ones as `section.knob`.
-        lr_factor: on the optimizer's rates.
         measured: whose mIoU tells how good it is, the student's or the teacher's.
         class_weights: factors of the classes in every cross-entropy, float `C`; None until training sets them.
         largest_shares: the largest share of a labelled crop that each class takes, float `C`; as `class_weights`.
@@ -31,7 +30,6 @@ class Stage(nn.Module):
     after: str | None = None
     parts: tuple[str, ...]
     sections: tuple[str, ...] = ("data", "views", "model", "optimizer", "supervised")
-    lr_factor = 1.0
     measured: Which = "student"
     step = 1
 

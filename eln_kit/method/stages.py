@@ -153,7 +153,7 @@ class SemiSupervised(ErrorLocalization):
 
     def __init__(self, networks: Networks, params: Params):
         super().__init__(networks, params)
-        self.knobs, self.lr_factor = params.semi_supervised, params.semi_supervised.lr_factor
+        self.knobs = params.semi_supervised
 
     @staticmethod
     def unlabeled_images(params: Params) -> bool:
@@ -178,7 +178,7 @@ class SemiSupervised(ErrorLocalization):
         knobs, images, boxes = self.knobs, {}, {}
         if knobs.labeled:
             images["image"] = batch["image"]
-        if knobs.unlabeled and (knobs.weak_weight or knobs.contrast_weight or knobs.feature_weight):
+        if knobs.unlabeled and (knobs.weak_weight or knobs.contrast_weight):
             images["weak"] = batch["weak"]
         if knobs.unlabeled and (knobs.strong_weight or knobs.contrast_weight):
             images |= {name: batch[name] for name in strong_names(self.params)}  # type: ignore[literal-required]
@@ -204,8 +204,8 @@ class SemiSupervised(ErrorLocalization):
         return predictions
 
     def labeled_losses(self, prediction: Prediction, image: Tensor, mask: Tensor) -> Outcome:
-        """As in stage 2 where ELN filters and is to learn on; else stage 1's loss alone."""
-        if self.knobs.filter == "eln" and self.knobs.eln_learns:
+        """As in stage 2 where ELN filters; else stage 1's loss alone."""
+        if self.knobs.filter == "eln":
             return super().labeled_losses(prediction, image, mask)
         return {"main": cross_entropy(prediction.logits, mask, weights=self.class_weights)}, {}
 
@@ -217,18 +217,13 @@ class SemiSupervised(ErrorLocalization):
             box, weight = boxes.get(view), knobs.weak_weight if view == "weak" else knobs.strong_weight
             mixed = mix(labels, box)
             if weight:
-                losses[view] = weight * self.self_training(predictions[view].logits, mixed, mix(batch["valid"], box))
+                average_over = mix(batch["valid"], box) if knobs.average == "all" else None
+                pseudo = cross_entropy(predictions[view].logits, mixed, average_over, self.class_weights)
+                losses[view] = weight * pseudo
             if knobs.contrast_weight:
                 contrast = self.contrast(predictions[view], mix(embedding, box), mixed)
                 losses[f"contrast_{view}"] = knobs.contrast_weight * contrast
-        if knobs.feature_weight:
-            logits = self.networks.student.with_channels_dropped(predictions["weak"].features)
-            losses["features"] = knobs.feature_weight * self.self_training(logits, labels, batch["valid"])
         return losses, measures
-
-    def self_training(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        average_over = valid if self.knobs.average == "all" else None
-        return cross_entropy(logits, labels, average_over, self.class_weights)
 
     @torch.no_grad()
     def label(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from timm.models._features import FeatureGetterNet
+from torch import nn
 
 from eln_kit.faults import ParamsError
+from eln_kit.models.features import evaluating
 from eln_kit.paths import resolve
 
 Network = Any  # a timm network: an `nn.Module` with what timm adds, such as `feature_info`
@@ -89,33 +91,24 @@ def _first_that_works(name: str, pyramid: bool, **given: Any) -> Network:
         with suppress(*REFUSED):
             return timm.create_model(name, features_only=True, output_stride=16, **given)
     try:
-        return Intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given), pyramid)
+        return _intermediates(timm.create_model(name, num_classes=0, dynamic_img_size=True, **given), pyramid)
     except REFUSED:
         return timm.create_model(name, features_only=True, **given)
 
 
-class Intermediates(nn.Module):
+def _intermediates(model: Network, pyramid: bool) -> Network:
     """A transformer's maps. A plain one has one stride: it gives an early and its last block's tokens, or those of four
     evenly spaced blocks for a pyramid, normalised as its last layer does. One with stages, such as Swin, gives the end
     of each.
     """
-
-    def __init__(self, model: Network, pyramid: bool = False):
-        super().__init__()
-        self.model = model
-        blocks = len(model.feature_info)
-        self.plain = len({block["reduction"] for block in model.feature_info}) == 1
-        quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
-        chosen = quarters if pyramid else [quarters[0], quarters[-1]]
-        self.indices = chosen if self.plain else list(range(blocks))
-        self.feature_info = timm.models.FeatureInfo(model.feature_info, tuple(self.indices))
-        self.pretrained_cfg = self.default_cfg = model.pretrained_cfg
-        model.prune_intermediate_layers(self.indices, prune_norm=not self.plain)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return self.model.forward_intermediates(
-            image, indices=self.indices, norm=self.plain, output_fmt="NCHW", intermediates_only=True
-        )
+    blocks, plain = len(model.feature_info), len({block["reduction"] for block in model.feature_info}) == 1
+    quarters = [max(blocks * part // 4, 1) - 1 for part in (1, 2, 3, 4)]
+    chosen = quarters if pyramid else [quarters[0], quarters[-1]]
+    if not plain:
+        chosen = list(range(blocks))
+    network = FeatureGetterNet(model, tuple(chosen), norm=plain)
+    network.pretrained_cfg = network.default_cfg = model.pretrained_cfg
+    return network
 
 
 def dilate(name: str, network: nn.Module, dilations: Sequence[int]) -> None:
@@ -145,15 +138,15 @@ def try_out(name: str, network: Network, in_channels: int) -> tuple[int, list[in
     shifts = any(isinstance(layer, timm.layers.Conv2dSame) and max(layer.stride) > 1 for layer in network.modules())
     for multiple in (1, network.feature_info.reduction()[-1], usual)[shifts:]:
         side = nearest_multiple(97, multiple)
-        if maps := _maps(network, torch.zeros(1, in_channels, side, side + multiple)):
-            axis = -1 if gives_channels_last(network) else 1
-            return multiple, [level.shape[axis] for level in maps]
+        with suppress(AssertionError, RuntimeError, ValueError), torch.no_grad(), evaluating(network):
+            maps = network(torch.zeros(1, in_channels, side, side + multiple))
+            return multiple, [level.shape[-1 if gives_channels_last(network) else 1] for level in maps]
     raise ParamsError(f"encoder {name}: takes images of {usual} x {usual} pixels only; choose another")
 
 
 def is_plain(network: Network) -> bool:
     """Whether all its maps have one stride, as a vision transformer's."""
-    return getattr(network, "plain", False)
+    return len(set(network.feature_info.reduction())) == 1
 
 
 def nearest_multiple(side: int, multiple: int) -> int:
@@ -172,18 +165,6 @@ def at_least(side: int, least: int) -> int:
 def gives_channels_last(network: nn.Module) -> bool:
     """Whether its maps are `B h w c`."""
     return getattr(network, "output_fmt", "NCHW") == "NHWC"
-
-
-@torch.no_grad()
-def _maps(network: nn.Module, image: Tensor) -> list[Tensor]:
-    """The maps of an image, in evaluation mode; none when the network does not take it."""
-    training = network.training
-    try:
-        return network.eval()(image)
-    except (AssertionError, RuntimeError, ValueError):
-        return []
-    finally:
-        network.train(training)
 
 
 def _blame(name: str, weights: str, error: Exception) -> str:

@@ -67,21 +67,14 @@ class ASPP(nn.Module):
 class DeepLabV3Plus(nn.Module):
     """Deep features through ASPP, joined with low-level ones: `Features` -> `B channels h w` at stride 4."""
 
-    def __init__(
-        self,
-        inputs: tuple[int, ...],
-        channels: int,
-        rates: list[int],
-        aspp_dropout: float = 0.1,
-        fusion_dropout: float = 0.5,
-    ):
+    def __init__(self, inputs: tuple[int, ...], channels: int, rates: list[int], aspp_dropout: float = 0.1):
         super().__init__()
         low, deep = inputs
         self.aspp = ASPP(deep, channels, rates, aspp_dropout)
         self.reduce = conv_norm_relu(low, 48)
         self.fuse = nn.Sequential(
             conv_norm_relu(channels + 48, channels, 3),
-            Dropout(fusion_dropout),
+            Dropout(0.5),
             conv_norm_relu(channels, channels, 3),
             Dropout(0.1),
             nn.Conv2d(channels, channels, 1),
@@ -131,4 +124,4 @@ def make_decoder(model: Model, inputs: tuple[int, ...], aspp_dropout: float = 0.
     """The decoder that `model.decoder` names: `Features` of `inputs` channels -> `B model.decoder_channels h w`."""
     if wants_pyramid(model):
         return Pyramid(model.decoder, inputs, model.decoder_channels)
-    return DeepLabV3Plus(inputs, model.decoder_channels, model.atrous_rates, aspp_dropout, model.fusion_dropout)
+    return DeepLabV3Plus(inputs, model.decoder_channels, model.atrous_rates, aspp_dropout)

@@ -69,15 +69,6 @@ class Segmenter(nn.Module):
         decoded = self.decoder(features)
         return Prediction(self.classify(decoded), self.embed(decoded), features)
 
-    def with_channels_dropped(self, features: Features) -> Tensor:
-        """Class logits where each channel of the first and the last map is set to zero with probability 0.5.
-
-        The feature perturbation of UniMatch (Yang et al., CVPR 2023).
-        """
-        first, *between, last = features
-        dropped = Features([F.dropout2d(first, 0.5), *between, F.dropout2d(last, 0.5)])
-        return self.classify(self.decoder(dropped))
-
     def decoded(self, image: Tensor) -> Tensor:
         """The decoder's features, which the class head reads: `B c h w`."""
         return self.decoder(self.encoder(self.normalize(image)))

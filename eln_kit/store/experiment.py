@@ -80,7 +80,8 @@ class Experiment:
     @cached_property
     def class_weights(self) -> Tensor | None:
         """Of the cross-entropy, float `C`, by the labelled images to train on; None where all weigh the same."""
-        return class_weights(self.labeled, self.dataset, self.params.optimizer.class_weights)
+        weighted = self.params.optimizer.class_weights == "sqrt"
+        return class_weights(self.labeled, self.dataset) if weighted else None
 
     @cached_property
     def largest_shares(self) -> Tensor | None:

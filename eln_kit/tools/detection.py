@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eln_kit.data import DataSet, Item, read_image, read_mask, spread
 from eln_kit.evaluation.errors import boundary_distance
-from eln_kit.evaluation.measures import Ranking, draw_pixels, mean_over_images, measure
+from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import Detector, sampled
@@ -24,6 +24,7 @@ from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
 from eln_kit.tools import detectors
 from eln_kit.tools.detectors import Study
+from eln_kit.tools.measures import mean_over_images, measure, risks
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
 FITTED_ON = 20  # labelled images, for the temperature and the power
@@ -35,7 +36,7 @@ def detect(experiment: Experiment, stage: str, peers: tuple[Segmenter, ...] = ()
     """Measure all detectors on a stage's student.
 
     Returns:
-        `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `measures.measure`),
+        `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `tools.measures.measure`),
         `images` (means over images with intervals), `classes` and `distances` (pooled measures of a part of the
         pixels), `by_image` (AUPR and AUROC of each image by its id), `curve` (coverage and risk), and the cost in
         `passes` and `pixels`.
@@ -82,7 +83,7 @@ def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]
         return measure(trust[where], wrong[where], is_probability)
 
     images = {id: measure(each[name][0], each[name][1] == 0, is_probability) for id, each in samples.items()}
-    bands, curve = torch.bucketize(distance, torch.tensor(DISTANCES)), Ranking(trust, wrong).risks
+    bands, curve = torch.bucketize(distance, torch.tensor(DISTANCES)), risks(Ranking(trust, wrong))
     places = torch.linspace(len(curve) / POINTS, len(curve), POINTS, dtype=torch.float64).round().long() - 1
     return {
         "pooled": measure(trust, wrong, is_probability),

@@ -20,6 +20,7 @@ from eln_kit.evaluation.trust import BOUND, MEAN, MEAN_PREDICTION, Case, Detecto
 from eln_kit.models import Networks, Segmenter, error_localizer
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import Evaluation
+from eln_kit.tools.measures import risks
 
 PASSES = 8  # of MC-dropout
 POWERS = range(1, 11)  # of the norm of logits, tried in turn
@@ -209,7 +210,7 @@ def fit_power(logits: Tensor, labels: Tensor) -> int:
     the max softmax. Args: as of `fit_temperature`.
     """
     wrong, maps = predicted(logits) != labels, logits[..., None, None]
-    return min((0, *POWERS), key=lambda power: Ranking(-max_logit(maps, power).flatten(), wrong).risks.mean())
+    return min((0, *POWERS), key=lambda power: risks(Ranking(-max_logit(maps, power).flatten(), wrong)).mean())
 
 
 def _nats(probabilities: Tensor) -> Tensor:

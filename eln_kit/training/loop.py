@@ -121,7 +121,7 @@ def _loop(training: Training) -> None:
     with noted_signals() as received, progress, kept:
         for step, batch in enumerate(batches(stage, training.experiment, accelerator, first), start=first + 1):
             _seed(params.run.seed, step, accelerator)
-            lr = stage.lr_factor * set_lr(training.optimizer, params.optimizer, step, stage.steps)
+            lr = set_lr(training.optimizer, params.optimizer, step, stage.steps)
             stage.step = step
             training.log.add(*one_step(training.model, batch, training.optimizer, accelerator))
             stage.after_step(step)

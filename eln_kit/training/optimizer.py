@@ -10,8 +10,6 @@ from eln_kit.params import Optimizer
 
 def make_optimizer(stage: Stage, knobs: Optimizer) -> torch.optim.AdamW:
     groups = stage.networks.parameter_groups(knobs)
-    for group in groups:
-        group["share"] *= stage.lr_factor
     return torch.optim.AdamW(groups, lr=knobs.lr, weight_decay=knobs.weight_decay, fused=True)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from io import BytesIO
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
@@ -84,7 +84,8 @@ class Pictures:
 
 def together(rows: list[list[Image.Image]]) -> bytes:
     """Pictures in rows, each made small, as one PNG with nothing behind them."""
-    small = [[_small(picture) for picture in row] for row in rows]
+    nearest = Image.Resampling.NEAREST  # classes have no colours in between
+    small = [[ImageOps.contain(picture.convert("RGBA"), (SIDE, SIDE), nearest) for picture in row] for row in rows]
     width = max(sum(picture.width + GAP for picture in row) for row in small) - GAP
     sheet = Image.new("RGBA", (width, sum(row[0].height + GAP for row in small) - GAP))
     top = 0
@@ -97,12 +98,6 @@ def together(rows: list[list[Image.Image]]) -> bytes:
     file = BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
-
-
-def _small(picture: Image.Image) -> Image.Image:
-    factor = SIDE / max(picture.size)
-    size = [max(1, round(side * factor)) for side in picture.size]
-    return picture.convert("RGBA").resize(size, Image.Resampling.NEAREST)  # classes have no colours in between
 
 
 def _picture(image: Tensor) -> Image.Image:  # float 1 3 h w in 0..1

@@ -6,9 +6,7 @@ import math
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
@@ -108,7 +106,7 @@ def launch(processes: int, function: Callable, *arguments: Any) -> None:
     for part in ("", ".agent.server.api"):  # what they tell is raised below
         logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
     try:
-        with _stopped_once():
+        with handled(_stop), handled(signal.getsignal(signal.SIGQUIT), [signal.SIGQUIT]):  # which the launcher changes
             elastic_launch(config, function)(*arguments)
         return
     except SignalException:
@@ -136,21 +134,8 @@ def _what_failed(failure: ProcessFailure) -> BaseException:
     return WorkerError(f"a training process died:\n{message['extraInfo']['py_callstack']}")
 
 
-@contextmanager
-def _stopped_once() -> Iterator[None]:
-    """The first signal stops the launcher, whose processes then save; SLURM may repeat it meanwhile."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGQUIT)  # the launcher installs a handler, and leaves it there
-    try:
-        with handled(_stop):
-            yield
-    finally:
-        signal.signal(signal.SIGQUIT, before)
-
-
 def _stop(number: int, _frame: object) -> NoReturn:
+    """The first signal stops the launcher, whose processes then save; SLURM may repeat it meanwhile."""
     for signal_number in STOPS:
         signal.signal(signal_number, signal.SIG_IGN)
     raise SignalException("stopped", signal.Signals(number))

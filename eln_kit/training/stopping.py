@@ -4,8 +4,8 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,9 +26,6 @@ def saved_before(kind: type[Exception], save: Callable[[], None]) -> Iterator[No
 def noted_signals() -> Iterator[SimpleNamespace]:
     """The signals of `STOPS` set `received.signal` instead of stopping a step midway (main thread only)."""
     received = SimpleNamespace(signal=None)
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
     def remember(number: int, _frame: object) -> None:
         received.signal = number
@@ -39,26 +36,21 @@ def noted_signals() -> Iterator[SimpleNamespace]:
 
 
 @contextmanager
-def handled(handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Let `handler` have the signals of `STOPS`, but for a SIGHUP that is ignored, as under nohup."""
-    before = {number: signal.signal(number, handler) for number in STOPS if number != signal.SIGHUP or hangs_up()}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-@contextmanager
-def ignored(*numbers: signal.Signals) -> Iterator[None]:
-    """What is started meanwhile ignores these signals, which reach a whole job or terminal (main thread only)."""
+def handled(handler: Any, numbers: Sequence[signal.Signals] = STOPS) -> Iterator[None]:
+    """Let `handler` have these signals, but for a SIGHUP that is ignored, as under nohup (main thread only)."""
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if is_main}
+    wanted = [number for number in numbers if is_main and (number != signal.SIGHUP or hangs_up())]
+    before = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def ignored(*numbers: signal.Signals) -> AbstractContextManager[None]:
+    """What is started meanwhile ignores these signals, which reach a whole job or terminal (main thread only)."""
+    return handled(signal.SIG_IGN, numbers)
 
 
 def hangs_up() -> bool:

@@ -8,13 +8,14 @@ from uuid import uuid4
 
 import numpy as np
 from accelerate import Accelerator
+from PIL import Image
 
-from eln_kit.data import spread
 from eln_kit.faults import ParamsError
 from eln_kit.method.stage import Stage
 from eln_kit.models.features import evaluating
 from eln_kit.params import Run
 from eln_kit.store.experiment import Experiment
+from eln_kit.training.pictures import FOLDER
 
 
 def accelerator_options(run: Run, folder: Path) -> dict:
@@ -34,7 +35,7 @@ def accelerator_options(run: Run, folder: Path) -> dict:
 def opened(accelerator: Accelerator, stage: Stage, experiment: Experiment) -> Iterator[None]:
     """While training, the tracker is open; every knob of the run is its configuration.
 
-    After the last step it gets the mIoU on the validation images, and pictures.
+    After the last step it gets the mIoU on the validation images, and what `pictures` has taken.
     """
     if not accelerator.log_with:
         yield
@@ -70,23 +71,11 @@ def _send_results(accelerator: Accelerator, stage: Stage, experiment: Experiment
 
     with evaluating(stage) as trained:
         miou = segmentation.measure(trained.segmenter, experiment.dataset, experiment.params)["miou"]
-        picture = _predictions(trained, experiment)
     accelerator.log({"validation_miou": miou}, step=stage.steps)
-    for tracker in accelerator.trackers:
-        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images({"predictions": picture[None]}, step=stage.steps, **layout)
-
-
-def _predictions(stage: Stage, experiment: Experiment) -> np.ndarray:
-    """Predictions for some validation images as one picture, uint8 `H W 3`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from eln_kit import figures
-    from eln_kit.evaluation import examples
-
-    dataset, params = experiment.dataset, experiment.params
-    items = spread(dataset.val, params.run.show)
-    images, truths, seen = examples.compare({"student": stage.networks.student}, items, dataset, params)
-    canvas = FigureCanvasAgg(figures.predictions(images, truths, seen, dataset.classes, dataset.colors))
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    seen = experiment.folder / stage.name / FOLDER
+    for name, step in (("images", 0), ("predictions", stage.steps)):
+        if (file := seen / f"{step}.png").is_file():
+            picture = np.asarray(Image.open(file).convert("RGB"))[None]
+            for tracker in accelerator.trackers:
+                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({name: picture}, step=stage.steps, **layout)

@@ -53,10 +53,6 @@ def test_a_list_may_have_a_mark_of_its_encoding_and_empty_entries(tmp_path):
     assert (classes.names, classes.void, classes.mask_suffix) == (["é", "b"], None, None)
 
 
-def test_grey_masks_with_alpha_are_read_as_grey(tmp_path):
-    assert read(tree(tmp_path, "classes: [a, b]", [[0, 1, 255]], "LA")) == [[0, 1, VOID]]
-
-
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_colour_masks_are_read_by_the_colours_of_the_list_and_it_is_said(tmp_path, mode):
     dataset = folder(tree(tmp_path, IN_COLOR, [[RED, BLUE]], mode))
@@ -118,7 +114,8 @@ def test_values_with_gaps_are_an_error_that_shows_the_list_to_write(tmp_path, va
     root = tree(tmp_path, "", [values])
     (root / "dataset.yaml").unlink()
     entries = ", ".join(f"{{name: .., value: {value}}}" for value in values)
-    with fails(rf"dataset\.yaml: `classes: \[{entries}\]`"):
+    void = "no value but 0 and 255, which is void; .*" if values == (0, 255) else ""
+    with fails(rf"{void}dataset\.yaml: `classes: \[{entries}\]`"):
         folder(root)
 
 

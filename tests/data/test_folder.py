@@ -142,14 +142,6 @@ def test_a_missing_file_of_classes_is_an_error_that_names_the_knob(tmp_path):
         open_dataset(Data(name="voc", root=str(tmp_path), classes="mine.yaml"))
 
 
-def test_masks_of_0_and_255_are_an_error_since_255_is_void(tmp_path):
-    for split in ("train", "val"):
-        write_image(tmp_path / "images" / split / "a.png")
-        write_mask(tmp_path / "masks" / split / "a.png", (0, 255))
-    with fails("no value but 0 and 255, which is void"):
-        folder(tmp_path)
-
-
 @needs_shared
 def test_camvid_has_its_images_classes_and_void():
     classes = str(PROJECT / "params" / "camvid_classes.yaml")

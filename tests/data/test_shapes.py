@@ -59,11 +59,6 @@ def test_scenes_are_written_once_and_read_back_exactly(tmp_path, monkeypatch):
     assert [item.id for item in open_dataset(small(tmp_path)).val] == ["0000", "0001"]
 
 
-def test_a_larger_data_set_begins_with_the_scenes_of_a_smaller_one(tmp_path):
-    few, more = open_dataset(small(tmp_path)), open_dataset(small(tmp_path, shapes_train=5))
-    assert [i.image.read_bytes() for i in few.train] == [i.image.read_bytes() for i in more.train[:3]]
-
-
 def test_without_a_root_scenes_go_to_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     assert open_dataset(small("")).train[0].image.is_relative_to(tmp_path / "eln_kit")

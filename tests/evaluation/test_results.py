@@ -43,20 +43,9 @@ def test_evaluation_knobs_can_be_changed_afterwards_and_others_are_refused(run, 
     assert cli.main(["evaluate", str(run.folder / "nothing")]) == 2
 
 
-def test_data_that_moved_can_be_named_anew(run, tmp_path):
-    moved = shutil.copytree(run.params.data.root, tmp_path / "moved")
-    knobs = [f"data.root={moved}"]
-    assert results.evaluate(reopen(run.folder, knobs))["segmentation"] == results.evaluate(run)["segmentation"]
-
-
 def test_a_run_that_no_command_made_tells_its_params_by_its_checkpoints(run):
     (run.folder / "params.yaml").unlink()
     assert reopen(run.folder).params == run.params
-
-
-def test_a_moved_run_folder_is_opened_where_it_lies_now(run, tmp_path):
-    moved = run.folder.rename(tmp_path / "moved")
-    assert reopen(moved).folder == moved
 
 
 @pytest.fixture

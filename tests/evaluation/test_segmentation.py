@@ -114,14 +114,6 @@ def test_void_pixels_are_measured_nowhere(tiny, monkeypatch):
     assert seen == [15, 15]
 
 
-def test_untrained_residual_eln_scores_like_the_max_softmax(tiny):
-    params = tiny()
-    experiment = open_experiment(params)
-    networks = experiment.networks()
-    eln, confidence = trust.error_detection(networks.student, networks.eln, experiment.dataset, params)
-    assert eln["auroc"] == pytest.approx(confidence["auroc"], abs=1e-4)
-
-
 def test_an_untrained_residual_eln_is_the_mean_of_its_views_at_one_pass_more(tiny):
     params = tiny({"model.eln_scales": [0.5]})
     networks, experiment = open_experiment(params).networks(), open_experiment(params)

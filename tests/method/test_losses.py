@@ -68,19 +68,11 @@ def test_the_target_of_eln_is_one_where_right_zero_where_wrong_and_void_where_vo
     assert target.tolist() == [[[1, 0, VOID]]]
 
 
-def test_a_wrong_pixel_weighs_as_much_as_right_ones_are_more_numerous():
-    judged = torch.zeros(1, 1, 1, 5)
-    target = torch.tensor([[[1, 1, 1, 0, VOID]]])  # 3 right, 1 wrong: weight 3
-    loss = losses.error_localization_loss(judged, target, max_weight=100)
-    assert loss.item() == pytest.approx((3 + 3) * math.log(2) / 4, rel=1e-5)
-
-
-def test_the_weight_of_wrong_pixels_is_bounded():
-    judged = torch.zeros(1, 1, 1, 10)
-    target = torch.ones(1, 1, 10, dtype=torch.long)
-    target[..., 0] = 0  # weight would be 9
-    loss = losses.error_localization_loss(judged, target, max_weight=2)
-    assert loss.item() == pytest.approx((9 + 2) * math.log(2) / 10, rel=1e-5)
+@pytest.mark.parametrize(("right", "max_weight", "weight"), [(3, 100, 3), (9, 2, 2)])
+def test_a_wrong_pixel_weighs_as_much_as_right_ones_are_more_numerous_within_a_bound(right, max_weight, weight):
+    target = torch.tensor([[[1] * right + [0, VOID]]])
+    loss = losses.error_localization_loss(torch.zeros(1, 1, 1, right + 2), target, max_weight)
+    assert loss.item() == pytest.approx((right + weight) * math.log(2) / (right + 1), rel=1e-5)
 
 
 def test_true_class_probability_and_its_loss_by_hand():

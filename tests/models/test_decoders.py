@@ -32,15 +32,6 @@ def test_a_pyramid_is_the_networks_own_maps_without_dilation():
     assert all(each.dilation == (1, 1) for each in encoder.modules() if isinstance(each, torch.nn.Conv2d))
 
 
-def test_a_vision_transformer_gives_four_evenly_spaced_blocks():
-    assert Encoder("vit_tiny_patch16_224", pyramid=True).network.indices == [2, 5, 8, 11]
-
-
-def test_deeplabv3plus_stays_the_default_with_two_maps():
-    assert Model().decoder == "deeplabv3plus"
-    assert len(Segmenter(SMALL, classes=3).eval()(torch.rand(1, 3, 64, 64)).features) == 2
-
-
 def test_an_unknown_decoder_and_a_width_that_does_not_fit_are_one_line_with_the_mend():
     with pytest.raises(ParamsError) as error:
         build({}, {"model.decoder": "segfromer"})

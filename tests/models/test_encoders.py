@@ -70,10 +70,11 @@ def test_low_features_are_at_stride_4_and_deep_ones_as_near_16_as_the_network_co
     assert features.deep.shape == (1, encoder.channels[1], *deep)
 
 
-def test_a_vision_transformer_gives_an_early_and_its_last_block():
-    network = Encoder("vit_tiny_patch16_224").network
-    assert network.indices == [2, 11]
-    assert network.model.norm.weight.requires_grad  # both go through it
+@pytest.mark.parametrize(("pyramid", "blocks"), [(False, [2, 11]), (True, [2, 5, 8, 11])])
+def test_a_vision_transformer_gives_an_early_and_its_last_block_or_four_evenly_spaced(pyramid, blocks):
+    network = Encoder("vit_tiny_patch16_224", pyramid=pyramid).network
+    assert network.out_indices == blocks
+    assert network.model.norm.weight.requires_grad  # all go through it
 
 
 def test_weights_of_a_vision_transformer_come_from_a_file_for_any_image_size_and_more_channels(tmp_path):

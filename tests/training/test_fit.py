@@ -87,8 +87,8 @@ def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(tiny, whole, m
 )
 def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tmp_path, monkeypatch, decoder):
     knobs = {"model.decoder": decoder, "model.decoder_channels": 32, "semi_supervised.strong_pass": "own"}
-    knobs |= {"semi_supervised.strong_views": 2, "semi_supervised.feature_weight": 0.5, "views.cutmix": 0.5}
-    knobs |= {"semi_supervised.ema_warmup": True, "semi_supervised.lr_factor": 0.5, "optimizer.warmup": 2}
+    knobs |= {"semi_supervised.strong_views": 2, "views.cutmix": 0.5}
+    knobs |= {"semi_supervised.ema_warmup": True, "optimizer.warmup": 2}
     knobs |= {
         "semi_supervised.complementary": True,
         "optimizer.schedule": "cosine",
@@ -104,8 +104,6 @@ def test_a_resumed_run_ends_alike_with_every_decoder_and_all_of_stage_3(tiny, tm
     stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     stopped = resume(params, SemiSupervised, 3, stop, saved(3), monkeypatch, whole.folder)
     assert alike(stopped.folder, whole.folder, "3_semi_supervised")
-    assert "features" in whole.records("3_semi_supervised")[-1]
-    assert whole.records("3_semi_supervised")[0]["lr"] == pytest.approx(0.5 * whole.records("1_supervised")[0]["lr"])
 
 
 def test_under_nohup_a_closed_terminal_stops_nothing(tiny, monkeypatch):
@@ -145,12 +143,12 @@ def test_the_loss_falls_and_the_log_has_a_line_every_few_steps(tiny):
 
 
 def test_training_weighs_classes_by_the_labelled_images_and_other_weights_are_another_run(tiny, whole):
-    weighted = open_experiment(tiny({"optimizer.class_weights": "median"}))
+    weighted = open_experiment(tiny({"optimizer.class_weights": "sqrt"}))
     stage = Supervised(weighted.networks(), weighted.params)
     fit(stage, weighted)
     assert torch.equal(stage.class_weights, weighted.class_weights)
     assert not alike(weighted.folder, whole, "1_supervised")
-    with pytest.raises(CheckpointError, match=r"optimizer\.class_weights was 'median' and is 'none'"):
+    with pytest.raises(CheckpointError, match=r"optimizer\.class_weights was 'sqrt' and is 'none'"):
         open_experiment(tiny()).networks(after="1_supervised")
 
 
@@ -183,27 +181,6 @@ def test_an_image_that_went_bad_stops_training_in_one_line_with_the_steps_so_far
     assert not state["finished"]
 
 
-@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-3), ("poly", 1e-3 * 0.25**0.9)])
-def test_a_polynomial_schedule_falls_to_nearly_nothing_and_a_constant_one_stays(tiny, schedule, last):
-    experiment = train(tiny({"optimizer.schedule": schedule}), "1_supervised")
-    assert experiment.records("1_supervised")[-1]["lr"] == pytest.approx(last)
-
-
-def test_the_next_stage_says_which_notebook_is_missing(tiny):
-    with pytest.raises(CheckpointError, match=r"run notebooks/1_supervised\.ipynb first"):
-        open_experiment(tiny()).networks(after="1_supervised")
-
-
-def test_a_checkpoint_made_with_other_params_is_refused_and_the_difference_named(run, tiny):
-    with pytest.raises(CheckpointError, match=r"model\.decoder_channels was 8 and is 16"):
-        open_experiment(tiny({"model.decoder_channels": 16})).networks(after="1_supervised")
-
-
-def test_knobs_of_a_later_stage_do_not_trouble_an_earlier_checkpoint(run, tiny):
-    later = tiny({"semi_supervised.threshold": 0.9, "error_localization.ratios": [3.0]})
-    assert len(open_experiment(later).networks(after="1_supervised").auxiliary) == 1
-
-
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -230,12 +207,6 @@ def test_a_failed_write_keeps_the_last_checkpoint(tmp_path, monkeypatch):
         checkpoint.save(path, whole | {"step": 2})
     assert checkpoint.load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
-
-
-def test_a_run_folder_that_cannot_be_made_is_one_clear_line(tiny, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ParamsError, match=r"run\.folder = .*cannot be written"):
-        open_experiment(tiny({"run.folder": str(tmp_path / "file" / "run")}))
 
 
 def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):

@@ -40,7 +40,7 @@ def quick_starts():
 OWN_PASS = {"semi_supervised.strong_pass": "own", "semi_supervised.strong_views": 2}
 
 
-@pytest.mark.parametrize("more", [{"optimizer.class_weights": "median"}, OWN_PASS])
+@pytest.mark.parametrize("more", [{"optimizer.class_weights": "sqrt"}, OWN_PASS])
 def test_two_processes_have_the_losses_of_one_with_all_their_images(tiny, tmp_path, more):
     knobs = BATCHES | {"semi_supervised.windows": 2, "semi_supervised.window": 4, "semi_supervised.threshold": 0.0}
     knobs |= more
