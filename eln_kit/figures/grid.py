@@ -1,5 +1,7 @@
 """Panels in a grid with one legend, and what all figures share."""
 
+import sys
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
@@ -45,10 +47,20 @@ Many = Sequence[Values] | Values
 
 @cache
 def choose_fonts() -> None:
-    """Letters that the usual font lacks come from another. A `$` in a name is a dollar, whatever a person has set."""
+    """Letters that the usual font lacks come from another, and those that none has are told by `save` alone.
+
+    A `$` in a name is a dollar, whatever a person's own settings say.
+    """
     plt.rcParams.update({"text.parse_math": False, "text.usetex": False})
     installed = set(font_manager.get_font_names())
     plt.rcParams["font.family"] += [name for name in OTHER_SCRIPTS if name in installed]
+    warnings.filterwarnings("ignore", "Glyph .* missing from")
+
+
+@cache
+def tell_missing(letters: str) -> None:
+    mend = "install one, such as Noto Sans CJK; until then they are boxes"
+    print(f"no installed font has {letters}: {mend}", file=sys.stderr)
 
 
 def array(values: object) -> np.ndarray:
@@ -114,7 +126,15 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write a PNG at 110 dpi that light and dark pages bear, making its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    on_paper(figure).savefig(path, dpi=DPI)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        on_paper(figure).savefig(path, dpi=DPI)
+    messages = [str(warning.message) for warning in caught]
+    letters = {chr(int(message.split()[1])) for message in messages if message.startswith("Glyph")}
+    if letters and not tell_missing.cache_info().misses:  # once a notebook, not in each figure
+        tell_missing("".join(sorted(letters)))
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return path
 
 

@@ -150,14 +150,12 @@ def pseudo_labels(
     wrongness: Many,
     classes: Sequence[str],
     colors: Values,
-    by: str = "teacher",
 ) -> Figure:
-    """A row an image: image, prediction, its wrongness, what is kept, and what of that is wrong.
+    """A row an image: image, teacher's prediction, its wrongness, what is kept, and what of that is wrong.
 
     Args:
         truths: masks, or None when nobody knows; the last column is left out then. Void pixels do not count.
         predictions, keeps, wrongness: one an image
-        by: who predicts
     """
     rows = []
     for i, image in enumerate(images):
@@ -166,7 +164,7 @@ def pseudo_labels(
         known = np.ones_like(keep) if truths is None else array(truths[i]) != IGNORE
         row = [
             (as_picture(image), "image"),
-            (colorize(mask, colors), by),
+            (colorize(mask, colors), "teacher"),
             (as_map(wrongness[i]), "ELN: wrong?"),
             (striped(colorize(kept, colors), ~keep), f"{share_of(keep[known]):.0%} kept"),
         ]
@@ -178,6 +176,43 @@ def pseudo_labels(
     legend = class_legend(classes, colors, truths, wrong=truths is not None, predictions=predictions)
     legend.append(DROPPED)
     return grid(rows, legend, "1 - ELN's trust")
+
+
+def judgement(
+    image: Values,
+    truth: Values | None,
+    prediction: Values,
+    wrongness: Values,
+    keep: Values,
+    classes: Sequence[str],
+    colors: Values,
+) -> Figure:
+    """One image: what was predicted, where ELN expects errors, what it keeps, and what is left of the prediction.
+
+    Args:
+        truth: `H W`, or None when nobody knows; the errors are left out then.
+        prediction, wrongness, keep: `H W`
+    """
+    keep = array(keep).astype(bool)
+    filtered = np.where(keep, array(prediction), IGNORE)
+    mask = np.repeat((255 * keep).astype(np.uint8)[..., None], 3, axis=2)
+    top = [(as_picture(image), "image"), (colorize(prediction, colors), "prediction")]
+    if truth is not None:
+        rate = error_rate(truth, prediction)
+        top[1:1] = [(colorize(truth, colors), "truth")]
+        top.append((error_map(image, truth, prediction), f"true errors: {rate:.1%}"))
+    bottom = [
+        (as_map(wrongness), "ELN: wrong?"),
+        (mask, f"ELN's mask: {share_of(keep):.0%} kept (white)"),
+        (striped(colorize(filtered, colors), ~keep), "filtered prediction"),
+    ]
+    shown = [prediction] if truth is None else [prediction, truth]
+    present = [index for index in np.unique(np.concatenate([array(mask).ravel() for mask in shown])) if index != IGNORE]
+    legend = [entry(classes[index], np.asarray(colors)[index]) for index in present]
+    if truth is not None:
+        legend += [entry("wrong", WRONG), entry("void", VOID)]
+    legend.append(DROPPED)
+    return grid([top, bottom], legend, "1 - ELN's trust")
 
 
 def as_picture(image: Values) -> np.ndarray:  # H W 3 uint8

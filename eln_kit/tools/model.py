@@ -58,9 +58,8 @@ class Found:
         return levels_of(self.trust) >= level_of(self.threshold)
 
     def show(self, truth: np.ndarray | Tensor | None = None) -> Figure:
-        """Image, mask, trust and what is kept, side by side; with its errors where the truth, `H W`, is known."""
-        truths, maps = None if truth is None else [truth], ([self.mask], [self.keep], [1 - self.trust])
-        return figures.pseudo_labels([self.image], truths, *maps, self.classes, self.colors, by="prediction")
+        """Image, mask, trust and what is kept, side by side; with the errors where the truth, `H W`, is known."""
+        return figures.judgement(self.image, truth, self.mask, 1 - self.trust, self.keep, self.classes, self.colors)
 
 
 def levels_of(trust: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Figures are drawn from tensors and arrays of any size, and say what is in the data."""
 
 import io
+import re
 from functools import partial
 
 import matplotlib
@@ -146,15 +147,24 @@ def test_of_many_classes_a_legend_names_the_most_frequent_and_a_matrix_has_no_nu
 def unchosen(monkeypatch):
     """Fonts as before the first figure."""
     monkeypatch.setitem(matplotlib.rcParams, "font.family", ["sans-serif"])
-    grid.choose_fonts.cache_clear()
+    for function in (grid.choose_fonts, grid.tell_missing):
+        function.cache_clear()
     yield
     grid.choose_fonts.cache_clear()
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_fallback_font_that_is_installed_has_the_letters(unchosen, tmp_path, monkeypatch):
+def test_letters_that_no_font_has_are_one_line(unchosen, tmp_path, capsys, monkeypatch, recwarn):
+    monkeypatch.setattr(grid, "OTHER_SCRIPTS", [])
+    for name in ("a.png", "b.png"):
+        figures.save(figures.iou_bars({"a": [0.5, 0.5]}, ["\U000f0001猫", "b"]), tmp_path / name)
+    assert re.fullmatch(r"no installed font has .*: install one, [^\n]*\n", capsys.readouterr().err)
+    assert not list(recwarn)
+
+
+def test_a_fallback_font_that_is_installed_has_the_letters(unchosen, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(grid, "OTHER_SCRIPTS", ["no such font", "STIXNonUnicode"])
     figures.save(figures.iou_bars({"a": [0.5, 0.5]}, ["\ue000", "b"]), tmp_path / "a.png")
+    assert not capsys.readouterr().err
     assert matplotlib.rcParams["font.family"] == ["sans-serif", "STIXNonUnicode"]
 
 
