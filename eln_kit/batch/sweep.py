@@ -15,11 +15,13 @@ several times, on one machine or on several that share the folder, the command d
 """
 
 import re
+import reprlib
+from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from eln_kit.batch import report
 from eln_kit.evaluation import results
@@ -55,7 +57,7 @@ def load(file: str | Path) -> list[Params]:
     Raises:
         ParamsError: names the file and what in it, or in the params file, cannot be used.
     """
-    sweep = params_file.section(Sweep, params_file.read(file), str(file))
+    sweep = _read(file)
     folders = [_folder(method) for method in sweep.methods]
     if "" in folders or len({*folders}) < len(folders) or len({*sweep.seeds}) < len(sweep.seeds):
         raise ParamsError(f"{file}: methods, by their letters and digits, and seeds should differ")
@@ -64,6 +66,21 @@ def load(file: str | Path) -> list[Params]:
         for method, knobs in sweep.methods.items()
         for seed in sweep.seeds
     ]
+
+
+def _read(file: str | Path) -> Sweep:
+    try:
+        return Sweep.model_validate(params_file.read(file))
+    except ValidationError as error:
+        fault = error.errors()[0]
+    if not fault["loc"]:
+        raise ParamsError(f"{file}: should be a mapping of {', '.join(Sweep.model_fields)}")
+    name, *_ = map(str, fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(name, Sweep.model_fields, 1) or [", ".join(Sweep.model_fields)]
+        raise ParamsError(f"{file}: there is no {name}; did you mean {near[0]}?")
+    given = "" if fault["type"] == "missing" else f" = {reprlib.repr(fault['input'])}"
+    raise ParamsError(f"{file}: {name}{given}: {params_file.message_of(fault)}")
 
 
 def _folder(method: str) -> str:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import VOID
-from eln_kit.evaluation.errors import boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.lab import frozen
 from eln_kit.lab.erring import RATIOS, Erring, Point, classes_at
@@ -21,6 +20,7 @@ from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
+from eln_kit.tools.errors import boundary_distance, overlap, taken_for, wrong_pixels
 
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
 MAIN = "main decoder"

@@ -11,10 +11,10 @@ import reprlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from eln_kit.faults import ParamsError
 from eln_kit.params import Params, Section
@@ -22,7 +22,6 @@ from eln_kit.paths import locate, resolve, text_of, write_whole
 
 SECTIONS: dict[str, type[Section]] = {name: type(section) for name, section in Params()}
 Knobs = str | Sequence[str] | dict
-Made = TypeVar("Made", bound=Section)
 
 
 class _Yaml(yaml.SafeLoader):
@@ -97,25 +96,6 @@ def build(sections: dict, knobs: Knobs = (), source: str = "parameters") -> Para
         raise ParamsError("\n".join(reversed(faults.values()))) from None
 
 
-def section(kind: type[Made], content: object, source: str) -> Made:
-    """Check a section that has a file of its own, as a sweep has.
-
-    Raises:
-        ParamsError: names `source` and the first entry that cannot be used.
-    """
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        fault = error.errors()[0]
-    name = ".".join(map(str, fault["loc"]))
-    if not name:
-        raise ParamsError(f"{source}: should be a mapping of {', '.join(kind.model_fields)}")
-    if fault["type"] == "extra_forbidden":
-        raise ParamsError(f"{source}: there is no {name}{_among(kind, fault['loc'])}")
-    given = "" if isinstance(fault["input"], dict) else f" = {reprlib.repr(fault['input'])}"
-    raise ParamsError(f"{source}: {name}{given}: {_message(fault)}")
-
-
 def save(params: Params, file: Path) -> None:
     """Write every knob, so that `load` gives the same params."""
     write_whole(file, yaml.safe_dump(params.model_dump(), sort_keys=False))
@@ -157,19 +137,12 @@ def _explain(fault: dict, source: str) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{source}: there is no knob {knob}{_nearest(knob)}"
     given = f"{knob} = {reprlib.repr(fault['input'])}: " if knob else ""  # none: it is of several sections
-    return f"{source}: {given}{_message(fault)}"
+    return f"{source}: {given}{message_of(fault)}"
 
 
-def _message(fault: Any) -> str:
+def message_of(fault: Any) -> str:
+    """What pydantic says of a value."""
     return fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-
-
-def _among(kind: type[BaseModel], knob: tuple) -> str:
-    """What could be meant by the last of these names; the others lead from `kind` to the section it is in."""
-    for name in knob[:-1]:
-        kind = kind.model_fields[name].annotation  # type: ignore[assignment]
-    near = difflib.get_close_matches(knob[-1], kind.model_fields, 1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(kind.model_fields)}"
 
 
 def _nearest(knob: str) -> str:

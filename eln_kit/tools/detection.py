@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from eln_kit.data import DataSet, Item, read_image, read_mask, spread
-from eln_kit.evaluation.errors import boundary_distance
 from eln_kit.evaluation.measures import Ranking, draw_pixels
 from eln_kit.evaluation.predict import predict, prepare
 from eln_kit.evaluation.segmentation import validation_items
@@ -24,6 +23,7 @@ from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
 from eln_kit.tools import detectors
 from eln_kit.tools.detectors import Study
+from eln_kit.tools.errors import boundary_distance
 from eln_kit.tools.measures import mean_over_images, measure, risks
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_average_precision
 
-from eln_kit.evaluation.errors import wrong_pixels
 from eln_kit.evaluation.measures import interval
 from eln_kit.faults import CheckpointError, DataError, ParamsError
 from eln_kit.lab import Settings, newest_run, open_session, views
@@ -16,6 +15,7 @@ from eln_kit.lab.session import Session
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import build, load, save
+from eln_kit.tools.errors import wrong_pixels
 
 pytestmark = pytest.mark.slow
 
