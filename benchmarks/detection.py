@@ -24,9 +24,9 @@ from eln_kit.evaluation.measures import Ranking, separation
 from eln_kit.evaluation.segmentation import validation_items
 from eln_kit.evaluation.trust import DETECTORS, MEAN, Case, error_detection, sampled
 from eln_kit.models import Networks
+from eln_kit.outcome.detection import detect
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import load
-from eln_kit.tools.detection import detect
 
 STAGE = "2_error_localization"
 VIEWS = ("1 - max softmax", MEAN)

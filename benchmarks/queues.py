@@ -21,10 +21,11 @@ from eln_kit.evaluation import segmentation
 from eln_kit.evaluation.predict import prepare
 from eln_kit.method.stages import STAGES
 from eln_kit.models.features import upsample
+from eln_kit.outcome import detectors
 from eln_kit.params import Params
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import load, save
-from eln_kit.tools import detectors, queue
+from eln_kit.tools import queue
 from eln_kit.tools.model import load as load_model
 from eln_kit.training.fit import fit
 

@@ -163,9 +163,9 @@ def run(options: argparse.Namespace) -> None:
 )
 def check(options: argparse.Namespace) -> None:
     from eln_kit.data import make_split, open_dataset
-    from eln_kit.data.survey import check_trainable, survey
     from eln_kit.store import params_file
     from eln_kit.tools import account
+    from eln_kit.tools.survey import check_trainable, survey
 
     params = params_file.load(options.params, options.set)
     dataset = open_dataset(params.data)
@@ -220,7 +220,7 @@ def sweep(options: argparse.Namespace) -> int:
 )
 def evaluate(options: argparse.Namespace) -> None:
     from eln_kit.batch import report
-    from eln_kit.evaluation import results
+    from eln_kit.outcome import results
     from eln_kit.store import experiment
 
     found = results.evaluate(experiment.reopen(options.run, options.set))

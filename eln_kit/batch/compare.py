@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas
 
 from eln_kit.batch import report
-from eln_kit.evaluation.results import BEST
 from eln_kit.faults import ParamsError
+from eln_kit.outcome.results import BEST
 from eln_kit.paths import resolve
 from eln_kit.store import params_file
 

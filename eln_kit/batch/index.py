@@ -115,7 +115,7 @@ def _params(folder: Path) -> Params | None:
 def headline(found: dict, folder: Path, state: dict) -> list[tuple[str, str, str]]:
     """What a run came to, each as a label, a value and a note: mIoU, labels, best and worst class, time.
 
-    Args: found: the contents of results.json, as `evaluation.results.evaluate` has them.
+    Args: found: the contents of results.json, as `outcome.results.evaluate` has them.
     """
     rows = found.get("segmentation", [])
     if not rows:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from eln_kit.batch.state import finished_before
 from eln_kit.data import Split
-from eln_kit.data.survey import check_trainable, survey
 from eln_kit.device import device, precision_of
 from eln_kit.faults import ParamsError
 from eln_kit.method.stage import Stage
@@ -18,6 +17,7 @@ from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import dataset_of, split_of, without_trained
 from eln_kit.tools import account
+from eln_kit.tools.survey import check_trainable, survey
 from eln_kit.training import processes
 from eln_kit.training.tracking import accelerator_options
 from eln_kit.training.trial import blank, count_parameters, count_trained, memory_of

@@ -24,15 +24,15 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from eln_kit.batch import report
-from eln_kit.evaluation import results
 from eln_kit.faults import LockedError, ParamsError
 from eln_kit.method.stages import stages_of
+from eln_kit.outcome import results
+from eln_kit.outcome.detection import detect, peers_of
 from eln_kit.params import Params, Section
 from eln_kit.paths import resolve
 from eln_kit.store import branch, checkpoint, params_file
 from eln_kit.store.experiment import Experiment, load_params, open_experiment
 from eln_kit.store.lock import held
-from eln_kit.tools.detection import detect, peers_of
 from eln_kit.training.fit import fit
 
 SAME = attrgetter(  # what a stage's result depends on beside what `check_same` compares, which knows its own run alone

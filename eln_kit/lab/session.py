@@ -18,9 +18,9 @@ from eln_kit.lab.learner import Learner
 from eln_kit.lab.settings import Settings
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks
+from eln_kit.outcome.errors import boundary_distance, overlap, taken_for, wrong_pixels
 from eln_kit.params import Params
 from eln_kit.store.experiment import Experiment
-from eln_kit.tools.errors import boundary_distance, overlap, taken_for, wrong_pixels
 
 BOUNDARY = 3  # pixels from another class that count as next to a boundary
 MAIN = "main decoder"

@@ -8,8 +8,8 @@ from eln_kit.data.extra import extra_items
 from eln_kit.data.items import VOID, DataSet, groups_of
 from eln_kit.data.splits import Split
 from eln_kit.data.splits import held_out as held_out_of
-from eln_kit.data.survey import Survey
 from eln_kit.params import Params
+from eln_kit.tools.survey import Survey
 
 RARE, FAINT = 0.005, 0.0001  # shares of the labelled pixels
 FEW_GROUPS = 20

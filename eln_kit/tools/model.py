@@ -16,13 +16,13 @@ from torch import Tensor
 from eln_kit import figures
 from eln_kit.data import DataSet, Item, Split, as_read, depth_of, describe_classes, read_image
 from eln_kit.device import device
-from eln_kit.evaluation.guard import kept_stage
 from eln_kit.evaluation.predict import in_windows, judge, predict, prepare
 from eln_kit.evaluation.segmentation import TOGETHER
 from eln_kit.faults import CheckpointError, DataError
 from eln_kit.method.stages import STAGES
 from eln_kit.models import ErrorLocalizer, Segmenter
 from eln_kit.models.features import predicted, upsample
+from eln_kit.outcome.guard import kept_stage
 from eln_kit.params import Evaluation, Params
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint

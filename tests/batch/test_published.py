@@ -6,8 +6,8 @@ import pytest
 from trees import SIZE, cityscapes_tree, voc_tree
 
 from eln_kit import cli
-from eln_kit.evaluation import results
 from eln_kit.method.stages import STAGES
+from eln_kit.outcome import results
 from eln_kit.paths import project_root
 from eln_kit.store import params_file
 from eln_kit.store.experiment import open_experiment

@@ -7,7 +7,7 @@ from trees import fails, folder, folder_tree, write_image
 
 from eln_kit.data import VOID, read_mask
 from eln_kit.data.classes import read_classes
-from eln_kit.data.survey import survey
+from eln_kit.tools.survey import survey
 
 RED, BLUE, BLACK = (204, 0, 0), (0, 0, 204), (0, 0, 0)
 IN_COLOR = "classes: [{name: sky, color: [204, 0, 0]}, {name: sea, color: [0, 0, 204]}]"

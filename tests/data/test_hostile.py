@@ -17,9 +17,9 @@ from trees import fails, folder_tree, masked_dataset, write_image, write_mask
 from eln_kit import cli
 from eln_kit.data import DataSet, Item, open_dataset, read_image, read_mask
 from eln_kit.data.classes import palette
-from eln_kit.data.survey import survey
 from eln_kit.faults import DataError
 from eln_kit.params import Data
+from eln_kit.tools.survey import survey
 
 TWO_CLASSES = DataSet("made", ["a", "b"], palette(2), [], [])
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))

@@ -13,9 +13,9 @@ from trees import fails, folder, folder_tree, masked_dataset, write_image, write
 from eln_kit import cli, figures, paths
 from eln_kit.data import Item, Split, read_image, read_mask
 from eln_kit.data.ids import find_listed
-from eln_kit.data.survey import survey
 from eln_kit.store.params_file import build
 from eln_kit.tools import account, queue
+from eln_kit.tools.survey import survey
 
 
 @pytest.mark.parametrize(("mode", "fourth"), [("RGBX", "another band"), ("RGBA", "alpha")])

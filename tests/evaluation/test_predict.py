@@ -9,10 +9,10 @@ from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import ParamsError
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.models import Networks
+from eln_kit.outcome.detection import detect
 from eln_kit.params import Evaluation
 from eln_kit.store.experiment import Experiment
 from eln_kit.store.params_file import build
-from eln_kit.tools.detection import detect
 
 
 class Local(torch.nn.Module):
@@ -88,7 +88,7 @@ def test_with_windows_no_network_ever_sees_a_larger_image(tiny, tmp_path, monkey
     examine(networks, dataset.val[0], dataset, params)
     teach(stage, dataset.val[0], dataset)
     error_detection(networks.student, networks.eln, dataset, params)
-    monkeypatch.setattr("eln_kit.tools.detectors.VIEWS", [(1.0, True)])
+    monkeypatch.setattr("eln_kit.outcome.detectors.VIEWS", [(1.0, True)])
     detect(experiment, "2_error_localization", peers=(networks.teacher,))
     assert set(seen) == {(32, 32), (16, 16)}
 

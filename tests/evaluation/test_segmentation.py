@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from eln_kit.data import VOID, read_mask
-from eln_kit.data.survey import survey
 from eln_kit.evaluation import measures, segmentation, trust
 from eln_kit.evaluation.measures import interval
 from eln_kit.method.stages import SemiSupervised
 from eln_kit.store.experiment import open_experiment
+from eln_kit.tools.survey import survey
 
 
 def test_miou_of_a_hand_worked_confusion_matrix_leaves_out_and_names_the_absent_class():

@@ -12,10 +12,10 @@ from eln_kit.lab import Settings, newest_run, open_session, views
 from eln_kit.lab.erring import RATIOS, Point, nearest, rank_correlation
 from eln_kit.lab.judging import Judged, drawn_auprs
 from eln_kit.lab.session import Session
+from eln_kit.outcome.errors import wrong_pixels
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import build, load, save
-from eln_kit.tools.errors import wrong_pixels
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from trees import folder, write_image, write_mask
 
 from eln_kit import cli
 from eln_kit.batch import report
-from eln_kit.evaluation import results, segmentation
+from eln_kit.evaluation import segmentation
+from eln_kit.outcome import results
 from eln_kit.store.branch import branched, open_branch
 from eln_kit.store.params_file import build
 from eln_kit.tools import outlines

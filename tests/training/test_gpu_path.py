@@ -21,8 +21,8 @@ from eln_kit.evaluation.predict import predict
 from eln_kit.method.contrast import Contrast
 from eln_kit.method.stages import STAGES, ErrorLocalization, SemiSupervised
 from eln_kit.models import Networks
+from eln_kit.outcome import detectors
 from eln_kit.store.params_file import load
-from eln_kit.tools import detectors
 from eln_kit.training import trial
 
 pytestmark = pytest.mark.slow

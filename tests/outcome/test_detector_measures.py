@@ -3,7 +3,7 @@ import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
 from eln_kit.evaluation.measures import Ranking
-from eln_kit.tools.measures import mean_over_images, measure, perfect_risks, risks
+from eln_kit.outcome.measures import mean_over_images, measure, perfect_risks, risks
 
 
 @pytest.fixture

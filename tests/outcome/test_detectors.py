@@ -6,9 +6,9 @@ from finished import copied, train
 
 from eln_kit.evaluation.trust import BOUND, error_detection
 from eln_kit.models import Networks
+from eln_kit.outcome import detection, detectors
+from eln_kit.outcome.detectors import DETECTORS, Study
 from eln_kit.store.experiment import open_experiment
-from eln_kit.tools import detection, detectors
-from eln_kit.tools.detectors import DETECTORS, Study
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from eln_kit.tools.errors import boundary_distance, overlap, taken_for, wrong_pixels
+from eln_kit.outcome.errors import boundary_distance, overlap, taken_for, wrong_pixels
 
 
 def test_void_pixels_are_not_wrong():

@@ -18,13 +18,13 @@ from eln_kit.evaluation.trust import Detector, sampled
 from eln_kit.faults import ParamsError
 from eln_kit.models import Segmenter
 from eln_kit.models.features import upsample
+from eln_kit.outcome import detectors
+from eln_kit.outcome.detectors import Study
+from eln_kit.outcome.errors import boundary_distance
+from eln_kit.outcome.measures import mean_over_images, measure, risks
 from eln_kit.params import Params
 from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
-from eln_kit.tools import detectors
-from eln_kit.tools.detectors import Study
-from eln_kit.tools.errors import boundary_distance
-from eln_kit.tools.measures import mean_over_images, measure, risks
 
 DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
 FITTED_ON = 20  # labelled images, for the temperature and the power
@@ -36,7 +36,7 @@ def detect(experiment: Experiment, stage: str, peers: tuple[Segmenter, ...] = ()
     """Measure all detectors on a stage's student.
 
     Returns:
-        `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `tools.measures.measure`),
+        `judged`, `temperature`, `power`, and `detectors`: for each by name `pooled` (see `outcome.measures.measure`),
         `images` (means over images with intervals), `classes` and `distances` (pooled measures of a part of the
         pixels), `by_image` (AUPR and AUROC of each image by its id), `curve` (coverage and risk), and the cost in
         `passes` and `pixels`.

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from eln_kit.data import groups_of
 from eln_kit.evaluation import segmentation
-from eln_kit.evaluation.guard import kept_stage
 from eln_kit.evaluation.measures import interval
 from eln_kit.evaluation.trust import error_detection
 from eln_kit.faults import CheckpointError, Fault
 from eln_kit.method.stages import STAGES
 from eln_kit.models import Networks, Segmenter, Which
+from eln_kit.outcome.guard import kept_stage
 from eln_kit.paths import resolve
 from eln_kit.store import checkpoint
 from eln_kit.store.branch import same_labels

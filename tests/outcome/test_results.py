@@ -12,8 +12,8 @@ from trees import folder_tree
 
 from eln_kit import cli
 from eln_kit.batch import report
-from eln_kit.evaluation import results
 from eln_kit.faults import CheckpointError, ParamsError
+from eln_kit.outcome import results
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment, reopen
 

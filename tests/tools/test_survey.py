@@ -10,7 +10,7 @@ from trees import fails, folder, folder_tree, masked_dataset, write_image, write
 
 from eln_kit import cli
 from eln_kit.data import read_image
-from eln_kit.data.survey import refuse_void, survey
+from eln_kit.tools.survey import refuse_void, survey
 
 
 def params_of(root, tmp_path, more="", **data):

@@ -19,8 +19,8 @@ from eln_kit.evaluation.predict import predict
 from eln_kit.evaluation.trust import BOUND, MEAN, MEAN_PREDICTION, Case, Detector
 from eln_kit.models import Networks, Segmenter, error_localizer
 from eln_kit.models.features import predicted, upsample
+from eln_kit.outcome.measures import risks
 from eln_kit.params import Evaluation
-from eln_kit.tools.measures import risks
 
 PASSES = 8  # of MC-dropout
 POWERS = range(1, 11)  # of the norm of logits, tried in turn

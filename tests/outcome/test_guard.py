@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from eln_kit.evaluation import guard
 from eln_kit.faults import CheckpointError
+from eln_kit.outcome import guard
 from eln_kit.store.experiment import open_experiment
 
 
