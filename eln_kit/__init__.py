@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from eln_kit.tools.model import Model
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 
 def load(place: str | Path) -> Model:

@@ -143,16 +143,21 @@ def check_same(path: Path, state: dict, params: Params) -> None:
     Where the data and lists of them lie does not matter: class names and the split are checked elsewhere. Nor does the
     folder of initial weights: they are in the run by now.
     """
-    if state["version"] != __version__:
-        raise CheckpointError(
-            f"{path}: made by eln-kit {state['version']}, and this is {__version__}: install that one to go on, "
-            f"choose another run.folder, or delete {path.parent} to train it again"
-        )
+    check_version(path, state)
     differences = differing(state["params"], params, state["sections"], state["networks"])
     if differences:
         raise CheckpointError(
             f"{path}: made with other params: {'; '.join(differences)}. "
             f"Set them back, choose another run.folder, or delete {path.parent} to train it again"
+        )
+
+
+def check_version(path: Path, state: dict) -> None:
+    """Refuse a checkpoint of another version (CheckpointError)."""
+    if state["version"] != __version__:
+        raise CheckpointError(
+            f"{path}: made by eln-kit {state['version']}, and this is {__version__}: install that one to go on, "
+            f"choose another run.folder, or delete {path.parent} to train it again"
         )
 
 

@@ -193,9 +193,13 @@ def load_params(folder: Path, knobs: Knobs = ()) -> Params:
     stages = [path for path in checkpoint.stages(folder) if path.parent.name[0] in "123"]
     if not (file.is_file() or stages):
         raise ParamsError(f"{folder}: no run is there; eln-kit run makes one")
-    if file.is_file():
-        return build(load(file, knobs).model_dump(), here)
-    return build(build(checkpoint.load(stages[-1])["params"], knobs).model_dump(), here)
+    try:
+        params = load(file, knobs) if file.is_file() else build(checkpoint.load(stages[-1])["params"], knobs)
+    except ParamsError:
+        if stages:  # another version has other knobs
+            checkpoint.check_version(stages[-1], checkpoint.load(stages[-1], checked=False))
+        raise
+    return build(params.model_dump(), here)
 
 
 def split_of(folder: Path, dataset: DataSet, params: Params, keep: bool = True) -> Split:

@@ -211,7 +211,7 @@ def test_notebook_6_shows_what_a_precision_keeps_and_what_to_label_next(trained,
     given = {"run": str(trained), "images": str(tmp_path / "pool"), "out": str(tmp_path / "out")}
     text = execute("6_label_next", tmp_path / "6.ipynb", **given)
     assert "3 images labelled in" in text
-    assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 3 + 1
+    assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 3 + 2
 
 
 def test_a_notebook_opened_with_other_knobs_while_a_run_goes_on_leaves_the_runs_params_alone(tiny, tmp_path):

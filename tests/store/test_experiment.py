@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished import copied
 from trees import voc_tree
 
 from eln_kit.data import DataSet, Item, splits
-from eln_kit.faults import ParamsError
+from eln_kit.faults import CheckpointError, ParamsError
 from eln_kit.store import experiment
 from eln_kit.store.experiment import open_experiment
 
@@ -97,3 +98,15 @@ def test_a_run_folder_that_cannot_be_written_is_read_and_not_trained_in(run, mon
     assert experiment.reopen(run.folder).split == run.split
     with pytest.raises(ParamsError, match="cannot be written"):
         open_experiment(run.params)
+
+
+def test_a_run_of_another_version_whose_params_are_not_known_says_its_version(whole, tiny, tmp_path, monkeypatch):
+    run = tiny()
+    copied(whole, run, "1_supervised")
+    file = tmp_path / "run" / "params.yaml"
+    file.write_text("semi_supervised: {gone: 1}\n")
+    with pytest.raises(ParamsError, match=r"there is no knob semi_supervised\.gone"):
+        experiment.load_params(file.parent)
+    monkeypatch.setattr("eln_kit.store.checkpoint.__version__", "99")
+    with pytest.raises(CheckpointError, match=r"1_supervised/checkpoint\.pt: made by eln-kit .*, and this is 99"):
+        experiment.load_params(file.parent)
