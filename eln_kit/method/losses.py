@@ -11,11 +11,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from eln_kit.data.items import VOID
 from eln_kit.method.contrast import Contrast
 from eln_kit.models.features import predicted, upsample
 from eln_kit.params import ErrorLocalization
 
-VOID = 255
 FEW = 1e-6  # what a count of pixels is at least, so that 0 / 0 is 0
 
 

@@ -65,10 +65,10 @@ class Stage(nn.Module):
         """The network that the stage is measured by."""
         return self.networks.segmenter(self.measured)
 
-    def before_step(self) -> None:
+    def before_optimizer(self) -> None:
         """What precedes the optimizer's step, once there are gradients."""
 
-    def after_step(self, step: int) -> None:
-        """What follows the optimizer's step of that number, counted from 1: the teacher's, where there is one."""
+    def update_teacher(self, step: int) -> None:
+        """After the optimizer's step of that number, counted from 1: the moving average, where there is a teacher."""
         if "teacher" in self.parts:
             self.networks.update_teacher(step)

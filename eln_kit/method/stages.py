@@ -72,7 +72,7 @@ class ErrorLocalization(Stage):
         prediction = self.networks.student(batch["image"])
         return self.labeled_losses(prediction, batch["image"], batch["mask"])
 
-    def before_step(self) -> None:
+    def before_optimizer(self) -> None:
         """An auxiliary decoder whose gate is closed rests: with no gradient the optimizer leaves it as it is."""
         last = [next(reversed([*decoder.parameters()])).grad for decoder in self.networks.auxiliary]
         gradients = [gradient for gradient in last if gradient is not None]

@@ -26,6 +26,7 @@ from eln_kit.figures.grid import LINES, canvas
 from eln_kit.params import Params
 from eln_kit.paths import resolve, write_whole, writing
 from eln_kit.tools import embedding
+from eln_kit.tools.exports.export import images_below
 from eln_kit.tools.show import find_images
 
 STARTS, MANY = 20, 10_000  # of k-means; images from which it goes by mini-batches
@@ -70,7 +71,7 @@ class Choice:
 
 
 def images_of(params: Params) -> list[Item]:
-    """The training images, with masks or without; of a folder without any mask those that lie in it.
+    """The training images, with masks or without; where a folder is no data set yet, all images in it.
 
     Raises:
         DataError: there are none.
@@ -79,10 +80,10 @@ def images_of(params: Params) -> list[Item]:
     if data.name != "folder":
         return open_dataset(data).train
     train, others = (root / "images" / part for part in ("train", UNLABELED))
-    items = find_images(train) if train.is_dir() else []
-    items += [Item(f"{UNLABELED}/{i.id}", i.image) for i in find_images(others)] if others.is_dir() else []
-    items = items or find_images(root)
-    return as_read(items, data)
+    items = find_images(train) if any(images_below(train)) else []
+    if any(images_below(others)):
+        items += [Item(f"{UNLABELED}/{item.id}", item.image) for item in find_images(others)]
+    return as_read(items or find_images(root), data)
 
 
 def choose(params: Params, count: int) -> Choice:
@@ -95,7 +96,7 @@ def choose(params: Params, count: int) -> Choice:
     if params.model.encoder_weights == "none":
         raise ParamsError("model.encoder_weights = none: an untrained encoder tells no kinds apart; set it to imagenet")
     items, vectors = embedding.embed(images_of(params), params)
-    if not 0 < count <= len(items):
+    if not 0 < count <= len(items) or len(items) < 2:
         raise DataError(f"--count {count}: there are {len(items)} images to choose from")
     order = np.lexsort(vectors.T)
     items, vectors = [items[place] for place in order], embedding.unit(vectors[order])
@@ -149,6 +150,8 @@ def clusters(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres `count d` and each vector's cluster, by scikit-learn's k-means; of very many images in mini-batches."""
     kind = MiniBatchKMeans if len(vectors) > MANY else KMeans
     found = kind(count, n_init=STARTS, random_state=0).fit(vectors)
+    if len(np.unique(found.labels_)) < count:  # mini-batches may leave a cluster empty
+        found = KMeans(count, n_init=1, random_state=0).fit(vectors)
     return found.cluster_centers_, found.labels_
 
 

@@ -62,16 +62,17 @@ def _items(stage: Stage, experiment: Experiment) -> list[tuple[list[Item], bool]
 
 def _joined(parts: tuple[dict[str, Tensor], ...], device: torch.device, params: Params) -> Batch:
     """What the loaders gave, as one batch on the device; strong views are made there."""
-    images, seeds = layout(params.run), [part.pop(SEED) for part in parts]
+    images, (labeled_seeds, *unlabeled_seeds) = layout(params.run), [part.pop(SEED) for part in parts]
     tensors = {name: tensor for part in parts for name, tensor in part.items()}
     for name, tensor in tensors.items():
         order = images if tensor.dim() == 4 else torch.preserve_format
         tensors[name] = tensor.to(device, non_blocking=True, memory_format=order)
     if params.views.labeled == "strong":
-        tensors["image"] = strong_views(tensors["image"], seeds[0], params.views)
+        tensors["image"] = strong_views(tensors["image"], labeled_seeds, params.views)
     if "weak" in tensors:
         for number, name in enumerate(strong_names(params)):
-            tensors[name] = strong_views(tensors["weak"], seeds[1] + number * 2**40, params.views)  # other draws
+            seeds = unlabeled_seeds[0] + number * 2**40  # other draws
+            tensors[name] = strong_views(tensors["weak"], seeds, params.views)
     return tensors  # type: ignore[return-value]
 
 

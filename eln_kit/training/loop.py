@@ -124,7 +124,7 @@ def _loop(training: Training) -> None:
             lr = set_lr(training.optimizer, params.optimizer, step, stage.steps)
             stage.step = step
             training.log.add(*one_step(training.model, batch, training.optimizer, accelerator))
-            stage.after_step(step)
+            stage.update_teacher(step)
             images += len(batch.get("image", ())) + len(batch.get("weak", ()))
             progress.step()
             if step % params.run.log_every == 0 or step == stage.steps or training.best.due(step):
@@ -144,7 +144,7 @@ def one_step(model: nn.Module, batch: Batch, optimizer: AcceleratedOptimizer, ac
     """Forward, backward and optimizer's step on a batch: the losses and measures, still on the device."""
     losses, measures = model(batch)
     accelerator.backward(sum(losses.values()))
-    accelerator.unwrap_model(model).before_step()
+    accelerator.unwrap_model(model).before_optimizer()
     optimizer.step()
     optimizer.zero_grad()
     return losses, measures

@@ -25,8 +25,8 @@ from eln_kit.training.fit import fit
 class Watched(SemiSupervised):
     """Stage 3 that writes down what the process holds, ten times: MiB and open files."""
 
-    def after_step(self, step: int) -> None:
-        super().after_step(step)
+    def update_teacher(self, step: int) -> None:
+        super().update_teacher(step)
         self.done = getattr(self, "done", 0) + 1
         if self.done % (self.steps // 10) == 0:
             gc.collect()

@@ -92,7 +92,7 @@ def test_a_decoder_whose_gate_is_closed_does_not_move_at_all(tiny, batch):
     optimizer = torch.optim.AdamW(stage.networks.auxiliary.parameters(), lr=0.1, weight_decay=0.1)
     before = [decoder.classify[-1].weight.clone() for decoder in stage.networks.auxiliary]
     sum(stage(batch)[0].values()).backward()
-    stage.before_step()
+    stage.before_optimizer()
     optimizer.step()
     after = [decoder.classify[-1].weight for decoder in stage.networks.auxiliary]
     assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [False, True]
@@ -347,7 +347,7 @@ def test_the_teacher_follows_in_stage_3_and_in_the_control_and_rests_before(tiny
         stage = make(kind, tiny())
         stage.networks.student.classify[-1].bias.data.fill_(9.0)
         before = stage.networks.teacher.classify[-1].bias.clone()
-        stage.after_step(1)
+        stage.update_teacher(1)
         assert (stage.networks.teacher.classify[-1].bias > before).all() == follows, kind
 
 
