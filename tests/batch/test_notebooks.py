@@ -211,7 +211,14 @@ def test_notebook_6_shows_what_a_precision_keeps_and_what_to_label_next(trained,
     given = {"run": str(trained), "images": str(tmp_path / "pool"), "out": str(tmp_path / "out")}
     text = execute("6_label_next", tmp_path / "6.ipynb", **given)
     assert "3 images labelled in" in text
-    assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 3 + 2
+    assert text.count("image/png") == len(list((tmp_path / "out/6_label_next").glob("*.png"))) == 3 + 1
+    assert "0 measured so far" in text
+
+
+def test_notebook_6_shows_each_round_of_labels(pipeline, tmp_path):
+    text = execute("6_label_next", tmp_path / "6.ipynb", run=str(pipeline[1]), out=str(tmp_path / "out"))
+    assert "1 measured so far" in text
+    assert (tmp_path / "out/6_label_next/rounds.png").is_file()
 
 
 def test_a_notebook_opened_with_other_knobs_while_a_run_goes_on_leaves_the_runs_params_alone(tiny, tmp_path):
