@@ -150,14 +150,14 @@ def labels_for(share: float, *names: str) -> str:
     lines = []
     for name in names:
         rows = label_scores(name)
-        full = full_supervision(rows)
+        full, total = full_supervision(rows), rows[rows.way == "all"].labels.max()
         means = rows[rows.way != "all"].groupby(["way", "labels"]).miou.mean().unstack("way")
         cells = []
         for way in ("random", "choose", "covering", "every n-th"):
-            known = means[way].dropna()
+            known = means.get(way, pd.Series()).dropna()
             enough = known.index[known >= share * full]
-            total = rows[rows.way == "all"].labels.max()
-            cells.append(f"{enough[0]} ({enough[0] / total:.1%})" if len(enough) else f"over {known.index.max()}")
+            more = f"over {known.index.max()}" if len(known) else ""
+            cells.append(f"{enough[0]} ({enough[0] / total:.1%})" if len(enough) else more)
         lines.append([name, f"{full:.1f} ({total} labels)", f"{share * full:.1f}", *cells])
     return markdown(
         ["images", "all labels", f"{share:.0%} of it", "random", "`choose`", "covering", "every n-th"], lines

@@ -48,3 +48,17 @@ def test_stage_3_stands_beside_labels_alone_of_the_same_draws(monkeypatch):
     lines = tables.one_setting("few", 3).splitlines()
     assert lines[2] == "| labels alone | 50.0 | 50.0 |  |"
     assert lines[3].endswith("| 54.0 | 54.0 | +4.0 (least +4.0, n=1) |")
+
+
+def test_choosing_stands_beside_random_draws_and_95_percent_is_reached_by_the_first_count_that_does(monkeypatch):
+    rows = [
+        (3, "random", 0, 60.0),
+        (3, "random", 1, 80.0),
+        (3, "choose", 0, 70.0),
+        (6, "random", 0, 96.0),
+        (9, "all", 0, 100.0),
+    ]
+    table = pd.DataFrame(rows, columns=["labels", "way", "draw", "student"]).assign(seed=0)
+    monkeypatch.setattr(tables, "evidence", lambda name: table)
+    assert tables.ways("a").splitlines()[2] == "| a | 3 | 70.0 ± 14.1 | 70.0 | 80.0 | 70.0 |  |  | 1 of 2 |"
+    assert tables.labels_for(0.95, "a").splitlines()[2] == "| a | 100.0 (9 labels) | 95.0 | 6 (66.7%) | over 3 |  |  |"
