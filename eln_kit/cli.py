@@ -7,14 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eln_kit import faults
 from eln_kit.faults import Fault
 from eln_kit.paths import shorten_temporaries, write_whole, writing
-
-if TYPE_CHECKING:
-    from eln_kit.params import Params
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 COMMANDS: list[tuple[Callable, str, tuple]] = []  # function, help, arguments
@@ -112,18 +109,6 @@ KNOBS = _argument(
 )
 
 
-def _wanted(options: argparse.Namespace) -> "Params":
-    """The params of a run, which may branch off another one."""
-    from eln_kit.store import params_file
-
-    wanted = params_file.load(options.params, options.set)
-    if wanted.run.start_from:
-        from eln_kit.store.branch import branched
-
-        wanted = branched(wanted)
-    return wanted
-
-
 @_command(
     "execute the notebooks with a params file, or go on where they stopped",
     PARAMS,
@@ -133,8 +118,13 @@ def _wanted(options: argparse.Namespace) -> "Params":
 def run(options: argparse.Namespace) -> None:
     from eln_kit.batch import report, state
     from eln_kit.paths import resolve
+    from eln_kit.store import params_file
 
-    wanted, sources = _wanted(options), state.notebooks(state.NOTEBOOKS)
+    wanted, sources = params_file.load(options.params, options.set), state.notebooks(state.NOTEBOOKS)
+    if wanted.run.start_from:
+        from eln_kit.store.branch import branched
+
+        wanted = branched(wanted)
     if options.dry_run:
         from eln_kit.batch import plan
 

@@ -5,7 +5,6 @@ training set are those of Hariharan et al. (SBD, ICCV 2011).
 """
 
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -21,20 +20,16 @@ from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 from tqdm.contrib.concurrent import thread_map
 
-from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
 from eln_kit.data.classes import bit_colors, in_palette
 from eln_kit.data.ids import names_in, read_ids
 from eln_kit.data.items import VOID
-from eln_kit.data.splits import list_folders, make_split
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import write_picture, write_whole
 from eln_kit.tools.report import Report
-
-LIST = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
 
 
 class Archive(NamedTuple):
@@ -73,8 +68,7 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
             report.mend("root", f"{root}: no such folder; make it, or correct --root")
         {"voc": _voc, "cityscapes": _cityscapes}[name](root, download, report)
         if not report.faults:
-            data = Data(name=name, root=str(root))
-            _official_lists(open_dataset(data), data, report)
+            open_dataset(Data(name=name, root=str(root)))
     report.close(root)
     return not report.faults
 
@@ -230,21 +224,3 @@ def _ids(voc: Path, part: str) -> list[str]:
     """Of a list of VOC's; [] where it is not there."""
     files = (voc / f"ImageSets/Segmentation/{stem}.txt" for stem in (part.replace("trainaug", "train_aug"), part))
     return next(([Path(id).stem for id in read_ids(file)] for file in files if file.is_file()), [])
-
-
-def _official_lists(dataset: DataSet, data: Data, report: Report) -> None:
-    """Tell of every N_labeled_ID.txt and N_unlabeled_ID.txt that `data.split_id` can name; try each pair."""
-    names = [name for folder in list_folders(dataset, data) for name in names_in(folder)]
-    numbers = {tuple(map(int, match.groups())) for match in map(LIST.fullmatch, names) if match}
-    whole: dict[int, list[str]] = {}
-    for n, id in sorted(numbers, key=lambda pair: (-pair[0], pair[1])):
-        try:
-            make_split(dataset, data.model_copy(update={"labels": f"1/{n}", "split_id": id}))
-            whole.setdefault(n, []).append(str(id))
-        except DataError as error:
-            report.note("official lists", str(error))
-    if whole:
-        shown = ", ".join(f"1/{n}: {' '.join(ids)}" for n, ids in whole.items())
-        report.ok("official lists", f"{shown} (data.labels: data.split_id); other splits are drawn by seed")
-    else:
-        report.note("official lists", "none; splits are drawn by seed")

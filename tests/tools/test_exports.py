@@ -269,7 +269,7 @@ def test_colours_of_a_labelmap_are_exact(tmp_path, capsys):
         ("coco", lambda root: write_coco(root / "x.json", ["a.png"], [{"id": 3}]), "x.json: is not as COCO has it"),
         ("coco", lambda root: write_coco(root / "x.json", ["a.png"], [of(0, 1, [flat(BOX)])]), "0 images that are"),
         ("labelme", lambda root: None, "holds no labelme file"),
-        ("labelme", lambda root: (root / "x.json").write_text('{"shapes": [{}]}'), "x.json: is not as labelme writes"),
+        ("labelme", lambda root: (root / "x.json").write_text('{"shapes": [{}]}'), "x.json: is not as labelme has it"),
         ("labelmap", lambda root: None, "holds no labelmap.txt"),
         ("labelmap", lambda root: labelmap_tree(root, "road:1,2\n"), "labelmap.txt: line 1 should be name:r,g,b"),
         ("labelmap", lambda root: labelmap_tree(root, "a:1,2,3::\nb:1,2,3::"), "line 2 has a colour that another"),
