@@ -98,7 +98,7 @@ def _count(text: str) -> int:
 
 def _share(text: str) -> float:
     if not 0 < (value := float(text)) < 1:
-        raise argparse.ArgumentTypeError("should be above 0 and below 1, such as 0.98")
+        raise argparse.ArgumentTypeError("should be above 0 and below 1")
     return value
 
 
@@ -283,7 +283,7 @@ def table(options: argparse.Namespace) -> None:
     _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
     _argument("--out", metavar="DIR", help="of an export: the new folder, which data.root is to name"),
     _argument("--base", metavar="DIR", help="of an export: a data set whose classes, images and masks come along"),
-    _argument("--val", type=float, default=0.2, help="of an export without validation part: share drawn (0.2)"),
+    _argument("--val", type=_share, default=0.2, help="of an export without validation part: share drawn (0.2)"),
     _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
 def data(options: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
         if download:
             root.mkdir(parents=True, exist_ok=True)
         elif not root.is_dir():
-            report.mend("root", f"{root}: no such folder; make it, or correct --root")
+            report.tell("fix", "root", f"{root}: no such folder; make it, or correct --root")
         {"voc": _voc, "cityscapes": _cityscapes}[name](root, download, report)
         if not report.faults:
             open_dataset(Data(name=name, root=str(root)))
@@ -84,7 +84,7 @@ def _voc(root: Path, download: bool, report: Report) -> None:
     for part in ("train", "val"):
         _count(report, part, len(_ids(voc, part)), VOC_COUNTS, "images with masks", _absent(voc, part, folders), advice)
     if report.faults:
-        report.note("trainaug", f"is made of {SBD.file} once train and val are whole")
+        report.tell("note", "trainaug", f"is made of {SBD.file} once train and val are whole")
     else:
         _trainaug(root, voc, download, report)
 
@@ -100,7 +100,7 @@ def _trainaug(root: Path, voc: Path, download: bool, report: Report) -> None:
         if advice := _bring(SBD, root, download, lambda: _absent_of_sbd(sbd, wanted)):
             found = f"{len(made.intersection(listed))} of {VOC_COUNTS['trainaug']}"
             words = "masks in SegmentationClassAug (training uses train.txt without it)"
-            return report.mend("trainaug", f"{found} {words}, {advice}")
+            return report.tell("fix", "trainaug", f"{found} {words}, {advice}")
         of_sbd = {*read_ids(sbd / "train.txt"), *read_ids(sbd / "val.txt")}
         listed = _ids(voc, "trainaug") or sorted((of_sbd | train) - val)
         _write_masks([id for id in listed if id not in made], voc, train, sbd)
@@ -133,7 +133,7 @@ def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
 
 def _cityscapes(root: Path, download: bool, report: Report) -> None:
     if download:
-        report.note("download", f"by hand{_SITE}")
+        report.tell("note", "download", f"by hand{_SITE}")
     total = sum(CITYSCAPES_COUNTS.values())
 
     def absent_image() -> str:
@@ -151,18 +151,18 @@ def _cityscapes(root: Path, download: bool, report: Report) -> None:
     what = f"{kind}{'; mapped to the 19 classes as they are read' * (kind == 'labelIds')}"
     _count(report, "masks", masks(kind), {"masks": total}, what, "", advice)
     if any((root / name / "test").is_dir() for name in ("leftImg8bit", "gtFine")):
-        report.note("test", "is not read: its masks are empty, the benchmark keeps the truth")
+        report.tell("note", "test", "is not read: its masks are empty, the benchmark keeps the truth")
 
 
 def _count(report: Report, part: str, found: int, counts: dict[str, int], what: str, absent: str, advice: str) -> None:
     """A line: as many as published and none absent, or what to do."""
     told = f"{found} of {counts[part]} {what}"
     if found == counts[part] and not absent:
-        report.ok(part, told)
+        report.tell("ok", part, told)
     elif absent or (found < counts[part] and advice):
-        report.mend(part, f"{told}, {advice}" if advice else f"{told}, {absent} is missing")
+        report.tell("fix", part, f"{told}, {advice}" if advice else f"{told}, {absent} is missing")
     else:
-        report.mend(part, f"{told}: take out what is too much, or replace the lists with the published ones")
+        report.tell("fix", part, f"{told}: take out what is too much, or replace the lists with the published ones")
 
 
 def _bring(archive: Archive, root: Path, download: bool, absent: Callable[[], str]) -> str:

@@ -288,13 +288,15 @@ def test_what_is_no_such_export_is_one_line(tmp_path, capsys, kind, mess, words)
 def test_the_door_says_what_is_missing(coco, tmp_path, capsys, monkeypatch):
     assert cli.main(["data", "coco", "--root", str(coco)]) == 2
     assert capsys.readouterr().err == "eln-kit data coco: needs --out, the folder to make\n"
-    assert bring("coco", coco, tmp_path / "out", "--val", "2") == 1
+    with pytest.raises(SystemExit, match="2"):
+        bring("coco", coco, tmp_path / "out", "--val", "2")
+    assert "--val: should be above 0 and below 1" in capsys.readouterr().err
     assert bring("coco", tmp_path / "nothing", tmp_path / "out") == 1
     assert bring("coco", coco, coco) == 1
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     assert bring("coco", coco, tmp_path / "out") == 1
     told = capsys.readouterr().out
-    words = ("--val = 2", "correct --root", "choose another --out", "which is missing: pip install -e '.[import]'")
+    words = ("correct --root", "choose another --out", "which is missing: pip install -e '.[import]'")
     for word in words:
         assert word in told
     assert not (tmp_path / "out").exists()

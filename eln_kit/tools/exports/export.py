@@ -89,7 +89,7 @@ class Export:
     def tell(self, report: Report) -> None:
         """What was odd, each kind once, with its number and an example."""
         for (what, said), examples in self.odd.items():
-            report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
+            report.tell("note", what, f"{len(examples)} {said}, such as {examples[0]}")
         self.odd = {}
 
     def add_others(self, folder: Path) -> None:
