@@ -26,16 +26,6 @@ def table(results: dict) -> str:
     return "\n\n".join(map(_text, shown_tables(results)))
 
 
-def _calibration(eln: dict) -> Iterator[str]:
-    if "ece_before" not in eln:
-        return
-    before, after = eln["ece_before"], eln["reliability"]["ece"]
-    if images := eln["calibrated_on"]:
-        yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
-    else:
-        yield f"Its trust is a score (ECE {after:.3f}): no image was held out to calibrate it (data.held_out)."
-
-
 def html(results: dict) -> str:
     """The same tables for a notebook, and what to notice where segmentation was measured."""
     sentences = notable(results) if "segmentation" in results else []
@@ -161,7 +151,11 @@ def _detection(number: int, rows: dict[str, dict]) -> Iterator[str]:
         return
     better = "better" if eln > softmax else "no better"
     yield f"After stage {number} ELN finds errors {better} than 1 - max softmax does: AUPR {eln:.3f} and {softmax:.3f}."
-    yield from _calibration(rows["ELN"])
+    images, before, after = rows["ELN"]["calibrated_on"], rows["ELN"]["ece_before"], rows["ELN"]["reliability"]["ece"]
+    if images:
+        yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
+    else:
+        yield f"Its trust is a score (ECE {after:.3f}): no image was held out to calibrate it (data.held_out)."
     if mean is not None:
         yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
     if taught is not None:
