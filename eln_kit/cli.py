@@ -7,14 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eln_kit import faults
 from eln_kit.faults import Fault
 from eln_kit.paths import shorten_temporaries, write_whole, writing
-
-if TYPE_CHECKING:
-    from eln_kit.params import Params
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 COMMANDS: list[tuple[Callable, str, tuple]] = []  # function, help, arguments
@@ -101,7 +98,7 @@ def _count(text: str) -> int:
 
 def _share(text: str) -> float:
     if not 0 < (value := float(text)) < 1:
-        raise argparse.ArgumentTypeError("should be above 0 and below 1, such as 0.98")
+        raise argparse.ArgumentTypeError("should be above 0 and below 1")
     return value
 
 
@@ -110,18 +107,6 @@ RUN = _argument("run", metavar="RUN", type=Path, help="a run folder, such as run
 KNOBS = _argument(
     "--set", action="append", default=[], metavar="SECTION.KNOB=VALUE", help="change one knob; may be repeated"
 )
-
-
-def _wanted(options: argparse.Namespace) -> "Params":
-    """The params of a run, which may branch off another one."""
-    from eln_kit.store import params_file
-
-    wanted = params_file.load(options.params, options.set)
-    if wanted.run.start_from:
-        from eln_kit.store.branch import branched
-
-        wanted = branched(wanted)
-    return wanted
 
 
 @_command(
@@ -133,8 +118,13 @@ def _wanted(options: argparse.Namespace) -> "Params":
 def run(options: argparse.Namespace) -> None:
     from eln_kit.batch import report, state
     from eln_kit.paths import resolve
+    from eln_kit.store import params_file
 
-    wanted, sources = _wanted(options), state.notebooks(state.NOTEBOOKS)
+    wanted, sources = params_file.load(options.params, options.set), state.notebooks(state.NOTEBOOKS)
+    if wanted.run.start_from:
+        from eln_kit.store.branch import branched
+
+        wanted = branched(wanted)
     if options.dry_run:
         from eln_kit.batch import plan
 
@@ -293,7 +283,7 @@ def table(options: argparse.Namespace) -> None:
     _argument("--download", action="store_true", help="fetch what needs no account (voc)"),
     _argument("--out", metavar="DIR", help="of an export: the new folder, which data.root is to name"),
     _argument("--base", metavar="DIR", help="of an export: a data set whose classes, images and masks come along"),
-    _argument("--val", type=float, default=0.2, help="of an export without validation part: share drawn (0.2)"),
+    _argument("--val", type=_share, default=0.2, help="of an export without validation part: share drawn (0.2)"),
     _argument("--seed", type=int, default=0, help="of that draw (0)"),
 )
 def data(options: argparse.Namespace) -> int:

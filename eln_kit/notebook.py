@@ -74,7 +74,7 @@ def _keep_params(experiment: Experiment) -> None:
 def summary(experiment: Experiment) -> str:
     """Two lines on top of a notebook: the run and its finished stages, the data."""
     split = experiment.split
-    done = [name for name in STAGES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
+    done = [name for name in STAGES if experiment.has_finished(name)]
     counts = f"{len(split.labeled)} labelled and {len(split.unlabeled)} unlabelled images"
     if experiment.extra:
         counts += f", {len(experiment.extra)} of them with a predicted mask"

@@ -61,6 +61,16 @@ def tiny(tmp_path, scenes):
     return make
 
 
+@pytest.fixture
+def empty_project(tmp_path, monkeypatch):
+    """The working folder, which has `params/` and `notebooks/`."""
+    root = tmp_path / "my project"
+    for name in ("params", "notebooks"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.chdir(root)
+    return root
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, scenes):
     """A run folder with stages 1 and 2, which no test writes to: `run` is a copy."""

@@ -34,8 +34,6 @@ def label(
         DataError: no images, or the precision cannot be promised.
         Fault: `out` cannot be written.
     """
-    if not images.is_dir():
-        raise DataError(f"{images}: no such folder of images")
     if per_class and not precision:
         raise DataError("--per-class: is for --precision; give that too")
     images, out = images.resolve(), out.resolve()

@@ -35,13 +35,16 @@ def warm_up() -> None:
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of the Python that runs us, whichever are installed."""
+    """A kernel of the Python that runs us, whichever are installed; `newest` is the one that was made last."""
+
+    newest: "Kernel | None" = None
 
     def __init__(self, **options: Any):
         only_native = KernelSpecManager(kernel_dirs=[])
         super().__init__(kernel_spec_manager=only_native, transport_encryption="auto", **options)
         if FORKS:
             self.provisioner = ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
+        Kernel.newest = self
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Without the kernel's echo of its cells' output, which is printed from the notebook."""

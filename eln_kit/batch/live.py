@@ -4,6 +4,7 @@ All is read from the files that training writes, at any moment: what is not ther
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -74,19 +75,9 @@ def seconds_left(stages: list[Training]) -> float | None:
 
 def read_log(file: Path) -> list[dict]:
     """The whole lines of `metrics.jsonl`; empty where it is not there."""
-    try:
-        lines = file.read_text().splitlines()
-    except (OSError, ValueError):
-        return []
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:  # being written
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
+    with suppress(OSError, ValueError):
+        return [json.loads(line) for line in file.read_text().split("\n")[:-1]]  # the last is being written, or empty
+    return []
 
 
 def _training(folder: Path, kind: type[Stage], params: Params, records: list[dict]) -> Training:

@@ -27,22 +27,10 @@ def export(executed: Path) -> None:
         return f"equation-{len(equations) - 1}-here"
 
     for cell in notebook.cells:
-        _shorten_paths(cell)
         if cell.cell_type == "markdown":
             cell.source = EQUATION.sub(mark, cell.source)
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses alternative texts of figures
     page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = SCRIPT.sub(lambda script: "" if "https://" in script[0] or "MathJax" in script[0] else script[0], page)
     page = re.sub(r"equation-(\d+)-here", lambda marked: equations[int(marked[1])], page)
-    write_whole(executed.with_suffix(".html"), page)
-
-
-def _shorten_paths(cell: nbformat.NotebookNode) -> None:
-    """Of the source and of what was printed or raised."""
-    cell.source = without_home(cell.source)
-    for output in cell.get("outputs", []):
-        said = [(output, key) for key in ("text", "evalue", "traceback")]
-        said += [(output.get("data", {}), key) for key in ("text/plain", "text/html", "text/markdown")]
-        for place, key in said:
-            if key in place:
-                place[key] = without_home(place[key]) if key != "traceback" else list(map(without_home, place[key]))
+    write_whole(executed.with_suffix(".html"), without_home(page))

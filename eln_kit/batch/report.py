@@ -23,17 +23,7 @@ def table(results: dict) -> str:
             [{"name", "auroc", "aupr", "error_rate", "kept_share", "kept_accuracy"}]}`, shares in 0..1;
             a value may be missing or None
     """
-    return "\n\n".join(_text(head, rows) for head, rows in _tables(results))
-
-
-def _calibration(eln: dict) -> Iterator[str]:
-    if "ece_before" not in eln:
-        return
-    before, after = eln["ece_before"], eln["reliability"]["ece"]
-    if images := eln["calibrated_on"]:
-        yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
-    else:
-        yield f"Its trust is a score (ECE {after:.3f}): no image was held out to calibrate it (data.held_out)."
+    return "\n\n".join(map(_text, shown_tables(results)))
 
 
 def html(results: dict) -> str:
@@ -43,11 +33,15 @@ def html(results: dict) -> str:
 
 
 def shown_tables(results: dict) -> list[dict]:
-    """The same tables for a template: `head`, `rows`, and the `numbers` among the columns."""
-    return [
-        {"head": head, "rows": rows, "numbers": [i for i in range(len(head)) if _is_number(i, head)]}
-        for head, rows in _tables(results)
-    ]
+    """What was measured as `head`, `rows` of cells, and the `numbers` among the columns; empty columns are left out."""
+    tables = []
+    for part, columns in COLUMNS.items():
+        if rows := results.get(part):
+            filled = {head: cell for head, cell in columns.items() if any(map(cell, rows))}
+            cells = [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
+            numbers = [number for number, head in enumerate(filled, 1) if head != "absent classes"]
+            tables.append({"head": [part.replace("_", " "), *filled], "rows": cells, "numbers": numbers})
+    return tables
 
 
 def compare(folders: list[Path]) -> str:
@@ -157,7 +151,11 @@ def _detection(number: int, rows: dict[str, dict]) -> Iterator[str]:
         return
     better = "better" if eln > softmax else "no better"
     yield f"After stage {number} ELN finds errors {better} than 1 - max softmax does: AUPR {eln:.3f} and {softmax:.3f}."
-    yield from _calibration(rows["ELN"])
+    images, before, after = rows["ELN"]["calibrated_on"], rows["ELN"]["ece_before"], rows["ELN"]["reliability"]["ece"]
+    if images:
+        yield f"Its trust is calibrated on {images} held-out images: ECE {after:.3f}, and {before:.3f} before."
+    else:
+        yield f"Its trust is a score (ECE {after:.3f}): no image was held out to calibrate it (data.held_out)."
     if mean is not None:
         yield f"The mean of the same views, with nothing learnt, reaches {mean:.3f}."
     if taught is not None:
@@ -169,15 +167,6 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def _tables(results: dict) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Head and cells of what was measured; a column in which no row has anything is left out."""
-    for part, columns in COLUMNS.items():
-        if rows := results.get(part):
-            filled = {head: cell for head, cell in columns.items() if any(map(cell, rows))}
-            cells = [[row["name"], *(cell(row) for cell in filled.values())] for row in rows]
-            yield [part.replace("_", " "), *filled], cells
 
 
 def interval(row: dict) -> str:
@@ -218,17 +207,10 @@ COLUMNS: dict[str, dict[str, Cell]] = {  # of each part of results.json
 }
 
 
-def _text(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if _is_number(i, head) else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _is_number(column: int, head: list[str]) -> bool:
-    return column > 0 and head[column] != "absent classes"
+def _text(table: dict) -> str:
+    columns = []
+    for number, column in enumerate(zip(table["head"], *table["rows"], strict=True)):
+        width, side = max(map(len, column)), ">" if number in table["numbers"] else "<"
+        columns.append([f"{cell:{side}{width}}" for cell in column])
+    head, *lines = ("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+    return "\n".join([head, "-" * len(head), *lines])

@@ -14,7 +14,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
 
 import nbformat
 import papermill
@@ -26,10 +25,10 @@ from eln_kit.batch import index
 from eln_kit.batch.kernels import Kernel
 from eln_kit.batch.page import export
 from eln_kit.batch.report import duration
-from eln_kit.batch.state import finished_before, read_state, usable, write_state
+from eln_kit.batch.state import finished_before, read_state, write_state
 from eln_kit.faults import Interrupted, RunError
 from eln_kit.params import Params
-from eln_kit.paths import project_root, resolve
+from eln_kit.paths import project_root, resolve, writing
 from eln_kit.store.checkpoint import check_stages
 from eln_kit.store.lock import held
 from eln_kit.store.params_file import save
@@ -39,32 +38,26 @@ SAVING = 60  # seconds a notebook has for saving when it is stopped
 
 
 class Stop:
-    """While it is entered, SIGINT, SIGTERM and SIGHUP interrupt the running cell, which has `SAVING` seconds to save.
+    """As the handler of SIGINT, SIGTERM and SIGHUP it interrupts the running cell, which has `SAVING` seconds to save.
 
     After a first signal SIGINT kills the kernel at once. `signal` is the first signal's number, or None.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self.kernel: Kernel | None = None
-        self._timer = threading.Timer(SAVING, self._send, [signal.SIGKILL])
-        self._timer.daemon = True
+        self.timer = threading.Timer(SAVING, self._send, [signal.SIGKILL])
+        self.timer.daemon = True
 
-    def __enter__(self) -> Self:
-        self._handled = handled(self._handle)
-        self._handled.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._timer.cancel()
-        self._handled.__exit__(*error)
+    def close(self) -> None:
+        """No kernel is killed after the run has ended."""
+        self.timer.cancel()
 
     def check(self, saved: str = "") -> None:
         """Raise `Interrupted` if a signal came; `saved` tells what was saved."""
         if self.signal is not None:
             raise Interrupted(saved or "interrupted; run the same command to go on")
 
-    def _handle(self, number: int, _frame: object) -> None:
+    def __call__(self, number: int, _frame: object) -> None:
         if self.signal is not None:
             if number == signal.SIGINT:  # a person's; SLURM repeats SIGTERM by itself
                 self._send(signal.SIGKILL)
@@ -73,11 +66,11 @@ class Stop:
         leave_closed_terminal()
         os.write(2, f"\nstopping; the notebook has {SAVING} s to save (Ctrl-C: stop at once)\n".encode())
         self._send(signal.SIGINT)
-        self._timer.start()
+        self.timer.start()
 
     def _send(self, number: int) -> None:
         """To the kernel alone: its loader processes stay alive while it saves."""
-        process = getattr(self.kernel and self.kernel.provisioner, "process", None)
+        process = getattr(Kernel.newest and Kernel.newest.provisioner, "process", None)
         if process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
@@ -92,10 +85,10 @@ def run(params: Params, sources: dict[str, Path]) -> None:
         LockedError: another run uses the folder.
         Interrupted: SIGINT, SIGTERM or SIGHUP came.
     """
-    folder = resolve(params.run.folder)
-    with usable(folder):
+    folder, stop = resolve(params.run.folder), Stop()
+    with writing(folder, "; set run.folder to another", RunError):
         check_stages(folder, params)
-        with held(folder, patience=0), Stop() as stop:
+        with held(folder, patience=0), handled(stop), contextlib.closing(stop):
             save(params, folder / "params.yaml")
             print(textwrap.fill(f"changed  {' '.join(params.changed()) or 'nothing'}", 120, subsequent_indent=" " * 9))
             with index.renewed(folder):
@@ -153,7 +146,7 @@ def _execute(source: Path, executed: Path, stop: Stop) -> None:
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            kernel_manager_class=_shown_to(stop),
+            kernel_manager_class=Kernel,
             on_cell_start=begin,
             coalesce_streams=True,
         )
@@ -179,14 +172,3 @@ def _tell_ignored(source: Path) -> None:
         for line in ast.parse(saved).body:
             if isinstance(line, ast.Assign) and ast.unparse(line.value) not in ("''", "'shapes'"):
                 print(f"{source.stem}: {ast.unparse(line)} is saved in the notebook, and not used", flush=True)
-
-
-def _shown_to(stop: Stop) -> type[Kernel]:
-    """Kernels that `stop` can send signals to."""
-
-    class Shown(Kernel):
-        def __init__(self, **options: Any):
-            super().__init__(**options)
-            stop.kernel = self
-
-    return Shown

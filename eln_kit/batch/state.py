@@ -2,23 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from eln_kit.faults import RunError
 from eln_kit.paths import project_root, shipped, write_whole
 
 NOTEBOOKS = ["0_data", "1_supervised", "2_error_localization", "3_semi_supervised", "4_evaluate"]
-
-
-@contextmanager
-def usable(folder: Path) -> Iterator[None]:
-    """An OSError inside is a RunError that tells to choose another run folder."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"run folder {folder} cannot be used ({error.strerror}): set run.folder") from None
 
 
 def read_state(folder: Path) -> dict:

@@ -39,6 +39,7 @@ SAME = attrgetter(  # what a stage's result depends on beside what `check_same` 
     *("run.seed", "run.precision", "run.channels_last"),
     *("data.labeled_ids", "data.unlabeled_ids", "model.encoder_weights", "model.eln_weights"),
 )
+MEASURED = attrgetter("evaluation", "semi_supervised.threshold")  # what measuring alone depends on
 
 
 class Sweep(Section):
@@ -107,7 +108,7 @@ def _train(params: Params, runs: list[Params]) -> None:
     experiment = open_experiment(params)
     if (experiment.folder / report.RESULTS).is_file():
         checkpoint.check_stages(experiment.folder, params)
-        if _measured_alike(load_params(experiment.folder), params):
+        if MEASURED(load_params(experiment.folder)) == MEASURED(params):
             return
         for name in (report.RESULTS, report.DETECTORS):
             (experiment.folder / name).unlink(missing_ok=True)
@@ -117,11 +118,6 @@ def _train(params: Params, runs: list[Params]) -> None:
         _borrow(kind.name, experiment, runs)
         fit(kind(experiment.networks(kind.after), params), experiment)
     experiment.write(report.RESULTS, results.evaluate(experiment))
-
-
-def _measured_alike(before: Params, now: Params) -> bool:
-    """Whether the knobs that only measuring depends on are the same."""
-    return before.evaluation == now.evaluation and before.semi_supervised.threshold == now.semi_supervised.threshold
 
 
 def _borrow(stage: str, experiment: Experiment, runs: list[Params]) -> None:

@@ -144,7 +144,7 @@ def official_lists(dataset: DataSet, data: Data) -> list[Path]:
     if data.split_id is None or share.numerator != 1:
         return []
     names = [f"{share.denominator}_{part}_{data.split_id}.txt" for part in ("labeled", "unlabeled")]
-    for folder in list_folders(dataset, data):
+    for folder in (above / lists for above in _folders(dataset, data) for lists in LIST_FOLDERS):
         there = [name for name in names if (folder / name).is_file()]
         if len(there) == 1:
             absent = next(folder / name for name in names if name not in there)
@@ -152,11 +152,6 @@ def official_lists(dataset: DataSet, data: Data) -> list[Path]:
         if there:
             return [folder / name for name in names]
     return []
-
-
-def list_folders(dataset: DataSet, data: Data) -> list[Path]:
-    """Where official lists may lie."""
-    return [above / lists for above in _folders(dataset, data) for lists in LIST_FOLDERS]
 
 
 def lists_at_hand(dataset: DataSet, data: Data) -> bool:

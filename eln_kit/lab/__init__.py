@@ -79,7 +79,7 @@ def open_session(run: str = "", stage: str = "", knobs: str = "") -> Session:
         raise ParamsError(f"stage = {stage!r}: should be one of {', '.join(STAGE_NAMES)}, or empty for the last")
     folder = resolve(run) if run else None if knobs else newest_run()
     experiment = reopen(folder, knobs) if folder else _small(knobs)
-    stage = stage or _last_finished(experiment)
+    stage = stage or next(filter(experiment.has_finished, reversed(STAGE_NAMES)), STAGE_NAMES[0])
     return Session(experiment, stage, experiment.networks(after=stage))
 
 
@@ -91,11 +91,6 @@ def newest_run() -> Path | None:
         if checkpoint.exists(path) and checkpoint.load(path)["version"] == __version__:
             return file.parents[1]
     return None
-
-
-def _last_finished(experiment: Experiment) -> str:
-    finished = [name for name in STAGE_NAMES if checkpoint.is_finished(experiment.folder / name / checkpoint.FILE)]
-    return finished[-1] if finished else STAGE_NAMES[0]
 
 
 def _small(knobs: str) -> Experiment:

@@ -178,20 +178,11 @@ class Filtering(Moving):
 
     def _curves(self, axes: np.ndarray, rankings: dict[str, Ranking]) -> None:
         for color, (name, ranking) in zip(LINES, rankings.items(), strict=False):
-            curve = ranking.curve()
-            axes[0].plot(curve["recall"], curve["precision"], color=color, linewidth=1.3, label=name)
-            axes[1].plot(
-                curve["kept_share"], 1 - np.array(curve["kept_accuracy"]), color=color, linewidth=1.3, label=name
-            )
-        style = {
-            "marker": "o",
-            "markersize": 9,
-            "color": LINES[0],
-            "markeredgecolor": "black",
-            "linestyle": "",
-            "zorder": 3,
-        }
-        self.dots = [axis.plot([0], [0], **style)[0] for axis in axes]
+            curve, style = ranking.curve(), {"color": color, "linewidth": 1.3, "label": name}
+            axes[0].plot(curve["recall"], curve["precision"], **style)
+            axes[1].plot(curve["kept_share"], 1 - np.array(curve["kept_accuracy"]), **style)
+        dot = {"marker": "o", "markersize": 9, "markeredgecolor": "black", "linestyle": "", "zorder": 3}
+        self.dots = [axis.plot([0], [0], color=LINES[0], **dot)[0] for axis in axes]
         axes[0].set(xlabel="recall of errors", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.02))
         axes[1].set(xlabel="pixels kept (coverage)", ylabel="wrong among them (risk)", xlim=(-0.02, 1.02))
         axes[1].set_ylim(bottom=0)

@@ -12,7 +12,7 @@ from eln_kit.lab.frozen import Crops
 from eln_kit.method.losses import judgement_loss
 from eln_kit.method.stages import follow_weight
 from eln_kit.models import Networks
-from eln_kit.params import Optimizer, Params
+from eln_kit.params import Params
 
 
 class Learner:
@@ -25,7 +25,9 @@ class Learner:
 
     def __init__(self, networks: Networks, params: Params):
         self.eln, self.params = networks.eln, params
-        self.optimizer = _optimizer(networks, params.optimizer)
+        knobs = params.optimizer
+        groups = [group | {"lr": knobs.lr * group["share"]} for group in networks.parameter_groups(knobs)]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=knobs.weight_decay)  # ELN alone has gradients here
         self._own = copy.deepcopy((self.eln.state_dict(), self.optimizer.state_dict()))
         self._versions = itertools.count(1)
         self.steps = self.version = 0
@@ -59,13 +61,3 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-
-
-def _optimizer(networks: Networks, knobs: Optimizer) -> torch.optim.AdamW:
-    """Of ELN alone, each part at the rate that a run has for it."""
-    mine = {id(p) for p in networks.eln.parameters()}
-    groups = [
-        {"params": [p for p in group["params"] if id(p) in mine], "lr": knobs.lr * group["share"]}
-        for group in networks.parameter_groups(knobs)
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=knobs.weight_decay)

@@ -133,9 +133,8 @@ class Session:
         for number, ratio in enumerate(RATIOS, 1):
             if ratio not in points:
                 decoder = Erring(self.crops, self.params, 1, ratio, settings)  # others are shown, and may be training
-                while len(decoder.ratios) < settings.steps:
-                    decoder.step()
-                    yield (number - 1 + len(decoder.ratios) / settings.steps) / len(RATIOS)
+                for share in self.train([decoder], settings.steps):
+                    yield (number - 1 + share) / len(RATIOS)
                 masks = [decoder.predict(place, image) for place, image in enumerate(self.held)]
                 rate = self._error_rate(wrong_pixels(_flat(masks), self.truth))
                 points = {**points, ratio: Point(masks, rate)}

@@ -23,10 +23,10 @@ from eln_kit.outcome.detectors import Study
 from eln_kit.outcome.errors import boundary_distance
 from eln_kit.outcome.measures import mean_over_images, measure, risks
 from eln_kit.params import Params
-from eln_kit.store.checkpoint import FILE, is_finished
 from eln_kit.store.experiment import Experiment, reopen
 
-DISTANCES = (2, 5, 10)  # pixels from the nearest boundary: up to 2, up to 5, up to 10, further
+DISTANCES = (2, 5, 10)  # pixels from the nearest boundary, at most
+BANDS = ("1 to 2 px", "3 to 5 px", "6 to 10 px", "over 10 px")
 FITTED_ON = 20  # labelled images, for the temperature and the power
 POINTS = 100  # of a risk-coverage curve
 PER_IMAGE = ("auroc", "aupr", "fpr95", "aurc", "excess_aurc", "augrc", "kept_80", "ece", "brier")
@@ -44,8 +44,8 @@ def detect(experiment: Experiment, stage: str, peers: tuple[Segmenter, ...] = ()
     networks, params, dataset = experiment.networks(after=stage).eval(), experiment.params, experiment.dataset
     segmenter = networks.student
     fitted = _fit(segmenter, experiment.held_out or experiment.labeled, dataset, params)
-    finished = stage == "2_error_localization" and is_finished(experiment.folder / "bound" / FILE)
-    bound = experiment.networks(after="bound").eval().eln if finished else None
+    has_bound = stage == "2_error_localization" and experiment.has_finished("bound")
+    bound = experiment.networks(after="bound").eval().eln if has_bound else None
     chosen = detectors.usable(networks, peers, bound is not None)
     study = partial(Study, segmenter=segmenter, eln=networks.eln, bound=bound, networks=networks, peers=peers, **fitted)
     items, pixels = validation_items(dataset, params), params.evaluation.pixels
@@ -90,14 +90,9 @@ def _measure(name: str, detector: Detector, samples: dict[str, dict[str, Tensor]
         "images": {key: mean_over_images([each[key] for each in images.values()]) for key in PER_IMAGE},
         "by_image": {id: {key: each[key] for key in ("auroc", "aupr", "error_rate")} for id, each in images.items()},
         "classes": {name: part(label == index) for index, name in enumerate(classes)},
-        "distances": {name: part(bands == band) for band, name in enumerate(_band_names())},
+        "distances": {name: part(bands == band) for band, name in enumerate(BANDS)},
         "curve": {"coverage": ((places + 1) / len(curve)).tolist(), "risk": curve[places].tolist()},
     }
-
-
-def _band_names() -> list[str]:
-    edges = zip((0, *DISTANCES), DISTANCES, strict=False)
-    return [*(f"{low + 1} to {high} px" for low, high in edges), f"over {DISTANCES[-1]} px"]
 
 
 @torch.no_grad()

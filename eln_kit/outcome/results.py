@@ -36,8 +36,7 @@ def finished_stages(experiment: Experiment, needed: tuple[str, ...] = ()) -> dic
     Raises:
         CheckpointError: one that is needed has not finished.
     """
-    folder = experiment.folder
-    finished = [n for n in STAGES if n in needed or checkpoint.is_finished(folder / n / checkpoint.FILE)]
+    finished = [name for name in STAGES if name in needed or experiment.has_finished(name)]
     return {name: experiment.networks(after=name).eval() for name in finished}
 
 
@@ -62,15 +61,11 @@ def before_these_labels(experiment: Experiment) -> dict[str, tuple[Segmenter, in
     with suppress(Fault):  # it is gone, or of another version
         if folder != experiment.folder and not same_labels(folder, experiment):
             start = replace(experiment, folder=folder, params=load_params(folder))
-            stage = next((n for n in (kept_stage(folder), "1_supervised") if _has(start, n)), None)
+            stage = next((n for n in (kept_stage(folder), "1_supervised") if start.has_finished(n)), None)
             if stage:
                 network = start.networks(after=stage).eval().segmenter(STAGES[stage].measured)
                 return {BEFORE: (network, _steps(start, stage))}
     return {}
-
-
-def _has(experiment: Experiment, stage: str) -> bool:
-    return checkpoint.is_finished(experiment.folder / stage / checkpoint.FILE)
 
 
 def measure_segmentation(experiment: Experiment, rows: dict[str, tuple[Segmenter, int]]) -> list[dict]:

@@ -89,6 +89,10 @@ class Experiment:
         gated = self.params.semi_supervised.image_gate == "class_shares"
         return largest_shares(self.labeled, self.dataset, self.params) if gated else None
 
+    def has_finished(self, stage: str) -> bool:
+        """Whether there is a checkpoint of a stage's last step."""
+        return checkpoint.is_finished(self.folder / stage / checkpoint.FILE)
+
     def networks(self, after: str | None = None, best: bool = False) -> Networks:
         """New networks; `after` names the finished stage they continue from, with its last or its best step.
 

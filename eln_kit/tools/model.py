@@ -163,8 +163,8 @@ def open_run(place: str | Path, knobs: Sequence[str] = ()) -> tuple[Experiment, 
     3), and ELN.
     """
     experiment = _open(load_params(resolve(place), knobs))
-    last = checkpoint.is_finished(experiment.folder / "3_semi_supervised" / checkpoint.FILE)
-    stage = kept_stage(experiment.folder) if last else "2_error_localization"
+    has_stage_3 = experiment.has_finished("3_semi_supervised")
+    stage = kept_stage(experiment.folder) if has_stage_3 else "2_error_localization"
     networks = experiment.networks(after=stage).eval()
     return experiment, stage, networks.segmenter(STAGES[stage].measured), networks.eln
 

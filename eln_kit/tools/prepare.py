@@ -5,7 +5,6 @@ training set are those of Hariharan et al. (SBD, ICCV 2011).
 """
 
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -21,20 +20,16 @@ from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 from tqdm.contrib.concurrent import thread_map
 
-from eln_kit.data import DataSet
 from eln_kit.data.catalog import open_dataset
 from eln_kit.data.cityscapes import KINDS, image_ids, mask_ids
 from eln_kit.data.classes import bit_colors, in_palette
 from eln_kit.data.ids import names_in, read_ids
 from eln_kit.data.items import VOID
-from eln_kit.data.splits import list_folders, make_split
 from eln_kit.data.voc import find_voc
 from eln_kit.faults import DataError
 from eln_kit.params import Data
 from eln_kit.paths import write_picture, write_whole
 from eln_kit.tools.report import Report
-
-LIST = re.compile(r"(\d+)_(?:un)?labeled_(\d+)\.txt")
 
 
 class Archive(NamedTuple):
@@ -70,11 +65,10 @@ def prepare(name: Literal["voc", "cityscapes"], root: str | Path, download: bool
         if download:
             root.mkdir(parents=True, exist_ok=True)
         elif not root.is_dir():
-            report.mend("root", f"{root}: no such folder; make it, or correct --root")
+            report.tell("fix", "root", f"{root}: no such folder; make it, or correct --root")
         {"voc": _voc, "cityscapes": _cityscapes}[name](root, download, report)
         if not report.faults:
-            data = Data(name=name, root=str(root))
-            _official_lists(open_dataset(data), data, report)
+            open_dataset(Data(name=name, root=str(root)))
     report.close(root)
     return not report.faults
 
@@ -90,7 +84,7 @@ def _voc(root: Path, download: bool, report: Report) -> None:
     for part in ("train", "val"):
         _count(report, part, len(_ids(voc, part)), VOC_COUNTS, "images with masks", _absent(voc, part, folders), advice)
     if report.faults:
-        report.note("trainaug", f"is made of {SBD.file} once train and val are whole")
+        report.tell("note", "trainaug", f"is made of {SBD.file} once train and val are whole")
     else:
         _trainaug(root, voc, download, report)
 
@@ -106,7 +100,7 @@ def _trainaug(root: Path, voc: Path, download: bool, report: Report) -> None:
         if advice := _bring(SBD, root, download, lambda: _absent_of_sbd(sbd, wanted)):
             found = f"{len(made.intersection(listed))} of {VOC_COUNTS['trainaug']}"
             words = "masks in SegmentationClassAug (training uses train.txt without it)"
-            return report.mend("trainaug", f"{found} {words}, {advice}")
+            return report.tell("fix", "trainaug", f"{found} {words}, {advice}")
         of_sbd = {*read_ids(sbd / "train.txt"), *read_ids(sbd / "val.txt")}
         listed = _ids(voc, "trainaug") or sorted((of_sbd | train) - val)
         _write_masks([id for id in listed if id not in made], voc, train, sbd)
@@ -139,7 +133,7 @@ def _write_masks(ids: list[str], voc: Path, train: set[str], sbd: Path) -> None:
 
 def _cityscapes(root: Path, download: bool, report: Report) -> None:
     if download:
-        report.note("download", f"by hand{_SITE}")
+        report.tell("note", "download", f"by hand{_SITE}")
     total = sum(CITYSCAPES_COUNTS.values())
 
     def absent_image() -> str:
@@ -157,18 +151,18 @@ def _cityscapes(root: Path, download: bool, report: Report) -> None:
     what = f"{kind}{'; mapped to the 19 classes as they are read' * (kind == 'labelIds')}"
     _count(report, "masks", masks(kind), {"masks": total}, what, "", advice)
     if any((root / name / "test").is_dir() for name in ("leftImg8bit", "gtFine")):
-        report.note("test", "is not read: its masks are empty, the benchmark keeps the truth")
+        report.tell("note", "test", "is not read: its masks are empty, the benchmark keeps the truth")
 
 
 def _count(report: Report, part: str, found: int, counts: dict[str, int], what: str, absent: str, advice: str) -> None:
     """A line: as many as published and none absent, or what to do."""
     told = f"{found} of {counts[part]} {what}"
     if found == counts[part] and not absent:
-        report.ok(part, told)
+        report.tell("ok", part, told)
     elif absent or (found < counts[part] and advice):
-        report.mend(part, f"{told}, {advice}" if advice else f"{told}, {absent} is missing")
+        report.tell("fix", part, f"{told}, {advice}" if advice else f"{told}, {absent} is missing")
     else:
-        report.mend(part, f"{told}: take out what is too much, or replace the lists with the published ones")
+        report.tell("fix", part, f"{told}: take out what is too much, or replace the lists with the published ones")
 
 
 def _bring(archive: Archive, root: Path, download: bool, absent: Callable[[], str]) -> str:
@@ -230,21 +224,3 @@ def _ids(voc: Path, part: str) -> list[str]:
     """Of a list of VOC's; [] where it is not there."""
     files = (voc / f"ImageSets/Segmentation/{stem}.txt" for stem in (part.replace("trainaug", "train_aug"), part))
     return next(([Path(id).stem for id in read_ids(file)] for file in files if file.is_file()), [])
-
-
-def _official_lists(dataset: DataSet, data: Data, report: Report) -> None:
-    """Tell of every N_labeled_ID.txt and N_unlabeled_ID.txt that `data.split_id` can name; try each pair."""
-    names = [name for folder in list_folders(dataset, data) for name in names_in(folder)]
-    numbers = {tuple(map(int, match.groups())) for match in map(LIST.fullmatch, names) if match}
-    whole: dict[int, list[str]] = {}
-    for n, id in sorted(numbers, key=lambda pair: (-pair[0], pair[1])):
-        try:
-            make_split(dataset, data.model_copy(update={"labels": f"1/{n}", "split_id": id}))
-            whole.setdefault(n, []).append(str(id))
-        except DataError as error:
-            report.note("official lists", str(error))
-    if whole:
-        shown = ", ".join(f"1/{n}: {' '.join(ids)}" for n, ids in whole.items())
-        report.ok("official lists", f"{shown} (data.labels: data.split_id); other splits are drawn by seed")
-    else:
-        report.note("official lists", "none; splits are drawn by seed")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from eln_kit.faults import DataError
 
@@ -13,15 +14,9 @@ class Report:
     def __init__(self) -> None:
         self.faults = 0
 
-    def ok(self, what: str, said: str) -> None:
-        self._line("ok", what, said)
-
-    def note(self, what: str, said: str) -> None:
-        self._line("note", what, said)
-
-    def mend(self, what: str, said: str) -> None:
-        self.faults += 1
-        self._line("fix", what, said)
+    def tell(self, kind: Literal["ok", "note", "fix"], what: str, said: str) -> None:
+        self.faults += kind == "fix"
+        print(f"{kind:<6}{what:<15}{said}", flush=True)
 
     @contextmanager
     def mending(self, what: str, place: Path, then: str) -> Iterator[None]:
@@ -29,13 +24,10 @@ class Report:
         try:
             yield
         except DataError as error:
-            self.mend(what, str(error))
+            self.tell("fix", what, str(error))
         except OSError as error:
-            self.mend(what, f"{error.filename or place}: {error.strerror or error}; fix that{then}")
+            self.tell("fix", what, f"{error.filename or place}: {error.strerror or error}; fix that{then}")
 
     def close(self, root: Path) -> None:
         lines = "the line" if self.faults == 1 else f"the {self.faults} lines"
         print(f"not ready: {lines} above that begin with `fix`" if self.faults else f"ready: set data.root to {root}")
-
-    def _line(self, kind: str, what: str, said: str) -> None:
-        print(f"{kind:<6}{what:<15}{said}", flush=True)

@@ -171,6 +171,6 @@ def test_a_region_is_shown_with_what_is_around_it_and_within_the_image():
 @pytest.mark.parametrize("folder", ["none", "empty"])
 def test_no_images_are_one_line(trained, tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no such folder of images|holds no images"):
+    with pytest.raises(DataError, match="holds no images"):
         gallery.label(trained, tmp_path / folder, tmp_path / "out", None, False)
     assert not Path(tmp_path / "out").exists()

@@ -18,7 +18,7 @@ STAGES = ["1_supervised", "2_error_localization", "3_semi_supervised"]
 
 def log(folder, stage, *lines):
     (folder / stage).mkdir(exist_ok=True)
-    (folder / stage / "metrics.jsonl").write_text("\n".join(lines))
+    (folder / stage / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def record(step, speed=16.0, main=1.0):
@@ -51,8 +51,9 @@ def test_curves_begin_at_zero_and_shares_end_at_one_so_that_noise_fills_no_plot(
     assert (kept.name, kept.points) == ("pixels kept", "0.0,24.0 200.0,24.0")
 
 
-def test_lines_of_a_log_that_are_half_written_are_left_out(run):
-    log(run, "1_supervised", "{", record(10), "7", '{"main": 1}', record(20)[:-9])
+def test_a_line_of_a_log_that_is_half_written_is_left_out(run):
+    (run / "1_supervised").mkdir()
+    (run / "1_supervised/metrics.jsonl").write_text(record(10) + "\n" + record(20)[:-9])
     assert [each["step"] for each in live.read_log(run / "1_supervised/metrics.jsonl")] == [10]
     assert live.read_log(run / "none") == []
 

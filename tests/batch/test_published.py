@@ -101,13 +101,6 @@ def test_published_files_have_the_official_networks_and_settings(file):
     assert steps[:2] == ([26600, 15428] if "city" in file.stem else [18620, 13300])
 
 
-def test_a_dry_run_of_a_published_experiment_names_the_official_lists(small, tmp_path, capsys):
-    file = tmp_path / "small.yaml"
-    params_file.save(small(FILES[-1]), file)
-    assert cli.main(["run", str(file), "--dry-run"]) == 0
-    assert "split       official lists 2_labeled_0.txt, 2_unlabeled_0.txt" in capsys.readouterr().out
-
-
 def test_without_data_a_published_experiment_says_how_to_get_it(capsys):
     for file in FILES:
         assert cli.main(["run", str(file), "--dry-run"]) == 1

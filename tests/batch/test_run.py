@@ -30,15 +30,11 @@ READ = "from pathlib import Path; from eln_kit.store.experiment import load_para
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(empty_project, monkeypatch):
     """A project whose only notebooks are those of `write`."""
-    root = tmp_path / "my project"
-    for name in ("params", "notebooks"):
-        (root / name).mkdir(parents=True)
-    (root / "params" / "toy.yaml").write_text("run: {folder: runs/toy}\n")
-    monkeypatch.chdir(root)
+    (empty_project / "params/toy.yaml").write_text("run: {folder: runs/toy}\n")
     monkeypatch.setattr(state, "NOTEBOOKS", [])
-    return root
+    return empty_project
 
 
 def write(root, name, *codes):
@@ -217,31 +213,24 @@ def test_a_dead_kernel_is_one_line(project, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["params/toy.yaml", "--set=supervised.step=7"], "did you mean supervised.steps?"),
-        (["params/none.yaml"], "params/none.yaml: no such params file\n"),
+        (["params/toy.yaml", "--set=supervised.step=7"], 2, "did you mean supervised.steps?"),
+        (["params/none.yaml"], 2, "params/none.yaml: no such params file\n"),
+        (["params/toy.yaml"], 1, "2_b.ipynb: no such notebook"),
+        *(
+            (["params/toy.yaml", f"--set=run.folder={folder}"], 1, f"{folder}: cannot be written (")
+            for folder in ("file", "file/inside", "/proc/nobody/writes/here")
+        ),
     ],
 )
-def test_params_that_cannot_be_read_are_one_line(project, capsys, arguments, said):
-    assert cli.main(["run", *arguments]) == 2
-    assert said in (err := capsys.readouterr().err)
-    assert err.count("\n") == 1
-
-
-def test_missing_notebook(project, capsys):
-    assert start("1_a") == 1
-    assert "1_a.ipynb: no such notebook" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("folder", ["file", "file/inside", "/proc/nobody/writes/here"])
-def test_unwritable_run_folder_is_one_line(project, capsys, folder):
+def test_what_cannot_be_run_is_one_line(project, capsys, arguments, status, said):
     (project / "file").touch()
     write(project, "1_a", "1")
-    assert start("1_a", settings=[f"run.folder={folder}"]) == 1
-    err = capsys.readouterr().err
+    state.NOTEBOOKS[:] = ["2_b"] if "notebook" in said else ["1_a"]
+    assert cli.main(["run", *arguments]) == status
+    assert said in (err := capsys.readouterr().err)
     assert err.count("\n") == 1
-    assert folder in err
 
 
 def test_report_shows_results_and_escapes_names(tmp_path):
@@ -274,19 +263,20 @@ def test_duration(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_what_stands_out_is_computed_from_the_results():
-    def row(name, stage, network, miou, steps, iou):
-        return {"name": name, "stage": stage, "network": network, "miou": miou, "steps": steps, "iou": iou}
+def row(name, stage, network, miou, iou=(), steps=12):
+    return {"name": name, "stage": stage, "network": network, "miou": miou, "steps": steps, "iou": iou}
 
+
+def test_what_stands_out_is_computed_from_the_results():
     control, spread = "control, averaged as the teacher is", {"images": 100, "units": 100}
     gain = {"over": control, "miou": 0.03, "low": 0.01, "high": 0.048}
     calibration = {"ece_before": 0.1, "calibrated_on": 10, "reliability": {"ece": 0.02}}
     results = {
         "classes": ["sky", "road", "pole"],
         "segmentation": [
-            row("stage 1, supervised", "1_supervised", "student", 0.4, 4, [0.5, 0.3, None]),
-            row("the teacher", "3_semi_supervised", "teacher", 0.45, 12, [0.4, 0.5, None]) | spread | {"gain": gain},
-            row(control, "control", "teacher", 0.42, 12, [0.5, 0.34, None]),
+            row("stage 1, supervised", "1_supervised", "student", 0.4, [0.5, 0.3, None], steps=4),
+            row("the teacher", "3_semi_supervised", "teacher", 0.45, [0.4, 0.5, None]) | spread | {"gain": gain},
+            row(control, "control", "teacher", 0.42, [0.5, 0.34, None]),
         ],
         "error_detection": [
             {"stage": "2_error_localization", "detector": detector, "aupr": aupr} | calibration
@@ -308,9 +298,8 @@ def test_what_stands_out_is_computed_from_the_results():
 )
 def test_a_gain_on_few_images_or_few_groups_of_them_is_too_little_to_say(images, units, on):
     gain = {"over": "control", "miou": 0.094, "low": 0.05, "high": 0.1}
-    teacher = {"name": "stage 3, teacher", "stage": "3_semi_supervised", "network": "teacher", "steps": 12, "iou": []}
-    control = {"name": "control", "stage": "control", "network": "student", "miou": 0.506, "steps": 12, "iou": []}
-    rows = [teacher | {"miou": 0.6, "gain": gain, "images": images, "units": units}, control]
+    teacher = row("stage 3, teacher", "3_semi_supervised", "teacher", 0.6) | {"images": images, "units": units}
+    rows = [teacher | {"gain": gain}, row("control", "control", "student", 0.506)]
     (said,) = report.notable({"segmentation": rows, "classes": []})
     assert f"On {on} that is too few to say." in said
     assert "95 %" not in said

@@ -126,42 +126,30 @@ def refusal(capsys, file, params, *more, out="other"):
 
 
 @pytest.mark.parametrize(
-    ("knob", "message"),
+    ("knob", "out", "status", "message"),
     [
-        ("error_localization.ratios=[20]", "has 2 auxiliary decoders"),
-        ("data.name=cityscapes", "has 21 classes, and data.name is cityscapes; give params for voc (21)"),
-        ("data.name=folder", "has 21 classes, and data.name is folder"),
-        ("model.encoderr=x", "there is no knob model.encoderr; did you mean model.encoder?"),
+        ("error_localization.ratios=[20]", "other", 2, "has 2 auxiliary decoders"),
+        ("data.name=cityscapes", "other", 2, "has 21 classes, and data.name is cityscapes; give params for voc (21)"),
+        ("data.name=folder", "other", 2, "has 21 classes, and data.name is folder"),
+        ("model.encoderr=x", "other", 2, "there is no knob model.encoderr; did you mean model.encoder?"),
+        (
+            "model.embedding_channels=9",
+            "other",
+            1,
+            "its student does not fit the networks of these params: size mismatch",
+        ),
+        ("run.seed=0", "run", 1, "the run folder has stages already; choose another with --out"),
+        ("run.seed=0", "thin.yaml/run", 2, "cannot be written (Not a directory)"),
     ],
 )
-def test_params_that_do_not_fit_are_refused_with_the_mend(saved, capsys, knob, message):
+def test_params_and_folders_that_do_not_fit_are_refused_with_the_mend(
+    saved, imported, capsys, knob, out, status, message
+):
     _, file, params = saved
-    status, line = refusal(capsys, file, params, "--set", knob)
-    assert status == 2
+    found, line = refusal(capsys, file, params, "--set", knob, out=out)
+    assert found == status
     assert message in line
     assert not (file.parent / "other").exists()
-
-
-def test_widths_that_do_not_fit_are_named(saved, capsys):
-    _, file, params = saved
-    status, line = refusal(capsys, file, params, "--set", "model.embedding_channels=9", out="wide")
-    assert status == 1
-    assert "its student does not fit the networks of these params: size mismatch for embed.2.weight" in line
-    assert not (file.parent / "wide").exists()
-
-
-def test_a_run_that_has_stages_is_left_alone(saved, imported, capsys):
-    _, file, params = saved
-    status, line = refusal(capsys, file, params, out="run")
-    assert status == 1
-    assert "the run folder has stages already; choose another with --out" in line
-
-
-def test_a_run_folder_that_cannot_be_made_is_named(saved, capsys):
-    _, file, params = saved
-    status, line = refusal(capsys, file, params, out="thin.yaml/run")
-    assert status == 2
-    assert "cannot be written (Not a directory)" in line
 
 
 def test_files_that_are_no_official_checkpoints_are_refused(saved, tmp_path, capsys):

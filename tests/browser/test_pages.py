@@ -78,7 +78,9 @@ def test_a_page_that_is_renewed_reloads_and_keeps_open_what_was_opened(run, monk
     with opened(file.as_uri(), 1280, 900) as page:
         page.locator("#every-knob summary").click()
         (run / "1_supervised").mkdir()
-        (run / "1_supervised/metrics.jsonl").write_text(json.dumps({"step": 7, "images_per_s": 8.0, "main": 1.0}))
+        (run / "1_supervised/metrics.jsonl").write_text(
+            json.dumps({"step": 7, "images_per_s": 8.0, "main": 1.0}) + "\n"
+        )
         index.write_index(run, running=True)
         page.get_by_text("step 7 of").wait_for()
         page.locator("#every-knob[open]").wait_for()  # over the next reload, too

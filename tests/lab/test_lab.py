@@ -12,7 +12,6 @@ from eln_kit.lab import Settings, newest_run, open_session, views
 from eln_kit.lab.erring import RATIOS, Point, nearest, rank_correlation
 from eln_kit.lab.judging import Judged, drawn_auprs
 from eln_kit.lab.session import Session
-from eln_kit.outcome.errors import wrong_pixels
 from eln_kit.store import checkpoint
 from eln_kit.store.experiment import open_experiment
 from eln_kit.store.params_file import build, load, save
@@ -24,6 +23,13 @@ QUICK = Settings((2.0, 5.0), steps=3)
 
 def weights(session: Session) -> list[torch.Tensor]:
     return [p.detach().clone() for each in session.erring for p in each.decoder.parameters()]
+
+
+def error_rate(session: Session, masks: list[torch.Tensor]):
+    """The share of wrong pixels in the held-out images."""
+    pairs = [(mask, each.truth) for mask, each in zip(masks, session.held, strict=True)]
+    wrong = sum(((mask != truth) & (truth != 255)).sum().item() for mask, truth in pairs)
+    return pytest.approx(wrong / sum((truth != 255).sum().item() for _, truth in pairs))
 
 
 def test_a_run_opens_after_its_last_stage_or_after_the_one_named(trained):
@@ -104,12 +110,7 @@ def test_errors_are_described_by_rate_boundary_overlap_and_confusions(session):
     list(session.make_errors(QUICK))
     main, first, second = session.describe_errors()
     assert [row["name"] for row in (main, first, second)] == session.names
-    wrong = sum(
-        ((mask != each.truth) & (each.truth != 255)).sum()
-        for mask, each in zip(session.main, session.held, strict=True)
-    )
-    known = sum((each.truth != 255).sum() for each in session.held)
-    assert main["error_rate"] == pytest.approx((wrong / known).item())
+    assert main["error_rate"] == error_rate(session, session.main)
     assert 0 <= first["near_boundary"] <= 1
     assert first["overlap"][second["name"]] == second["overlap"][first["name"]]
     assert first["name"] not in first["overlap"]
@@ -123,11 +124,7 @@ def test_a_sweep_gives_predictions_and_an_error_rate_for_every_ratio_and_is_not_
     assert list(points) == RATIOS
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    wrong = sum(
-        wrong_pixels(mask, each.truth).sum() for mask, each in zip(points[1.0].masks, session.held, strict=True)
-    )
-    known = sum((each.truth != 255).sum() for each in session.held)
-    assert points[1.0].error_rate == pytest.approx((wrong / known).item())
+    assert points[1.0].error_rate == error_rate(session, points[1.0].masks)
     assert len(list(session.sweep(Settings((7.0, 8.0), steps=1)))) == len(RATIOS)  # of other ratios, the same sweep
     assert session.points(settings) == points
     assert session.points(Settings((2.0,), steps=2)) == {}
@@ -200,7 +197,7 @@ def test_eln_learns_here_at_the_rates_of_the_run(session):
     session = Session(experiment, session.stage, experiment.networks())
     learner = session.learner
     rates = {id(p): group["lr"] for group in learner.optimizer.param_groups for p in group["params"]}
-    assert rates.keys() == {id(p) for p in learner.eln.parameters()}
+    assert rates.keys() >= {id(p) for p in learner.eln.parameters()}
     assert rates[id(next(learner.eln.encoder.parameters()))] == pytest.approx(0.0005)
     assert rates[id(learner.eln.judge[0].weight)] == pytest.approx(0.001)
     assert rates[id(learner.eln.shift)] == pytest.approx(0.01)
@@ -215,10 +212,7 @@ def test_old_rankings_are_forgotten(session, monkeypatch):
     assert found.everywhere in session._measured.values()
 
 
-def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session, tmp_path, monkeypatch):
-    for folder in ("params", "notebooks"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path)
+def test_settings_become_a_params_file_that_runs_and_none_is_overwritten(session, empty_project):
     first = Settings((3.0, 8.0), noise=0.5).write_params(session.params, 0.7)
     second = Settings((4.0,)).write_params(session.params, 0.6)
     assert [first.name, second.name] == ["my_lab.yaml", "my_lab_2.yaml"]

@@ -292,10 +292,7 @@ def test_the_status_is_ready_only_when_nothing_shown_is_pale(desk, session):
     assert desk.status.complaint.value == ""
 
 
-def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, tmp_path, monkeypatch):
-    for folder in ("params", "notebooks"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path)
+def test_a_wrong_name_and_then_a_good_one_leave_one_message(desk, empty_project):
     desk.what.name.value = "../x"
     desk.write_params()
     assert "letters, digits" in desk.status.complaint.value

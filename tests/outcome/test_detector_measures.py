@@ -27,6 +27,8 @@ def test_measures_of_four_pixels_by_hand():
     assert found["kept_80"] == pytest.approx(2 / 3)
     assert found["brier"] == pytest.approx((0.01 + 0.04 + 0.49 + 0.16) / 4)
     assert found["error_rate"] == 1 / 4
+    assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.7 + 0.4) / 4)  # each in a bin of its own
+    assert measure(trust, wrong)["ece"] is None, "of no probability"
 
 
 def test_pixels_of_equal_trust_are_dropped_in_no_order_on_average():
@@ -55,12 +57,6 @@ def test_they_are_scikit_learns_where_it_has_them(pixels):
 def test_only_the_order_of_trust_counts(pixels, change):
     trust, wrong = pixels
     assert measure(change(trust), wrong) == pytest.approx(measure(trust, wrong))
-
-
-def test_ece_by_hand():
-    trust, wrong = torch.tensor([0.01, 0.01, 0.99, 0.99]).logit(), torch.tensor([True, False, False, False])
-    assert measure(trust, wrong, is_probability=True)["ece"] == pytest.approx((abs(0.01 - 0.5) + abs(0.99 - 1)) / 2)
-    assert measure(trust, wrong)["ece"] is None
 
 
 def test_without_an_error_what_is_not_defined_is_none():

@@ -269,7 +269,7 @@ def test_colours_of_a_labelmap_are_exact(tmp_path, capsys):
         ("coco", lambda root: write_coco(root / "x.json", ["a.png"], [{"id": 3}]), "x.json: is not as COCO has it"),
         ("coco", lambda root: write_coco(root / "x.json", ["a.png"], [of(0, 1, [flat(BOX)])]), "0 images that are"),
         ("labelme", lambda root: None, "holds no labelme file"),
-        ("labelme", lambda root: (root / "x.json").write_text('{"shapes": [{}]}'), "x.json: is not as labelme writes"),
+        ("labelme", lambda root: (root / "x.json").write_text('{"shapes": [{}]}'), "x.json: is not as labelme has it"),
         ("labelmap", lambda root: None, "holds no labelmap.txt"),
         ("labelmap", lambda root: labelmap_tree(root, "road:1,2\n"), "labelmap.txt: line 1 should be name:r,g,b"),
         ("labelmap", lambda root: labelmap_tree(root, "a:1,2,3::\nb:1,2,3::"), "line 2 has a colour that another"),
@@ -288,13 +288,15 @@ def test_what_is_no_such_export_is_one_line(tmp_path, capsys, kind, mess, words)
 def test_the_door_says_what_is_missing(coco, tmp_path, capsys, monkeypatch):
     assert cli.main(["data", "coco", "--root", str(coco)]) == 2
     assert capsys.readouterr().err == "eln-kit data coco: needs --out, the folder to make\n"
-    assert bring("coco", coco, tmp_path / "out", "--val", "2") == 1
+    with pytest.raises(SystemExit, match="2"):
+        bring("coco", coco, tmp_path / "out", "--val", "2")
+    assert "--val: should be above 0 and below 1" in capsys.readouterr().err
     assert bring("coco", tmp_path / "nothing", tmp_path / "out") == 1
     assert bring("coco", coco, coco) == 1
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     assert bring("coco", coco, tmp_path / "out") == 1
     told = capsys.readouterr().out
-    words = ("--val = 2", "correct --root", "choose another --out", "which is missing: pip install -e '.[import]'")
+    words = ("correct --root", "choose another --out", "which is missing: pip install -e '.[import]'")
     for word in words:
         assert word in told
     assert not (tmp_path / "out").exists()

@@ -40,8 +40,6 @@ def bring(name: str, root: str | Path, out: str | Path, val: float, seed: int, b
             raise DataError(f"{root}: no such folder; correct --root")
         if out.exists() and any(out.iterdir()):
             raise DataError(f"{out}: already exists; choose another --out, or delete it")
-        if not 0 < val < 1:
-            raise DataError(f"--val = {val:g}: should be a share above 0 and below 1, such as 0.2")
         dataset = read_folder(Path(base).expanduser().absolute()) if base else None
         export = Export(root if root.is_dir() else root.parent, dataset)
         try:
@@ -72,9 +70,9 @@ def _write_tree(export: Export, out: Path, val: float, seed: int, report: Report
     export.tell(report)
     dataset = open_dataset(Data(name="folder", root=str(out)))
     labelled = sum(item.mask is not None for item in dataset.train)
-    report.ok("classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}")
-    report.ok("train", f"{labelled} labelled and {len(dataset.train) - labelled} unlabelled images")
-    report.ok("val", f"{len(dataset.val)} images")
+    report.tell("ok", "classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}")
+    report.tell("ok", "train", f"{labelled} labelled and {len(dataset.train) - labelled} unlabelled images")
+    report.tell("ok", "val", f"{len(dataset.val)} images")
 
 
 def _ids(pictures: list[Picture], root: Path) -> list[str]:
@@ -104,7 +102,7 @@ def _with_validation(export: Export, val: float, seed: int, report: Report) -> l
         count = min(max(1, round(val * len(labelled))), len(labelled) - 1)
         for place in np.random.default_rng(seed).permutation(labelled)[:count]:
             kept[place] = replace(kept[place], part="val")
-        report.note("val", f"drawn from the labelled images with seed {seed}")
+        report.tell("note", "val", f"drawn from the labelled images with seed {seed}")
     return kept
 
 

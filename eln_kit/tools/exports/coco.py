@@ -10,11 +10,10 @@ import numpy as np
 
 from eln_kit.data.items import VOID
 from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, files_below, json_files, part_of, size_of, size_said
+from eln_kit.tools.exports.export import Export, Size, part_of, read_json, size_of, size_said
 
 LOST = "annotations have a part that is no outline (too few or an odd number of values, NaN, far outside), left out"
 EMPTY = "annotations have no outline, one far outside, or run lengths of another size, and are left out"
-KEYS = {"images", "annotations", "categories"}
 
 
 def read_coco(root: Path, export: Export) -> None:
@@ -27,15 +26,7 @@ def read_coco(root: Path, export: Export) -> None:
         import pycocotools.mask  # noqa: F401
     except ImportError:
         raise DataError("COCO files are read by pycocotools, which is missing: pip install -e '.[import]'") from None
-    files = json_files(files_below(root, "*.json") if root.is_dir() else [root], KEYS, "export it again")
-    if not files:
-        raise DataError(f"{root}: holds no COCO file, which is JSON of {', '.join(sorted(KEYS))}")
-    for file, content in files.items():
-        try:
-            _read(file, content, export)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{file}: is not as COCO has it ({type(error).__name__}: {error})") from None
-    export.add_others(export.root)
+    read_json(root, {"images", "annotations", "categories"}, "COCO", _read, export)
 
 
 def _read(file: Path, content: dict, export: Export) -> None:

@@ -89,7 +89,7 @@ class Export:
     def tell(self, report: Report) -> None:
         """What was odd, each kind once, with its number and an example."""
         for (what, said), examples in self.odd.items():
-            report.note(what, f"{len(examples)} {said}, such as {examples[0]}")
+            report.tell("note", what, f"{len(examples)} {said}, such as {examples[0]}")
         self.odd = {}
 
     def add_others(self, folder: Path) -> None:
@@ -173,21 +173,29 @@ def files_below(folder: Path, pattern: str) -> Iterator[Path]:
     return (file for file in sorted(folder.rglob(pattern)) if is_ours(file.relative_to(folder)))
 
 
-def json_files(files: Iterable[Path], keys: set[str], mend: str) -> dict[Path, dict]:
-    """Those of the files whose JSON is an object with these keys, and their content.
+def read_json(
+    root: Path, keys: set[str], tool: str, read: Callable[[Path, dict, Export], None], export: Export
+) -> None:
+    """Pass `read` each JSON file below `root`, or the one that it is, that is an object with these keys.
 
     Raises:
-        DataError: one is no JSON; `mend` is what to do with it.
+        DataError: there is none, or one is no JSON, or not as the tool writes it.
     """
-    contents = {}
-    for file in files:
+    found = False
+    for file in files_below(root, "*.json") if root.is_dir() else [root]:
         try:
             content = json.loads(file.read_bytes())
         except ValueError as error:
-            raise DataError(f"{file}: is not JSON ({error}); {mend}, or take it away") from None
+            raise DataError(f"{file}: is not JSON ({error}); export it again, or take it away") from None
         if isinstance(content, dict) and content.keys() >= keys:
-            contents[file] = content
-    return contents
+            found = True
+            try:
+                read(file, content, export)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise DataError(f"{file}: is not as {tool} has it ({type(error).__name__}: {error})") from None
+    if not found:
+        raise DataError(f"{root}: holds no {tool} file, which is JSON of {', '.join(sorted(keys))}")
+    export.add_others(export.root)
 
 
 def size_said(height: object, width: object) -> Size:

@@ -10,41 +10,27 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from eln_kit.data.items import VOID
-from eln_kit.faults import DataError
-from eln_kit.tools.exports.export import Export, Size, files_below, json_files, part_of, size_of, size_said
+from eln_kit.tools.exports.export import Export, Size, part_of, read_json, size_of, size_said
 
 AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the points that a shape has at least
 
 
-def read_labelme(root: Path, export: Export) -> None:
-    """All of labelme's files below `root`; classes are in the order of their names.
+def read_labelme(_root: Path, export: Export) -> None:
+    """All of labelme's files below the export's root; classes are in the order of their names.
 
     Raises:
         DataError: there is none, or one is not as labelme writes it.
     """
-    files = json_files(files_below(export.root, "*.json"), {"shapes"}, "save it again")
-    if not files:
-        raise DataError(f"{root}: holds no labelme file, which is JSON with shapes")
     known = len(export.classes)
-    for act in (_read_classes, _read):
-        for file, content in files.items():
-            try:
-                act(file, content, export)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise DataError(f"{file}: is not as labelme writes it ({type(error).__name__}: {error})") from None
-        export.classes[known:] = sorted(export.classes[known:])
-    export.add_others(export.root)
-
-
-def _read_classes(_file: Path, content: dict, export: Export) -> None:
-    for shape in content["shapes"]:
-        if shape["label"] != "__ignore__":
-            export.index(shape["label"])
+    read_json(export.root, {"shapes"}, "labelme", _read, export)
+    export.classes[known:] = sorted(export.classes[known:])  # before any mask is drawn
 
 
 def _read(file: Path, content: dict, export: Export) -> None:
     shapes = []
     for shape in content["shapes"]:
+        if shape["label"] != "__ignore__":
+            export.index(shape["label"])
         kind = shape.get("shape_type") or "polygon"
         if len(shape["points"]) >= AREAS.get(kind, math.inf):
             shapes.append(shape)
