@@ -19,6 +19,25 @@ pytest.importorskip("myst_nb", reason="myst-nb is not installed")
 pytestmark = pytest.mark.slow
 
 
+def slugs(page):
+    """The places of a page that a link can name, as the site makes them of its headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [project_root() / "README.md", project_root() / "CONTRIBUTING.md", *(project_root() / "docs").glob("*.md")]
+    dead = []
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            file, _, place = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            made = target.parent == page.parent and target.stem in ("knobs", "commands")  # by the site
+            if not made and (not target.exists() or (place and target.suffix == ".md" and place not in slugs(target))):
+                dead.append(f"{page.name}: {link}")
+    assert dead == []
+
+
 def build(run, out):
     flags = ["-W", "--keep-going", "-q", "-d", out / "doctrees", "-D", f"eln_run={run}"]
     command = [sys.executable, "-m", "sphinx", *flags, project_root() / "docs", out / "site"]
@@ -37,6 +56,7 @@ def dead_links(site):
                 yield f"{file.name}: {link}"
 
 
+@pytest.mark.nightly
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tiny, tmp_path):
     params = tiny()
     save(params, tmp_path / "tiny.yaml")

@@ -152,6 +152,7 @@ def test_a_ratio_is_moved_beside_its_decoders_errors_and_a_decoder_more_moves_no
     assert go.bounding_box() == pytest.approx(below, abs=1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", [{"theme": "JupyterLab Dark"}], indirect=True)
 def test_pictures_take_the_pages_colour_and_say_what_lies_under_the_mouse(page, project):
     run_all(page)

@@ -208,6 +208,7 @@ def test_a_signal_to_the_processes_that_help_training_too_saves_first(tiny, tmp_
     assert "death signal" not in err
 
 
+@pytest.mark.nightly
 def test_torchrun_trains_a_stage_without_its_notebook(tiny, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(tiny({"run.folder": str(tmp_path / "run")}).model_dump()))
