@@ -32,14 +32,14 @@ ALONE = "labels alone"
 def draws(params: Params, options: argparse.Namespace) -> dict[str, list[str]]:
     """Name -> ids of the labelled images."""
     masked = [item.id for item in open_dataset(params.data).train if item.mask]
-    found = {
-        f"random {draw}": [masked[place] for place in np.random.default_rng(draw).permutation(len(masked))]
-        for draw in range(options.random)
-    }
+    found = {f"random {draw}": random(masked, options.labels, draw) for draw in range(options.random)}
     listed = dict(each.split("=") for each in options.ids)
-    return {name: ids[: options.labels] for name, ids in found.items()} | {
-        name: Path(file).read_text().split() for name, file in listed.items()
-    }
+    return found | {name: Path(file).read_text().split() for name, file in listed.items()}
+
+
+def random(masked: list[str], count: int, draw: int) -> list[str]:
+    """`count` of these ids; a larger draw has a smaller one's."""
+    return [masked[place] for place in np.random.default_rng(draw).permutation(len(masked))[:count]]
 
 
 def opened(params: Params, folder: Path, ids: list[str], start: Path | None = None) -> Experiment:

@@ -13,10 +13,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import rows
 import yaml
-from few_labels import ALONE, measured, opened, trained
+from few_labels import ALONE, measured, opened, random, trained
 
 from eln_kit.data import Item, open_dataset
 from eln_kit.data.items import spread
@@ -26,8 +25,8 @@ from eln_kit.store.params_file import build, load
 from eln_kit.tools.choose import choose
 
 
-def random(params: Params, masked: list[Item], count: int, draw: int) -> list[str]:
-    return [masked[place].id for place in np.random.default_rng(draw).permutation(len(masked))[:count]]
+def at_random(params: Params, masked: list[Item], count: int, draw: int) -> list[str]:
+    return random([item.id for item in masked], count, draw)
 
 
 def chosen(params: Params, masked: list[Item], count: int, draw: int) -> list[str]:
@@ -50,7 +49,7 @@ def everything(params: Params, masked: list[Item], count: int, draw: int) -> lis
 
 
 WAYS: dict[str, Callable[[Params, list[Item], int, int], list[str]]] = {
-    "random": random, "choose": chosen, "covering": covering, "every n-th": every_nth, "all": everything,
+    "random": at_random, "choose": chosen, "covering": covering, "every n-th": every_nth, "all": everything,
 }  # fmt: skip
 DRAWN = ("random", "covering")  # the ways that another draw changes
 

@@ -54,7 +54,7 @@ class Choice:
         """Of each image and each chosen one: cosine, `N n`."""
         return self.vectors @ self.vectors[self.chosen].T
 
-    @property
+    @cached_property
     def cluster(self) -> np.ndarray:
         """The number of the chosen image that each is most like, `N`."""
         return self.likeness.argmax(1)
@@ -63,7 +63,7 @@ class Choice:
     def sizes(self) -> np.ndarray:
         return np.bincount(self.cluster, minlength=len(self.chosen))
 
-    @property
+    @cached_property
     def farthest(self) -> list[int]:
         """For each chosen image the place of the one least like it, of those that it stands for."""
         own = np.where(self.cluster[:, None] == np.arange(len(self.chosen)), self.likeness, np.inf)
@@ -121,7 +121,9 @@ def what_is_seen(items: list[Item], params: Params) -> np.ndarray:
 
     k-means comes to other kinds from another start, so there are `TIMES` as many: what it draws matters less then.
     """
-    some = np.concatenate([*embedding.regions(items[:: -(-len(items) // LOOKED_AT)], params)])
+    step = -(-len(items) // LOOKED_AT)
+    looked_at = [*embedding.regions(items[::step], params)]
+    some = np.concatenate(looked_at)
     scale = make_pipeline(StandardScaler(), Normalizer()).fit(some)
     means = [KMeans(WORDS, n_init=1, random_state=start).fit(scale.transform(some)) for start in range(TIMES)]
 
@@ -129,7 +131,7 @@ def what_is_seen(items: list[Item], params: Params) -> np.ndarray:
         scaled = scale.transform(regions)
         return np.concatenate([np.bincount(each.predict(scaled), minlength=WORDS) for each in means])
 
-    return np.stack([count(each) for each in embedding.regions(items, params)])
+    return np.stack([count(each) for each in (looked_at if step == 1 else embedding.regions(items, params))])
 
 
 def showing_most(seen: np.ndarray, count: int) -> np.ndarray:
